@@ -1,0 +1,328 @@
+"""The data as it flows: Dataset and Examples, then Statistics, Schema, Anomalies and Transform.
+
+Column roles are decided once, at ingestion, and travel inside :class:`Dataset` to every later stage: nobody downstream
+reads the config to learn which column is sensitive.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from probity.config import SPLITS
+from probity.digest import digest_file, require_digest
+from probity.record import Digest, Number, Record, Sensitive
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+
+__all__ = [
+    "SPLITS",
+    "Anomalies",
+    "Anomaly",
+    "Column",
+    "ColumnKind",
+    "Dataset",
+    "Examples",
+    "FeatureSpec",
+    "Role",
+    "Schema",
+    "SensitiveAttribute",
+    "SplitFile",
+    "Statistics",
+    "Transform",
+    "TransformConstant",
+    "TransformedExamples",
+    "TransformedFeature",
+]
+
+MISSING_GROUP = "(missing)"
+"""The group of rows whose sensitive value is missing: a group like any other, never dropped."""
+
+
+class Role(StrEnum):
+    """What a column may be used for. A column may have several roles, ``feature`` and ``sensitive`` for example."""
+
+    FEATURE = "feature"
+    LABEL = "label"
+    SENSITIVE = "sensitive"
+    PRIVACY_UNIT = "privacy_unit"
+
+
+class ColumnKind(StrEnum):
+    """How a column is stored in a ``tf.Example``."""
+
+    INT = "int64"
+    FLOAT = "float32"
+    TEXT = "string"
+
+
+class Column(Record):
+    """One column of the data and its roles."""
+
+    name: str
+    kind: ColumnKind
+    roles: tuple[Role, ...] = Field(min_length=1)
+
+    @property
+    def is_feature(self) -> bool:
+        """Whether the model may see it."""
+        return Role.FEATURE in self.roles
+
+
+class SensitiveAttribute(Record):
+    """An attribute whose groups are audited."""
+
+    name: str
+    """Its name in slices and rules."""
+    column: str
+    """The raw column it is made from."""
+    bins: tuple[Number, ...] | None = None
+    groups: tuple[str, ...]
+    """Every group to report, in order: found in any split, or declared; an empty one stays visible."""
+    also_feature: bool = False
+
+
+class SplitFile(Record):
+    """One split on disk: gzipped TFRecord of ``tf.Example``."""
+
+    path: str
+    """Relative to the folder of its noun."""
+    digest: Digest
+    num_rows: int = Field(ge=0)
+
+
+class Dataset(Record):
+    """What was read, before anything was computed from it (``02_dataset.json``)."""
+
+    schema_version: Literal[1] = 1
+    name: str
+    source: str
+    """The source as the config gives it; never an absolute path."""
+    source_format: Literal["csv", "parquet", "tfrecord"]
+    source_digest: Digest
+    """Digest of the source files' bytes."""
+    content_digest: Digest
+    """Digest of the multiset of rows: the same rows in another order or file format have the same digest."""
+    num_rows: int = Field(ge=1)
+    columns: tuple[Column, ...]
+    excluded: tuple[str, ...] = ()
+    """Columns of the source that were dropped on reading."""
+    label: str
+    positive: str
+    """The positive label value, as text."""
+    sensitive: tuple[SensitiveAttribute, ...] = ()
+    intersections: tuple[tuple[str, ...], ...] = ()
+    privacy_unit: str = "row"
+    """``row``, or the name of the column whose values are the protected units."""
+    favourable_outcome: Literal["positive", "negative"] = "positive"
+    split_rule: str
+    """How rows were assigned to splits, in words."""
+    licence: str | None = None
+    citation: str | None = None
+    caveats: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _one_label(self) -> Dataset:
+        labels = [column.name for column in self.columns if Role.LABEL in column.roles]
+        if labels != [self.label]:
+            raise ValueError("exactly one column has the role label, and it is the one named")
+        return self
+
+    @property
+    def features(self) -> tuple[Column, ...]:
+        """The columns that the model may see, in the order of the source."""
+        return tuple(column for column in self.columns if column.is_feature)
+
+    def column(self, name: str) -> Column:
+        """Returns the column with this name.
+
+        Raises:
+            KeyError: If there is none.
+        """
+        for entry in self.columns:
+            if entry.name == name:
+                return entry
+        raise KeyError(name)
+
+    def slices(self) -> tuple[tuple[str, ...], ...]:
+        """Returns what is audited: nothing (all rows), each sensitive attribute, each intersection."""
+        return ((), *((attribute.name,) for attribute in self.sensitive), *self.intersections)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Examples:
+    """The raw rows by split, as ``tf.Example`` (``03_examples/``).
+
+    A missing value is an absent or empty feature. Sensitive columns are in here, for the audits; excluded ones are not.
+    """
+
+    folder: Path
+    files: dict[str, SplitFile]
+    columns: tuple[Column, ...]
+
+    def path(self, split: str) -> Path:
+        """Returns the file of a split."""
+        return self.folder / self.files[split].path
+
+    def table(self, split: str) -> pa.Table:
+        """Reads a split: one column per raw column, one scalar or null per row, in file order.
+
+        Raises:
+            DigestMismatchError: If the file is not the one that was recorded.
+        """
+        # Reading tf.Example needs tfx_bsl, which takes seconds to import; nobody pays for it before reading.
+        from probity.tfexample import read_table
+
+        entry = self.files[split]
+        require_digest(entry.path, found=digest_file(self.path(split)), recorded=entry.digest)
+        return read_table(self.path(split), self.columns)
+
+
+class FeatureSpec(Record):
+    """What the schema says about one raw column."""
+
+    name: str
+    kind: ColumnKind
+    required: bool
+    """Whether a missing value is an anomaly."""
+    domain: tuple[str, ...] | None = None
+    """The allowed values of a categorical column, in order."""
+    minimum: Number | None = None
+    maximum: Number | None = None
+
+
+class Schema(Record):
+    """The schema in force, read from ``05_schema.pbtxt`` (TFDV text format)."""
+
+    digest: Digest
+    """Digest of the schema file."""
+    curated: bool
+    """``True``: given by the user, so its domains and bounds are public facts. ``False``: inferred from the training
+    split, so they were read from private data."""
+    features: tuple[FeatureSpec, ...]
+
+    def feature(self, name: str) -> FeatureSpec | None:
+        """Returns the specification of a column, or ``None`` if the schema does not know it."""
+        return next((entry for entry in self.features if entry.name == name), None)
+
+
+class Anomaly(Record):
+    """One way in which the data departs from the schema. Holds no data value."""
+
+    split: str
+    feature: str
+    severity: Literal["error", "warning"]
+    reason: str
+    """TFDV's reason type, for example ``FEATURE_TYPE_LOW_FRACTION_PRESENT``."""
+    description: str
+
+
+class Anomalies(Record):
+    """What the validation found, by split (``05_anomalies.json``)."""
+
+    schema_version: Literal[1] = 1
+    schema_digest: Digest
+    anomalies: tuple[Anomaly, ...] = ()
+
+    @property
+    def errors(self) -> tuple[Anomaly, ...]:
+        """The anomalies that stop a run."""
+        return tuple(entry for entry in self.anomalies if entry.severity == "error")
+
+
+class Statistics(Record):
+    """Descriptive statistics by split and by sensitive group (``04_statistics/``).
+
+    They are exact, not differentially private, and never leave the run folder.
+    """
+
+    schema_version: Literal[1] = 1
+    splits: dict[str, str]
+    """Split to TFDV statistics file, relative to the folder."""
+    groups: dict[str, str]
+    """``attribute=group`` of the training split to TFDV statistics file."""
+    group_counts: Annotated[dict[str, dict[str, int]], Sensitive]
+    """Split to ``attribute=group`` to number of rows; small counts can single people out."""
+
+
+class TransformConstant(Record):
+    """One number or vocabulary that the transform graph holds, and where it came from. Not the constant itself."""
+
+    feature: str
+    kind: str
+    """For example ``quantiles``, ``mean and variance``, ``vocabulary``."""
+    source: Literal["schema", "training data"]
+    """``schema``: a curated, public fact. ``training data``: computed from private rows without noise."""
+
+
+class TransformedFeature(Record):
+    """One model input: a dense float vector made from one raw column."""
+
+    name: str
+    """The raw column's name with the suffix ``_xf``."""
+    source: str
+    width: int = Field(ge=1)
+    labels: tuple[str, ...] = ()
+    """What each element stands for, where that is known (one-hot values, bucket numbers)."""
+
+
+class Transform(Record):
+    """The transform graph and the layout of what it puts out (``06_transform/transform.json``)."""
+
+    schema_version: Literal[1] = 1
+    digest: Digest
+    """Digest of the graph folder."""
+    graph: str = "transform_fn"
+    """Folder of the TFT output, relative to the transform's folder."""
+    inputs: tuple[Column, ...]
+    """The raw columns that enter the graph: features only."""
+    outputs: tuple[TransformedFeature, ...]
+    constants: tuple[TransformConstant, ...]
+    module: Digest | None = None
+    """Digest of the user's ``preprocessing_fn`` file, when it replaces the built-in transform."""
+    unknown_rates: dict[str, float] = {}
+    """Share of rows of the eval split whose value fell outside the vocabulary, by source column."""
+
+    @property
+    def depends_on_private_data(self) -> bool:
+        """Whether any constant was computed from private rows: then a DP claim covers the gradient steps only."""
+        return any(constant.source == "training data" for constant in self.constants)
+
+    @property
+    def width(self) -> int:
+        """Number of floats that enter the model."""
+        return sum(feature.width for feature in self.outputs)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransformedExamples:
+    """The model's inputs and labels by split (``06_transform/examples/``), gzipped TFRecord of ``tf.Example``."""
+
+    folder: Path
+    files: dict[str, SplitFile]
+    outputs: tuple[TransformedFeature, ...]
+
+    def path(self, split: str) -> Path:
+        """Returns the file of a split."""
+        return self.folder / self.files[split].path
+
+    def arrays(self, split: str) -> tuple[dict[str, np.ndarray[Any, Any]], np.ndarray[Any, Any]]:
+        """Reads a split into memory.
+
+        Returns:
+            Inputs by name, each float32 of shape (rows, width), and labels, float32 of shape (rows,) in {0, 1}.
+
+        Raises:
+            DigestMismatchError: If the file is not the one that was recorded.
+        """
+        from probity.tfexample import read_arrays
+
+        entry = self.files[split]
+        require_digest(entry.path, found=digest_file(self.path(split)), recorded=entry.digest)
+        return read_arrays(self.path(split), self.outputs)

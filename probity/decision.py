@@ -1,0 +1,99 @@
+"""The gate's nouns: the policy it applies, each check, the decision, and the release that may follow."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import model_validator
+
+from probity.config import Approval, Rule
+from probity.record import Digest, Number, Record
+
+__all__ = ["Check", "GateDecision", "GatePolicy", "Release"]
+
+
+class GatePolicy(Record):
+    """What a release needs, fully resolved: nothing is looked up elsewhere when the gate decides."""
+
+    schema_version: Literal[1] = 1
+    rules: tuple[Rule, ...]
+    """Every rule must pass. Rates carry their threshold."""
+    decision_threshold: float
+    attributes: dict[str, tuple[str, ...]]
+    """Declared sensitive attributes and their groups: a slice outside them is an error, not an empty result."""
+    required_reports: tuple[str, ...]
+    """Audits whose report must be there and complete (or, where an audit may say so, not applicable)."""
+    approval: Approval = Approval()
+
+
+class Check(Record):
+    """One condition and how it came out."""
+
+    rule: str
+    outcome: Literal["pass", "fail", "insufficient_evidence", "error"]
+    required: str
+    """The condition in words, for example ``ratio >= 0.8``."""
+    observed: Number | None = None
+    lower: Number | None = None
+    upper: Number | None = None
+    evidence: tuple[str, ...] = ()
+    """Ids of the findings it rests on."""
+    reason: str
+
+    @model_validator(mode="after")
+    def _pass_needs_evidence(self) -> Check:
+        if self.outcome == "pass" and not self.evidence:
+            raise ValueError("a check passes on evidence only")
+        return self
+
+
+class GateDecision(Record):
+    """The verdict with every check (``10_decision.json``), written on "hold" as well.
+
+    Guarantees: the verdict is ``release`` only if there is at least one check and every one passed; a decision that
+    says otherwise cannot be built or read.
+    """
+
+    schema_version: Literal[1] = 1
+    verdict: Literal["release", "hold"]
+    model: Digest | None
+    """Digest of the candidate's SavedModel; ``None`` if there was no readable model record."""
+    policy: Digest
+    """Digest of the policy that was applied."""
+    card: Digest | None
+    """Digest of the card that the reader will see."""
+    checks: tuple[Check, ...]
+
+    @model_validator(mode="after")
+    def _fails_closed(self) -> GateDecision:
+        passed = bool(self.checks) and all(check.outcome == "pass" for check in self.checks)
+        if (self.verdict == "release") != passed:
+            raise ValueError("the verdict does not follow from the checks")
+        if self.verdict == "release" and (self.model is None or self.card is None):
+            raise ValueError("a release needs a model and a card")
+        return self
+
+    @property
+    def blocking(self) -> tuple[Check, ...]:
+        """The checks that did not pass."""
+        return tuple(check for check in self.checks if check.outcome != "pass")
+
+
+class Release(Record):
+    """A version in TensorFlow Serving's layout (``11_release.json``, and ``RELEASE.json`` inside the version)."""
+
+    schema_version: Literal[1] = 1
+    run: str
+    model_name: str
+    version: int
+    """Epoch seconds of the push, or the next free number after it."""
+    path: str
+    """The version's folder, relative to the config file."""
+    model: Digest
+    """Digest of the pushed SavedModel: equal to the audited one."""
+    card: Digest
+    decision: Digest
+    dataset: Digest
+    """Content digest of the data."""
+    released_at: str
+    """UTC, ISO 8601."""

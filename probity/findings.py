@@ -1,0 +1,195 @@
+"""What the audits found: estimates with intervals, findings with ids, reports with a status.
+
+A number never travels alone. An :class:`Estimate` carries its interval, how the interval was made and ``n``; a
+:class:`Finding` says of which rows, at which threshold and in which direction it is good; an :class:`AuditReport`
+says which model and which rows it speaks of. What could not be measured is a finding too.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from probity.metric import METRICS, Direction
+from probity.record import Digest, Number, Record
+
+__all__ = [
+    "AuditReport",
+    "Estimate",
+    "Finding",
+    "PrivacyStatement",
+    "Subject",
+    "finding_id",
+    "slice_name",
+]
+
+
+class Estimate(Record):
+    """A number with what is needed to believe it.
+
+    Guarantees: ``lower <= value <= upper`` where they are given; no field is NaN.
+    """
+
+    value: Number | None
+    """``None``: it could not be computed; the finding says why."""
+    lower: Number | None = None
+    upper: Number | None = None
+    confidence: float | None = Field(default=None, gt=0.0, lt=1.0)
+    """Confidence level of the interval; ``None`` for an exact number."""
+    method: str
+    """How the interval was made, for example ``wilson``; ``exact`` for a number without sampling error."""
+    n: int = Field(ge=0)
+    """Number of rows that the estimate rests on (the denominator, for a rate)."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Estimate:
+        if (self.lower is None) != (self.upper is None):
+            raise ValueError("an interval has both ends or neither")
+        if self.value is None and self.lower is not None:
+            raise ValueError("a value that could not be computed has no interval")
+        if self.value is not None and self.lower is not None and self.upper is not None:
+            # Bounds are computed by other formulas than the value, so they may miss it by rounding.
+            slack = 1e-9 * max(1.0, abs(self.value))
+            if not self.lower - slack <= self.value <= self.upper + slack:
+                raise ValueError("the interval does not hold the value")
+        return self
+
+
+class Finding(Record):
+    """One measured fact about the model or the data, or the statement that it could not be measured.
+
+    Guarantees: ``evidence`` is ``insufficient`` whenever the estimate has no value, and then ``reason`` is given.
+    """
+
+    id: str
+    """Unique in the run; starts with the name of the audit. The card and the gate cite it."""
+    metric: str
+    """A term of :data:`probity.metric.METRICS`."""
+    slice: dict[str, str] = {}
+    """The rows it speaks of: sensitive attribute to group; empty for all rows of the split."""
+    across: tuple[str, ...] = ()
+    """For a comparison of groups: the attributes that form them."""
+    comparison: Literal["gap", "ratio", "change"] | None = None
+    """``gap``: largest minus smallest group; ``ratio``: smallest over largest; ``change``: candidate minus baseline."""
+    feature: str | None = None
+    """The source column it speaks of, for findings about columns."""
+    threshold: float | None = None
+    """The decision threshold, for rates."""
+    estimate: Estimate
+    direction: Direction
+    neutral: Number | None = None
+    """The value that means "no difference" (0 for a gap, 1 for a ratio); ``None`` where there is none."""
+    evidence: Literal["sufficient", "insufficient"] = "sufficient"
+    """``insufficient``: a group is below the minimum size or the metric is undefined, so no verdict may rest on it."""
+    reason: str | None = None
+
+    @field_validator("metric")
+    @classmethod
+    def _in_the_vocabulary(cls, value: str) -> str:
+        if value not in METRICS:
+            raise ValueError(f"{value!r} is not in the vocabulary of metrics")
+        return value
+
+    @model_validator(mode="after")
+    def _gaps_are_explained(self) -> Finding:
+        if self.estimate.value is None and self.evidence == "sufficient":
+            raise ValueError("a value that could not be computed is insufficient evidence")
+        if self.evidence == "insufficient" and not self.reason:
+            raise ValueError("insufficient evidence needs a reason")
+        return self
+
+
+class PrivacyStatement(Record):
+    """What may be claimed about privacy, and on what conditions.
+
+    ``epsilon`` is infinite when the training was not differentially private; it is never left out.
+    """
+
+    epsilon: Number
+    delta: float = Field(ge=0.0, lt=1.0)
+    unit: str
+    """What one protected unit is: ``row``, ``client``, or the name of the privacy-unit column."""
+    neighbouring_relation: str
+    """How two neighbouring data sets differ."""
+    accountant: str
+    sampling: str
+    """How examples were drawn, as it was done."""
+    assumptions: tuple[str, ...]
+    not_covered: tuple[str, ...]
+    """What else read the data without noise, such as vocabularies or bucket boundaries."""
+    text: str
+    """The statement in words."""
+
+
+class Subject(Record):
+    """What a report speaks of. The gate holds when either digest is not the candidate's."""
+
+    model: Digest | None
+    """Digest of the SavedModel; ``None`` for a report about the data alone."""
+    examples: Digest
+    """Digest of the raw examples of the test split."""
+
+
+class AuditReport(Record):
+    """Everything one audit found.
+
+    ``complete``: the audit ran to its end (single findings may still be insufficient). ``not_applicable``: it has
+    nothing to say about this run, for the reason given. ``failed``: it could not run or contradicts itself; the gate
+    holds.
+    """
+
+    schema_version: Literal[1] = 1
+    audit: str
+    status: Literal["complete", "not_applicable", "failed"]
+    subject: Subject
+    reasons: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    privacy_statement: PrivacyStatement | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> AuditReport:
+        if self.status != "complete" and not self.reasons:
+            raise ValueError(f"status {self.status} needs a reason")
+        ids = [finding.id for finding in self.findings]
+        if len(set(ids)) != len(ids):
+            raise ValueError("two findings share an id")
+        if any(not name.startswith(f"{self.audit}/") for name in ids):
+            raise ValueError("a finding's id starts with the name of its audit")
+        return self
+
+    def find(self, finding: str) -> Finding | None:
+        """Returns the finding with this id, or ``None``."""
+        return next((entry for entry in self.findings if entry.id == finding), None)
+
+
+def slice_name(slice_: dict[str, str]) -> str:
+    """Returns the written form of a slice: ``sex=Female,race=White``, or ``overall``."""
+    return ",".join(f"{name}={group}" for name, group in slice_.items()) or "overall"
+
+
+def finding_id(
+    audit: str,
+    metric: str,
+    *,
+    slice_: dict[str, str] | None = None,
+    across: tuple[str, ...] = (),
+    comparison: str | None = None,
+    feature: str | None = None,
+    threshold: float | None = None,
+) -> str:
+    """Returns the id that a finding has everywhere, so that the gate can look for what a rule needs.
+
+    Examples:
+        ``performance/true_positive_rate/sex=Female@0.5``, ``performance/auc/overall``,
+        ``fairness/selection_rate/ratio/sex*race@0.5``, ``baseline/auc/change/overall``,
+        ``data/missing_rate/occupation/sex=Female``.
+    """
+    parts = [audit, metric]
+    if feature is not None:
+        parts.append(feature)
+    if comparison is not None:
+        parts.append(comparison)
+    parts.append("*".join(across) or slice_name(slice_ or {}))
+    at = f"@{threshold:g}" if threshold is not None else ""
+    return "/".join(parts) + at

@@ -1,0 +1,179 @@
+"""The vocabulary of metrics: one term for one thing, everywhere (config, JSON, card, tracker, documentation).
+
+Rates are defined on the confusion counts at one threshold, with the decision ``score > threshold`` (strict, as TFMA
+does); ``P`` and ``N`` are the numbers of positive and negative labels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+__all__ = ["METRICS", "Direction", "Metric", "MetricKind", "metric"]
+
+
+class Direction(StrEnum):
+    """Which way is better."""
+
+    HIGHER_IS_BETTER = "higher_is_better"
+    LOWER_IS_BETTER = "lower_is_better"
+    NEITHER = "neither"
+
+
+class MetricKind(StrEnum):
+    """How a metric depends on the scored rows."""
+
+    RATE = "rate"
+    """A ratio of confusion counts at one threshold."""
+    SCORE = "score"
+    """A function of scores and labels, without a threshold."""
+    COUNT = "count"
+    PRIVACY = "privacy"
+    DATA = "data"
+    """A property of the data, not of a model."""
+    EXPLANATION = "explanation"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """One entry of the vocabulary.
+
+    Attributes:
+        name: The field's standard term.
+        kind: How it depends on the rows.
+        direction: Which way is better.
+        definition: What is computed.
+        gateable: Whether a gate rule may name it.
+    """
+
+    name: str
+    kind: MetricKind
+    direction: Direction
+    definition: str
+    gateable: bool = True
+
+
+def _rate(name: str, direction: Direction, definition: str) -> Metric:
+    return Metric(name=name, kind=MetricKind.RATE, direction=direction, definition=definition)
+
+
+_UP, _DOWN, _NEITHER = Direction.HIGHER_IS_BETTER, Direction.LOWER_IS_BETTER, Direction.NEITHER
+
+_ALL = (
+    _rate("accuracy", _UP, "(TP + TN) / (P + N)"),
+    _rate("precision", _UP, "TP / (TP + FP)"),
+    _rate("true_positive_rate", _UP, "TP / P (recall)"),
+    _rate("false_positive_rate", _DOWN, "FP / N"),
+    _rate("true_negative_rate", _UP, "TN / N"),
+    _rate("false_negative_rate", _DOWN, "FN / P"),
+    _rate("selection_rate", _NEITHER, "(TP + FP) / (P + N): share of rows predicted positive"),
+    Metric(
+        name="auc",
+        kind=MetricKind.SCORE,
+        direction=_UP,
+        definition="area under the ROC curve: the probability that a positive row scores above a negative one, "
+        "ties counted half (Mann-Whitney)",
+    ),
+    Metric(
+        name="log_loss", kind=MetricKind.SCORE, direction=_DOWN, definition="mean binary cross-entropy, in nats"
+    ),
+    Metric(
+        name="calibration_error",
+        kind=MetricKind.SCORE,
+        direction=_DOWN,
+        definition="expected calibration error over ten equal-width score bins (Guo et al. 2017, eq. 3)",
+    ),
+    Metric(
+        name="example_count", kind=MetricKind.COUNT, direction=_NEITHER, definition="number of rows in the slice"
+    ),
+    Metric(
+        name="epsilon",
+        kind=MetricKind.PRIVACY,
+        direction=_DOWN,
+        definition="(epsilon, delta)-differential privacy of the mechanism that was executed; infinite without one",
+    ),
+    Metric(
+        name="delta",
+        kind=MetricKind.PRIVACY,
+        direction=_DOWN,
+        definition="the delta at which epsilon is stated",
+    ),
+    Metric(
+        name="membership_auc",
+        kind=MetricKind.PRIVACY,
+        direction=_DOWN,
+        definition="AUC of the strongest membership-inference attack",
+    ),
+    Metric(
+        name="membership_advantage",
+        kind=MetricKind.PRIVACY,
+        direction=_DOWN,
+        definition="largest TPR - FPR of the strongest membership-inference attack",
+    ),
+    Metric(
+        name="audited_epsilon_lower_bound",
+        kind=MetricKind.PRIVACY,
+        direction=_DOWN,
+        definition="lower confidence bound on epsilon from an attack on the trained model",
+    ),
+    Metric(
+        name="missing_rate",
+        kind=MetricKind.DATA,
+        direction=_DOWN,
+        definition="share of rows of the slice in which the feature is missing",
+        gateable=False,
+    ),
+    Metric(
+        name="group_share",
+        kind=MetricKind.DATA,
+        direction=_NEITHER,
+        definition="share of the rows that belong to the slice",
+        gateable=False,
+    ),
+    Metric(
+        name="positive_label_rate",
+        kind=MetricKind.DATA,
+        direction=_NEITHER,
+        definition="share of rows of the slice whose label is the positive one (base rate)",
+        gateable=False,
+    ),
+    Metric(
+        name="proxy_strength",
+        kind=MetricKind.DATA,
+        direction=_DOWN,
+        definition="how well one feature alone predicts a sensitive attribute: largest one-vs-rest AUC over groups",
+        gateable=False,
+    ),
+    Metric(
+        name="mean_abs_shap",
+        kind=MetricKind.EXPLANATION,
+        direction=_NEITHER,
+        definition="mean absolute Shapley value of a source column over the explained rows",
+        gateable=False,
+    ),
+    Metric(
+        name="additivity_error",
+        kind=MetricKind.EXPLANATION,
+        direction=_DOWN,
+        definition="largest |sum of Shapley values + base value - model output| over the explained rows",
+        gateable=False,
+    ),
+    Metric(
+        name="engine_difference",
+        kind=MetricKind.SCORE,
+        direction=_DOWN,
+        definition="largest absolute difference between TFMA and the slice engine over all rates and slices",
+        gateable=False,
+    ),
+)
+
+METRICS: dict[str, Metric] = {entry.name: entry for entry in _ALL}
+
+
+def metric(name: str) -> Metric:
+    """Returns the vocabulary's entry for ``name``.
+
+    Raises:
+        KeyError: If the vocabulary has no such metric.
+    """
+    return METRICS[name]

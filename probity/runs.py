@@ -1,0 +1,420 @@
+"""The workspace and the run folder: where each noun lies on disk, and nothing else.
+
+::
+
+    .probity/                      the workspace
+    ├── runs/<run_id>/             one run, one folder; see the numbered names below
+    │   └── .run/                  the run's own bookkeeping: lock, receipts, work in progress, error
+    ├── stages/<key>               which run holds the finished outputs of a stage with this key
+    ├── metadata.sqlite            ML Metadata
+    └── mlflow.sqlite, mlartifacts/
+
+A file appears in a run folder by rename, complete, and is never changed afterwards. A stage counts as finished only
+when its receipt exists, which is written last and lists the SHA-256 of every file of the stage; so whatever a killed
+process leaves behind is either complete or not counted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import yaml
+from filelock import FileLock, Timeout
+from pydantic import Field, ValidationError
+
+from probity.card import ModelCard
+from probity.config import RunConfig, parse_config
+from probity.data import (
+    Anomalies,
+    Dataset,
+    Examples,
+    Schema,
+    SplitFile,
+    Statistics,
+    Transform,
+    TransformedExamples,
+)
+from probity.decision import GateDecision, Release
+from probity.digest import digest_file
+from probity.errors import ConfigError, DataError, DigestMismatchError
+from probity.findings import AuditReport
+from probity.model import TrainedModel
+from probity.record import Digest, Record
+
+__all__ = ["Receipt", "RunError", "RunFolder", "RunStatus", "Workspace", "write_atomically"]
+
+_Noun = TypeVar("_Noun", bound=Record)
+
+CONFIG = "01_config.yaml"
+DATASET = "02_dataset.json"
+EXAMPLES = "03_examples"
+STATISTICS = "04_statistics"
+SCHEMA = "05_schema.pbtxt"
+SCHEMA_RECORD = "05_schema.json"
+ANOMALIES = "05_anomalies.json"
+TRANSFORM = "06_transform"
+MODEL = "07_model"
+AUDITS = "08_audits"
+CARD = "09_card"
+DECISION = "10_decision.json"
+RELEASE = "11_release.json"
+
+SCORED_ROWS = f"{AUDITS}/scored_rows.parquet"
+"""Row-level scores, labels and groups of the test split: for audits and dashboards, never for publication."""
+
+RunStatus = Literal["running", "released", "approved", "held", "failed", "interrupted", "stopped"]
+
+
+class Receipt(Record):
+    """That a stage finished, under which key, and what it left."""
+
+    schema_version: Literal[1] = 1
+    stage: str
+    key: Digest
+    """Digest of everything that decides the outputs: settings, inputs, code and library versions."""
+    outputs: dict[str, Digest]
+    """Every file of the stage, relative to the run folder."""
+    seconds: float = Field(ge=0.0)
+    reused_from: str | None = None
+    """The run that computed the outputs, when they were taken over."""
+    finished_at: str
+
+
+class RunError(Record):
+    """Why a run ended without a decision."""
+
+    schema_version: Literal[1] = 1
+    stage: str | None
+    kind: str
+    message: str
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """One run on disk."""
+
+    path: Path
+
+    @property
+    def id(self) -> str:
+        """The run's id: time of creation, name of the project, four random hex digits."""
+        return self.path.name
+
+    @property
+    def created_at(self) -> str:
+        """UTC time of creation, ISO 8601, as the id gives it."""
+        return datetime.strptime(self.id[:16], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).isoformat()
+
+    # -- bookkeeping ---------------------------------------------------------------------------------------------
+
+    @property
+    def work(self) -> Path:
+        """Where stages write before their outputs are renamed into place."""
+        return self.path / ".run" / "work"
+
+    @property
+    def lock(self) -> FileLock:
+        """Held by the process that executes the run; the operating system frees it when that process dies."""
+        return FileLock(self.path / ".run" / "lock")
+
+    def receipt(self, stage: str) -> Receipt | None:
+        """Returns the receipt of a finished stage, or ``None``."""
+        path = self.path / ".run" / "receipts" / f"{stage}.json"
+        return read_record(path, Receipt) if path.is_file() else None
+
+    def receipts(self) -> list[Receipt]:
+        """Returns the receipts of all finished stages, oldest first."""
+        folder = self.path / ".run" / "receipts"
+        found = [read_record(path, Receipt) for path in folder.glob("*.json")]
+        return sorted(found, key=lambda receipt: receipt.finished_at)
+
+    def write_receipt(self, receipt: Receipt) -> None:
+        """Declares a stage finished."""
+        write_record(self.path / ".run" / "receipts" / f"{receipt.stage}.json", receipt)
+
+    def intact(self, receipt: Receipt) -> bool:
+        """Whether every file of a stage is still the one that the receipt names."""
+        try:
+            return all(digest_file(self.path / name) == digest for name, digest in receipt.outputs.items())
+        except OSError:
+            return False
+
+    @property
+    def error(self) -> RunError | None:
+        """Why the run failed, if it did."""
+        path = self.path / ".run" / "error.json"
+        return read_record(path, RunError) if path.is_file() else None
+
+    def write_error(self, error: RunError) -> None:
+        """Records why the run failed."""
+        write_record(self.path / ".run" / "error.json", error)
+
+    def status(self) -> RunStatus:
+        """Where the run stands, from what is on disk and whether its process lives."""
+        if (self.path / RELEASE).is_file():
+            return "released"
+        try:
+            if not (self.path / ".run" / "lock").is_file():
+                raise FileNotFoundError
+            with self.lock.acquire(blocking=False):
+                pass
+        except Timeout:
+            return "running"
+        except OSError:  # a read-only workspace can still be looked at
+            pass
+        if (self.path / DECISION).is_file():
+            return "approved" if self.decision().verdict == "release" else "held"
+        if self.error is not None:
+            return "failed"
+        return "stopped" if (self.path / ".run" / "stopped").is_file() else "interrupted"
+
+    # -- nouns -----------------------------------------------------------------------------------------------------
+
+    def config(self) -> RunConfig:
+        """Returns the config that the run was made from."""
+        value = yaml.safe_load((self.path / CONFIG).read_text(encoding="utf-8"))
+        return parse_config(value["config"], origin=f"{self.id}/{CONFIG}")
+
+    def provenance(self) -> dict[str, Any]:
+        """Returns what else ``01_config.yaml`` records: where the config lay, versions, the environment's digest."""
+        value: dict[str, Any] = yaml.safe_load((self.path / CONFIG).read_text(encoding="utf-8"))
+        return {name: entry for name, entry in value.items() if name != "config"}
+
+    def dataset(self) -> Dataset:
+        """Returns what was read."""
+        return read_record(self.path / DATASET, Dataset)
+
+    def examples(self) -> Examples:
+        """Returns the raw rows by split."""
+        folder = self.path / EXAMPLES
+        return Examples(folder=folder, files=_read_splits(folder), columns=self.dataset().columns)
+
+    def statistics(self) -> Statistics:
+        """Returns the index of the statistics."""
+        return read_record(self.path / STATISTICS / "statistics.json", Statistics)
+
+    def schema(self) -> Schema:
+        """Returns the schema in force."""
+        return read_record(self.path / SCHEMA_RECORD, Schema)
+
+    def anomalies(self) -> Anomalies:
+        """Returns what the validation found."""
+        return read_record(self.path / ANOMALIES, Anomalies)
+
+    def transform(self) -> Transform:
+        """Returns the layout of the transform graph."""
+        return read_record(self.path / TRANSFORM / "transform.json", Transform)
+
+    def transformed(self) -> TransformedExamples:
+        """Returns the model's inputs by split."""
+        folder = self.path / TRANSFORM / "examples"
+        return TransformedExamples(folder=folder, files=_read_splits(folder), outputs=self.transform().outputs)
+
+    def model(self) -> TrainedModel:
+        """Returns the record of the trained model."""
+        return read_record(self.path / MODEL / "model.json", TrainedModel)
+
+    def reports(self) -> dict[str, AuditReport | None]:
+        """Returns every audit report by name; ``None`` for one that is unreadable or not the file that was audited.
+
+        Guarantees: a report that was edited, truncated or replaced after its audit is ``None``, so the gate sees it
+        as missing.
+        """
+        found: dict[str, AuditReport | None] = {}
+        recorded = {name: digest for receipt in self.receipts() for name, digest in receipt.outputs.items()}
+        for path in sorted((self.path / AUDITS).glob("*.json")):
+            name = path.relative_to(self.path).as_posix()
+            try:
+                intact = recorded.get(name) == digest_file(path)
+                found[path.stem] = read_record(path, AuditReport) if intact else None
+            except (DataError, OSError):
+                found[path.stem] = None
+        return found
+
+    def card(self) -> ModelCard:
+        """Returns the model card."""
+        return read_record(self.path / CARD / "card.json", ModelCard)
+
+    def decision(self) -> GateDecision:
+        """Returns the gate's decision."""
+        return read_record(self.path / DECISION, GateDecision)
+
+    def release(self) -> Release | None:
+        """Returns the release that followed, if one did."""
+        path = self.path / RELEASE
+        return read_record(path, Release) if path.is_file() else None
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The folder that holds runs and what they share."""
+
+    root: Path
+
+    @property
+    def metadata(self) -> Path:
+        """ML Metadata's SQLite file."""
+        return self.root / "metadata.sqlite"
+
+    def new_run(self, name: str, *, now: datetime | None = None) -> RunFolder:
+        """Creates an empty run folder whose id nobody else has.
+
+        Raises:
+            ConfigError: If the workspace cannot be written.
+        """
+        moment = now or datetime.now(UTC)
+        folder = RunFolder(self.root / "runs" / f"{moment:%Y%m%dT%H%M%SZ}-{name}-{secrets.token_hex(2)}")
+        try:
+            (folder.path / ".run" / "receipts").mkdir(parents=True)
+            folder.work.mkdir()
+        except OSError as error:
+            raise ConfigError(
+                "--workspace",
+                seen=f"{self.root} cannot be written ({error.strerror})",
+                allowed="a writable folder",
+                remedy="choose another with --workspace DIR",
+            ) from error
+        return folder
+
+    def runs(self) -> list[RunFolder]:
+        """Returns all runs, newest first."""
+        folders = (self.root / "runs").glob("*-*")
+        named = [path for path in folders if re.match(r"\d{8}T\d{6}Z-", path.name)]
+        # Two runs of one second are ordered by their configs, which are written within milliseconds of creation.
+        return [RunFolder(path) for path in sorted(named, key=_age, reverse=True)]
+
+    def find(self, reference: str) -> RunFolder:
+        """Returns the run with this id, unique prefix, or the newest for ``latest``.
+
+        Raises:
+            ConfigError: If no run, or more than one, fits.
+        """
+        runs = self.runs()
+        fitting = runs[:1] if reference == "latest" else [run for run in runs if run.id.startswith(reference)]
+        exact = [run for run in fitting if run.id == reference]
+        if len(exact or fitting) == 1:
+            return (exact or fitting)[0]
+        raise ConfigError(
+            f"RUN {reference!r}",
+            seen=f"{len(fitting)} runs fit" if fitting else f"no such run in {self.root}",
+            allowed="a run id, a unique prefix, or latest",
+            remedy="list them with: probity runs" if runs else "start one with: probity run CONFIG, or give --workspace",
+        )
+
+    def finished_stage(self, key: str) -> tuple[RunFolder, Receipt] | None:
+        """Returns a run that holds the outputs of a stage with this key, intact, or ``None``."""
+        pointer = self.root / "stages" / key.removeprefix("sha256:")
+        try:
+            stage, run_id = json.loads(pointer.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        folder = RunFolder(self.root / "runs" / run_id)
+        try:
+            receipt = folder.receipt(stage)
+        except DataError:
+            return None
+        if receipt is None or receipt.key != key or not folder.intact(receipt):
+            return None
+        return folder, receipt
+
+    def remember_stage(self, receipt: Receipt, run: RunFolder) -> None:
+        """Makes the outputs of a finished stage findable by their key."""
+        pointer = self.root / "stages" / receipt.key.removeprefix("sha256:")
+        write_atomically(pointer, json.dumps([receipt.stage, run.id]).encode())
+
+
+def _age(path: Path) -> tuple[str, int]:
+    try:
+        return path.name[:16], (path / CONFIG).stat().st_mtime_ns
+    except OSError:
+        return path.name[:16], 0
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Writes a file that is either absent (or as before) or complete, whatever happens to this process."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+
+
+def write_record(path: Path, record: Record) -> None:
+    """Writes a noun as readable JSON, atomically."""
+    text = json.dumps(record.to_json(), indent=1, ensure_ascii=False, allow_nan=False)
+    write_atomically(path, f"{text}\n".encode())
+
+
+def read_record(path: Path, kind: type[_Noun]) -> _Noun:
+    """Reads a noun.
+
+    Raises:
+        DataError: If the file is absent, no JSON, or not of this kind and version.
+    """
+    try:
+        return kind.from_json(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, ValidationError) as error:
+        seen = "no such file" if isinstance(error, FileNotFoundError) else f"no readable {kind.__name__}"
+        raise DataError(
+            path.name,
+            seen=seen,
+            allowed=f"a {kind.__name__} as this version writes it",
+            remedy="run the pipeline again; this run did not get that far or was changed",
+        ) from error
+
+
+def write_splits(folder: Path, files: Mapping[str, SplitFile]) -> None:
+    """Writes the index of a folder of split files."""
+    value = {split: entry.to_json() for split, entry in files.items()}
+    write_atomically(folder / "splits.json", (json.dumps(value, indent=1) + "\n").encode())
+
+
+def _read_splits(folder: Path) -> dict[str, SplitFile]:
+    try:
+        value = json.loads((folder / "splits.json").read_text(encoding="utf-8"))
+        return {split: SplitFile.from_json(entry) for split, entry in value.items()}
+    except (OSError, ValueError, AttributeError) as error:
+        raise DataError(
+            f"{folder.name}/splits.json",
+            seen="absent or unreadable",
+            allowed="the index of split files",
+            remedy="run the pipeline again",
+        ) from error
+
+
+def copy_outputs(source: RunFolder, receipt: Receipt, *, into: Path) -> None:
+    """Copies the files of a finished stage.
+
+    Raises:
+        DigestMismatchError: If a file changed between the check and the copy.
+    """
+    for name, digest in receipt.outputs.items():
+        target = into / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source.path / name, target)
+        if digest_file(target) != digest:
+            raise DigestMismatchError(
+                name, seen="another file than recorded", allowed="the recorded bytes", remedy="run again with --no-cache"
+            )
+
+
+def files_below(root: Path) -> Iterator[Path]:
+    """Yields every file below a folder, sorted."""
+    yield from sorted(path for path in root.rglob("*") if path.is_file())
