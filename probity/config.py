@@ -18,10 +18,11 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from probity.errors import ConfigError
-from probity.metric import METRICS
+from probity.metric import METRICS, MetricKind
 from probity.record import Number, Record, Slug
 
 __all__ = [
+    "SPLITS",
     "Approval",
     "AuditsConfig",
     "CardConfig",
@@ -42,7 +43,7 @@ __all__ = [
     "parse_settings",
 ]
 
-SPLITS = ("train", "eval", "test")
+SPLITS: tuple[Literal["train", "eval", "test"], ...] = ("train", "eval", "test")
 """The three splits and their three jobs: fit, choose (early stopping), and - untouched until then - audit."""
 
 
@@ -221,7 +222,7 @@ class ModelConfig(Record):
 class TrainerConfig(BaseModel):
     """Name of a trainer and, beside it, that trainer's own settings."""
 
-    model_config = ConfigDict(frozen=True, extra="allow")
+    model_config = ConfigDict(frozen=True, extra="allow", use_attribute_docstrings=True)
 
     name: Slug = "plain"
     """An entry point of the group ``probity.trainers``: ``plain``, or that of an installed plug-in."""
@@ -298,11 +299,15 @@ class Rule(Record):
     def _one_condition(self) -> Rule:
         given = self.conditions
         if len(given) != 1:
-            raise ValueError(f"a rule has exactly one condition, this one has {len(given)}: {', '.join(given) or 'none'}")
+            raise ValueError(
+                f"a rule has exactly one condition, this one has {len(given)}: {', '.join(given) or 'none'}"
+            )
         if (given[0] in ("gap_at_most", "ratio_at_least")) != bool(self.across):
             raise ValueError("across goes with gap_at_most or ratio_at_least, and they need it")
         if self.across and self.slice:
             raise ValueError("give across or slice, not both")
+        if self.threshold is not None and METRICS[self.metric].kind is not MetricKind.RATE:
+            raise ValueError(f"threshold goes with rates only, and {self.metric} is none")
         return self
 
     @property
@@ -407,6 +412,9 @@ _Settings = TypeVar("_Settings", bound=BaseModel)
 def load_config(path: Path, *, overrides: Iterable[str] = ()) -> RunConfig:
     """Reads a YAML config.
 
+    A file may say ``extends: OTHER.yaml`` (relative to itself): mappings are merged, everything else is replaced, and
+    relative paths of both start at the folder of the file that was asked for.
+
     Args:
         path: The file.
         overrides: ``a.b=c`` assignments, applied before validation; ``c`` is read as YAML.
@@ -414,30 +422,7 @@ def load_config(path: Path, *, overrides: Iterable[str] = ()) -> RunConfig:
     Raises:
         ConfigError: If the file cannot be read, is not a mapping, or does not describe a run that can be built.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            str(path),
-            seen="no readable UTF-8 file" if not path.is_dir() else "a folder",
-            allowed="a YAML file",
-            remedy="check the path, or scaffold a project with: probity init",
-        ) from error
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise ConfigError(
-            str(path), seen=f"invalid YAML{where}", allowed="a YAML mapping", remedy="mend the syntax there"
-        ) from error
-    if not isinstance(value, dict):
-        raise ConfigError(
-            str(path),
-            seen=f"a YAML {_yaml_kind(value)}",
-            allowed="a YAML mapping with keys such as name, data and model",
-            remedy="start from the file that probity init writes",
-        )
+    value = _read_mapping(path, seen=())
     for assignment in overrides:
         _assign(value, assignment)
     return parse_config(value, origin=path.name)
@@ -460,6 +445,75 @@ def parse_settings(kind: type[_Settings], value: object, *, origin: str) -> _Set
         raise _config_error(error, kind, origin=origin) from error
 
 
+class _StrictLoader(yaml.SafeLoader):
+    """YAML lets the second of two equal keys win in silence; a second ``rules`` would disarm the first."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    raise yaml.constructor.ConstructorError(None, None, "a key appears twice", key.start_mark)
+                seen.add(key.value)
+        return super().construct_mapping(node, deep=deep)
+
+
+def _read_yaml(text: str) -> Any:
+    return yaml.load(text, Loader=_StrictLoader)  # noqa: S506 - a subclass of SafeLoader
+
+
+def _read_mapping(path: Path, *, seen: tuple[Path, ...]) -> dict[str, Any]:
+    """Reads a YAML mapping and what it extends; a chain of files that comes back to itself is refused."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            str(path),
+            seen="no readable UTF-8 file" if not path.is_dir() else "a folder",
+            allowed="a YAML file",
+            remedy="check the path, or scaffold a project with: probity init",
+        ) from error
+    try:
+        value = _read_yaml(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date such as 2024-13-45 is a ValueError
+        mark = getattr(error, "problem_mark", None)
+        where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise ConfigError(
+            str(path),
+            seen=f"invalid YAML{where}",
+            allowed="a YAML mapping",
+            remedy="mend it there; a key may appear only once",
+        ) from error
+    if not isinstance(value, dict):
+        raise ConfigError(
+            str(path),
+            seen=f"a YAML {_yaml_kind(value)}",
+            allowed="a YAML mapping with keys such as name, data and model",
+            remedy="start from the file that probity init writes",
+        )
+    base = value.pop("extends", None)
+    if base is None:
+        return value
+    source = path.parent / str(base)
+    if source.resolve() in (*seen, path.resolve()):
+        raise ConfigError(
+            f"{path.name}: extends",
+            seen="files that extend one another in a circle",
+            allowed="a chain with an end",
+            remedy="remove one of the extends keys",
+        )
+    return _merged(_read_mapping(source, seen=(*seen, path.resolve())), value)
+
+
+def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """Returns ``base`` with the values of ``over``: mappings are merged, everything else is replaced."""
+    merged = dict(base)
+    for key, value in over.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merged(merged[key], value) if both else value
+    return merged
+
+
 def _assign(value: dict[str, Any], assignment: str) -> None:
     key, separator, text = assignment.partition("=")
     parts = key.split(".")
@@ -468,8 +522,8 @@ def _assign(value: dict[str, Any], assignment: str) -> None:
             "--set", seen=f"{assignment!r}", allowed="KEY.SUBKEY=VALUE", remedy="for example --set trainer.epochs=3"
         )
     try:
-        parsed = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        parsed = _read_yaml(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(
             f"--set {key}", seen="a value that is not YAML", allowed="a YAML value", remedy="quote it"
         ) from error
@@ -510,14 +564,21 @@ def _config_error(error: ValidationError, kind: type[BaseModel], *, origin: str)
     message = str(first["msg"]).removeprefix("Value error, ")
     seen = first["input"]
     shown = f"{seen!r}" if isinstance(seen, (str, int, float, bool)) else f"a {_yaml_kind(seen)}"
-    return ConfigError(
-        argument, seen=f"{shown}{more}", allowed=message, remedy="change it in the config or with --set"
-    )
+    return ConfigError(argument, seen=f"{shown}{more}", allowed=message, remedy="change it in the config or with --set")
 
 
 # Names that pydantic inserts into an error's location for the branches of a union; they are no keys of the file.
 _UNION_TAGS = frozenset(
-    {"str", "int", "float", "bool", "PrivacyUnitColumn", "literal['row']", "dict[literal['train','eval','test'],str]"}
+    {
+        "[key]",
+        "str",
+        "int",
+        "float",
+        "bool",
+        "PrivacyUnitColumn",
+        "literal['row']",
+        "dict[literal['train','eval','test'],str]",
+    }
 )
 
 
@@ -543,4 +604,4 @@ def _model_in(annotation: object) -> type[BaseModel] | None:
 
 def _yaml_kind(value: object) -> str:
     kinds = {dict: "mapping", list: "list", tuple: "list", str: "text", bool: "boolean", int: "number", float: "number"}
-    return kinds.get(type(value), "empty value" if value is None else type(value).__name__)
+    return kinds.get(type(value), "null" if value is None else type(value).__name__)

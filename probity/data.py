@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from probity.config import SPLITS
 from probity.digest import digest_file, require_digest
 from probity.record import Digest, Number, Record, Sensitive
 
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 __all__ = [
-    "SPLITS",
+    "MISSING_GROUP",
     "Anomalies",
     "Anomaly",
     "Column",
@@ -286,7 +285,7 @@ class Transform(Record):
     constants: tuple[TransformConstant, ...]
     module: Digest | None = None
     """Digest of the user's ``preprocessing_fn`` file, when it replaces the built-in transform."""
-    unknown_rates: dict[str, float] = {}
+    unknown_rates: dict[str, float] = Field(default={})
     """Share of rows of the eval split whose value fell outside the vocabulary, by source column."""
 
     @property

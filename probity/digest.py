@@ -58,8 +58,13 @@ def digest_tree(root: Path, *, exclude: Iterable[str] = ()) -> str:
         exclude: Folders or files below ``root`` (POSIX form) to leave out.
 
     Raises:
-        DigestMismatchError: If the tree holds a symbolic link, whose target could change unseen.
+        DigestMismatchError: If there is no such folder (it has no digest, not that of an empty one), or if the tree
+            holds a symbolic link, whose target could change unseen.
     """
+    if not root.is_dir():
+        raise DigestMismatchError(
+            root.name, seen="no such folder", allowed="the folder that was recorded", remedy="run the pipeline again"
+        )
     left_out = tuple(exclude)
     lines = []
     for path in sorted(root.rglob("*"), key=lambda entry: entry.relative_to(root).as_posix()):

@@ -87,9 +87,7 @@ class ProbityError(Exception):
         return (_rebuild, (type(self), self.argument, self.seen, self.allowed, self.remedy))
 
 
-def _rebuild(
-    kind: type[ProbityError], argument: str, seen: str, allowed: str, remedy: str
-) -> ProbityError:
+def _rebuild(kind: type[ProbityError], argument: str, seen: str, allowed: str, remedy: str) -> ProbityError:
     return kind(argument, seen=seen, allowed=allowed, remedy=remedy)
 
 

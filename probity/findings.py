@@ -7,6 +7,7 @@ says which model and which rows it speaks of. What could not be measured is a fi
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -50,7 +51,7 @@ class Estimate(Record):
             raise ValueError("a value that could not be computed has no interval")
         if self.value is not None and self.lower is not None and self.upper is not None:
             # Bounds are computed by other formulas than the value, so they may miss it by rounding.
-            slack = 1e-9 * max(1.0, abs(self.value))
+            slack = 1e-9 * max(1.0, abs(self.value)) if math.isfinite(self.value) else 0.0
             if not self.lower - slack <= self.value <= self.upper + slack:
                 raise ValueError("the interval does not hold the value")
         return self
@@ -66,7 +67,7 @@ class Finding(Record):
     """Unique in the run; starts with the name of the audit. The card and the gate cite it."""
     metric: str
     """A term of :data:`probity.metric.METRICS`."""
-    slice: dict[str, str] = {}
+    slice: dict[str, str] = Field(default={})
     """The rows it speaks of: sensitive attribute to group; empty for all rows of the split."""
     across: tuple[str, ...] = ()
     """For a comparison of groups: the attributes that form them."""

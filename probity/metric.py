@@ -74,18 +74,14 @@ _ALL = (
         definition="area under the ROC curve: the probability that a positive row scores above a negative one, "
         "ties counted half (Mann-Whitney)",
     ),
-    Metric(
-        name="log_loss", kind=MetricKind.SCORE, direction=_DOWN, definition="mean binary cross-entropy, in nats"
-    ),
+    Metric(name="log_loss", kind=MetricKind.SCORE, direction=_DOWN, definition="mean binary cross-entropy, in nats"),
     Metric(
         name="calibration_error",
         kind=MetricKind.SCORE,
         direction=_DOWN,
         definition="expected calibration error over ten equal-width score bins (Guo et al. 2017, eq. 3)",
     ),
-    Metric(
-        name="example_count", kind=MetricKind.COUNT, direction=_NEITHER, definition="number of rows in the slice"
-    ),
+    Metric(name="example_count", kind=MetricKind.COUNT, direction=_NEITHER, definition="number of rows in the slice"),
     Metric(
         name="epsilon",
         kind=MetricKind.PRIVACY,

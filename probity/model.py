@@ -35,7 +35,8 @@ class DpSgd(Record):
     sampling_prob: float = Field(gt=0.0, le=1.0)
     steps: int = Field(ge=0)
     """Steps that were executed, each counted once."""
-    l2_clip_norm: float = Field(gt=0.0)
+    l2_clip_norm: Number = Field(gt=0.0)
+    """Bound on each example's gradient norm; infinite: no clipping."""
     unit: str = "row"
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, PlainSerializer, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, StringConstraints
 
 from probity.digest import digest_json
 
@@ -37,7 +37,12 @@ def _spell_infinity(value: float) -> float | str:
     return value
 
 
-Number = Annotated[float, AfterValidator(_refuse_nan), PlainSerializer(_spell_infinity, when_used="json")]
+Number = Annotated[
+    float,
+    Field(allow_inf_nan=True),
+    AfterValidator(_refuse_nan),
+    PlainSerializer(_spell_infinity, when_used="json"),
+]
 """A real number or an infinity, never NaN. In JSON an infinity is the string ``"Infinity"``."""
 
 Digest = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
@@ -51,7 +56,11 @@ class Record(BaseModel):
     """A frozen value, parsed strictly: unknown keys are refused, fields cannot be assigned."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(
-        frozen=True, extra="forbid", validate_default=True, use_attribute_docstrings=True
+        frozen=True,
+        extra="forbid",
+        validate_default=True,
+        use_attribute_docstrings=True,
+        allow_inf_nan=False,  # a plain float is finite; what may be infinite says so with Number
     )
 
     def to_json(self) -> dict[str, Any]:

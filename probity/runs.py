@@ -308,7 +308,9 @@ class Workspace:
             f"RUN {reference!r}",
             seen=f"{len(fitting)} runs fit" if fitting else f"no such run in {self.root}",
             allowed="a run id, a unique prefix, or latest",
-            remedy="list them with: probity runs" if runs else "start one with: probity run CONFIG, or give --workspace",
+            remedy="list them with: probity runs"
+            if runs
+            else "start one with: probity run CONFIG, or give --workspace",
         )
 
     def finished_stage(self, key: str) -> tuple[RunFolder, Receipt] | None:
@@ -411,7 +413,10 @@ def copy_outputs(source: RunFolder, receipt: Receipt, *, into: Path) -> None:
         shutil.copyfile(source.path / name, target)
         if digest_file(target) != digest:
             raise DigestMismatchError(
-                name, seen="another file than recorded", allowed="the recorded bytes", remedy="run again with --no-cache"
+                name,
+                seen="another file than recorded",
+                allowed="the recorded bytes",
+                remedy="run again with --no-cache",
             )
 
 

@@ -6,7 +6,7 @@ Serving's clients share.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,7 +90,7 @@ def read_table(path: Path, columns: Sequence[Column]) -> pa.Table:
         columns: The columns to read, in this order; others in the file are ignored.
 
     Raises:
-        DataError: If a row holds several values of one column, or the file is corrupt.
+        DataError: If a row holds several values of one column or one of another type, or the file is corrupt.
     """
     decode = _decoder({column.name: str(column.kind) for column in columns})
     fields = pa.schema([(column.name, _ARROW_TYPES[column.kind]) for column in columns])
@@ -135,7 +135,7 @@ def read_arrays(
     )
 
 
-def _decoder(kinds: dict[str, str]) -> Any:
+def _decoder(kinds: dict[str, str]) -> Callable[[list[bytes]], pa.RecordBatch]:
     from tensorflow_metadata.proto.v0 import schema_pb2
     from tfx_bsl.coders.example_coder import ExamplesToRecordBatchDecoder
 
@@ -143,7 +143,20 @@ def _decoder(kinds: dict[str, str]) -> Any:
     schema = schema_pb2.Schema(
         feature=[schema_pb2.Feature(name=name, type=types[kind]) for name, kind in kinds.items()]
     )
-    return ExamplesToRecordBatchDecoder(schema.SerializeToString()).DecodeBatch
+    decoder = ExamplesToRecordBatchDecoder(schema.SerializeToString())
+
+    def decode(records: list[bytes]) -> pa.RecordBatch:
+        try:
+            return decoder.DecodeBatch(records)
+        except RuntimeError as error:
+            raise DataError(
+                "tf.Example records",
+                seen="a record that is no tf.Example or holds a column in another type",
+                allowed=", ".join(f"{name}: {kind}" for name, kind in kinds.items()),
+                remedy="store each column in one type throughout, or exclude the column that differs",
+            ) from error
+
+    return decode
 
 
 def _scalars(column: pa.Array, field: pa.Field) -> pa.Array:

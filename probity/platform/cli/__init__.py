@@ -1,0 +1,31 @@
+"""The command line: one module per command group, no logic of its own.
+
+Nothing heavy is imported before a command needs it, so that ``probity --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import typer
+
+from probity.platform.cli import check, inspect, project, running
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Train, audit, gate and release models that must be shown to be private and fair. "
+    "Exit codes: 0 done or released, 2 wrong config, data or arguments, 3 held by the gate, 1 unexpected. "
+    "Add --debug to any command for tracebacks.",
+)
+app.command("init")(project.init)
+app.command("run")(running.run)
+app.command("runs")(inspect.runs)
+app.command("show")(inspect.show)
+app.command("gate")(running.gate)
+app.command("release")(running.release)
+app.command("card")(inspect.card)
+app.command("doctor")(check.doctor)
+app.command("schema")(check.schema)

@@ -1,0 +1,70 @@
+# The same targets serve people and CI. `make` alone lists them.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+LOCK := requirements/main.txt
+UV_VERSION := 0.9.18
+# uv from the PATH if there is one, else our own copy in .tools
+UV := $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
+EXAMPLE := examples/adult_income
+
+.PHONY: help
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "%-16s %s\n", $$1, $$2}'
+
+.tools/bin/uv:
+	$(PYTHON) -m venv .tools
+	.tools/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+
+$(VENV)/.synced: $(LOCK) pyproject.toml | $(filter .tools/bin/uv,$(UV))
+	@test -x $(BIN)/python || $(UV) venv --quiet --python $(PYTHON) $(VENV)
+	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(UV) pip sync --quiet $(LOCK)
+	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(UV) pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.PHONY: setup
+setup: $(VENV)/.synced ## Make the locked environment in .venv
+
+.PHONY: lock
+lock: | $(filter .tools/bin/uv,$(UV)) ## Resolve the dependencies anew
+	$(UV) pip compile --quiet pyproject.toml --extra dev --python-version 3.11 --override requirements/overrides.txt \
+		--generate-hashes --no-emit-index-url --output-file $(LOCK)
+
+.PHONY: demo
+demo: setup ## Adult census data to a released model, then the same under a stricter policy, which is held
+	$(BIN)/probity run $(EXAMPLE)/probity.yaml
+	@echo; echo "The same data and model under the four-fifths rule, which this model does not meet:"
+	@$(BIN)/probity run $(EXAMPLE)/strict.yaml; code=$$?; \
+	if [ $$code -eq 3 ]; then echo "Held (exit code 3), as expected."; else echo "Expected exit code 3, got $$code."; exit 1; fi
+
+.PHONY: test
+test: setup ## The whole default test suite
+	$(BIN)/python -m pytest
+
+.PHONY: check
+check: setup ## Format, lint, types, import contracts, generated reference
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python docs/generate_reference.py --check
+
+.PHONY: format
+format: setup ## Mend format and what ruff can mend
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+.PHONY: docs
+docs: setup ## Write the generated reference pages
+	$(BIN)/python docs/generate_reference.py
+
+.PHONY: bench
+bench: setup ## Measure; writes the tables in benchmarks/
+	$(BIN)/python benchmarks/slice_engine.py
+	$(BIN)/python benchmarks/pipeline.py
+
+.PHONY: clean
+clean: ## Remove the environment, caches, runs and releases of the examples
+	rm -rf $(VENV) .tools .mypy_cache .ruff_cache serving $(EXAMPLE)/.probity

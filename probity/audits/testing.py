@@ -1,0 +1,256 @@
+"""What an author of an audit needs: evidence to run it on, and the suite that every audit must pass.
+
+Shipped with the package, so that a plug-in is tested like our own audits::
+
+    class TestMyAudit(AuditContract):
+        def make_audit(self):
+            return MyAudit()
+
+:func:`make_evidence` makes everything real but small: examples and a SavedModel on disk, scored by that model.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from probity.audits.base import Audit, AuditInput
+from probity.audits.scoring import ScoredRows
+from probity.config import SPLITS, AuditsConfig
+from probity.data import (
+    MISSING_GROUP,
+    Column,
+    ColumnKind,
+    Dataset,
+    Examples,
+    FeatureSpec,
+    Role,
+    Schema,
+    SensitiveAttribute,
+    SplitFile,
+    Transform,
+    TransformedExamples,
+    TransformedFeature,
+)
+from probity.digest import digest_bytes, digest_file, digest_tree
+from probity.findings import AuditReport
+from probity.groups import group_codes, group_names
+from probity.model import Mechanism, NonPrivate, TrainedModel
+from probity.tfexample import encode, write_arrays, write_table
+
+__all__ = ["AuditContract", "make_evidence", "score_by_formula"]
+
+_FEATURES = ("age", "hours")
+_MEANS, _SCALES, _WEIGHTS, _BIAS = (40.0, 38.0), (12.0, 10.0), (0.9, 0.7), -0.8
+_BINS = (30.0, 50.0)
+
+
+def make_evidence(
+    folder: Path,
+    *,
+    rows: int = 400,
+    seed: int = 3,
+    settings: AuditsConfig | None = None,
+    mechanism: Mechanism | None = None,
+    table: pa.Table | None = None,
+) -> AuditInput:
+    """Makes evidence about a logistic model of two numeric features, with three sensitive attributes.
+
+    ``sex`` (one group declared but empty, one row in nine missing), ``race`` (one group of a few rows) and ``age_band``
+    (bins of the feature ``age``); one intersection, sex x race.
+
+    Args:
+        folder: An existing empty folder; files are written below it.
+        rows: Rows of the test split.
+        seed: Of the drawn rows.
+        settings: Defaults to a minimum group size of 20.
+        mechanism: Defaults to :class:`~probity.model.NonPrivate`.
+        table: The test rows instead of drawn ones: columns age, hours, sex, race and income (``yes`` is positive).
+    """
+    drawn = {split: draw_rows(200, seed=seed + place) for place, split in enumerate(("train", "eval"), start=1)}
+    tables = {**drawn, "test": draw_rows(rows, seed=seed) if table is None else table}
+    dataset = _dataset(sum(part.num_rows for part in tables.values()))
+    examples = Examples(folder=folder / "examples", columns=dataset.columns, files={})
+    examples = replace(examples, files=_write_splits(examples.folder, tables))
+    model_folder = folder / "model"
+    _export(model_folder)
+    test = tables["test"]
+    return AuditInput(
+        model=_model(model_folder, mechanism or NonPrivate()),
+        model_folder=model_folder,
+        dataset=dataset,
+        examples=examples,
+        schema=_schema(dataset),
+        transform=_transform(dataset),
+        transform_folder=folder / "transform",
+        transformed=_transformed(folder / "transformed", tables),
+        scored=score_by_formula(test, dataset),
+        settings=settings or AuditsConfig(min_group_size=20),
+        seed=seed,
+    )
+
+
+def draw_rows(rows: int, *, seed: int) -> pa.Table:
+    """Draws raw rows whose label follows the model's score, with one group treated differently."""
+    rng = np.random.default_rng(seed)
+    age = rng.integers(18, 80, rows)
+    hours = rng.normal(38, 10, rows).round(1).astype(np.float32)
+    sex = rng.choice(np.array(["Female", "Male", None], object), rows, p=[0.4, 0.49, 0.11])
+    race = rng.choice(np.array(["A", "B", "Rare"], object), rows, p=[0.6, 0.38, 0.02])
+    lift = 0.6 * (sex == "Male")
+    positive = rng.random(rows) < _sigmoid(_logits(age, hours) + lift)
+    return pa.table(
+        {
+            "age": pa.array(age, pa.int64()),
+            "hours": pa.array(hours, pa.float32()),
+            "sex": pa.array(sex, pa.string()),
+            "race": pa.array(race, pa.string()),
+            "income": pa.array(np.where(positive, "yes", "no"), pa.string()),
+        }
+    )
+
+
+def score_by_formula(table: pa.Table, dataset: Dataset) -> ScoredRows:
+    """Scores rows of :func:`draw_rows` by the model's formula in float64, rounded to float32, without TensorFlow."""
+    logits = _logits(*(np.asarray(table.column(name).to_numpy(), np.float64) for name in _FEATURES))
+    return ScoredRows(
+        scores=_sigmoid(logits).astype(np.float32),
+        labels=np.array([value == dataset.positive for value in table.column(dataset.label).to_pylist()], bool),
+        groups={entry.name: group_codes(entry, table.column(entry.column)) for entry in dataset.sensitive},
+        names={entry.name: entry.groups for entry in dataset.sensitive},
+    )
+
+
+def _logits(*columns: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    parts = zip(columns, _MEANS, _SCALES, _WEIGHTS, strict=True)
+    return np.sum([(np.asarray(c, np.float64) - m) / s * w for c, m, s, w in parts], axis=0) + _BIAS
+
+
+def _sigmoid(logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    return 1 / (1 + np.exp(-logits))
+
+
+def _dataset(rows: int) -> Dataset:
+    feature, sensitive, label = Role.FEATURE, Role.SENSITIVE, Role.LABEL
+    columns = (
+        Column(name="age", kind=ColumnKind.INT, roles=(feature, sensitive)),
+        Column(name="hours", kind=ColumnKind.FLOAT, roles=(feature,)),
+        Column(name="sex", kind=ColumnKind.TEXT, roles=(sensitive,)),
+        Column(name="race", kind=ColumnKind.TEXT, roles=(sensitive,)),
+        Column(name="income", kind=ColumnKind.TEXT, roles=(label,)),
+    )
+    return Dataset(
+        name="drawn",
+        source="drawn.csv",
+        source_format="csv",
+        source_digest=digest_bytes(b"drawn"),
+        content_digest=digest_bytes(b"drawn rows"),
+        num_rows=max(1, rows),
+        columns=columns,
+        label="income",
+        positive="yes",
+        sensitive=(
+            SensitiveAttribute(name="sex", column="sex", groups=("Female", "Male", "Unseen", MISSING_GROUP)),
+            SensitiveAttribute(name="race", column="race", groups=("A", "B", "Rare")),
+            SensitiveAttribute(
+                name="age_band", column="age", bins=_BINS, groups=group_names(_BINS), also_feature=True
+            ),
+        ),
+        intersections=(("sex", "race"),),
+        split_rule="drawn by split",
+    )
+
+
+def _write_splits(folder: Path, tables: Mapping[str, pa.Table]) -> dict[str, SplitFile]:
+    folder.mkdir(parents=True)
+    files = {}
+    for split in SPLITS:
+        path = folder / f"{split}.tfrecord.gz"
+        write_table(path, tables[split])
+        files[split] = SplitFile(path=path.name, digest=digest_file(path), num_rows=tables[split].num_rows)
+    return files
+
+
+def _outputs() -> tuple[TransformedFeature, ...]:
+    return tuple(TransformedFeature(name=f"{name}_xf", source=name, width=1) for name in _FEATURES)
+
+
+def _transformed(folder: Path, tables: Mapping[str, pa.Table]) -> TransformedExamples:
+    folder.mkdir(parents=True)
+    files = {}
+    for split, table in tables.items():
+        inputs = {
+            f"{name}_xf": ((table.column(name).to_numpy() - mean) / scale).astype(np.float32).reshape(-1, 1)
+            for name, mean, scale in zip(_FEATURES, _MEANS, _SCALES, strict=True)
+        }
+        labels = np.array([value == "yes" for value in table.column("income").to_pylist()], np.float32)
+        path = folder / f"{split}.tfrecord.gz"
+        write_arrays(path, inputs, labels)
+        files[split] = SplitFile(path=path.name, digest=digest_file(path), num_rows=table.num_rows)
+    return TransformedExamples(folder=folder, files=files, outputs=_outputs())
+
+
+def _transform(dataset: Dataset) -> Transform:
+    inputs = tuple(column for column in dataset.columns if column.is_feature)
+    return Transform(digest=digest_bytes(b"fixed"), inputs=inputs, outputs=_outputs(), constants=())
+
+
+def _schema(dataset: Dataset) -> Schema:
+    features = tuple(FeatureSpec(name=c.name, kind=c.kind, required=True) for c in dataset.columns)
+    return Schema(digest=digest_bytes(b"schema"), curated=True, features=features)
+
+
+def _model(folder: Path, mechanism: Mechanism) -> TrainedModel:
+    fixed = digest_bytes(b"fixed")
+    return TrainedModel(
+        trainer="fixed",
+        mechanism=mechanism,
+        digest=digest_tree(folder / "saved_model"),
+        weights=fixed,
+        train_examples=fixed,
+        transform=fixed,
+        settings={},
+        seed=0,
+        num_train_examples=200,
+        num_parameters=3,
+        steps=1,
+        epochs=1,
+        best_epoch=1,
+        history={},
+        environment={},
+    )
+
+
+def _export(folder: Path) -> None:
+    """Writes ``model.keras`` over the transformed inputs and the SavedModel over serialized examples."""
+    import tensorflow as tf
+
+    folder.mkdir(parents=True)
+    inputs = {f"{name}_xf": tf.keras.Input((1,), name=f"{name}_xf") for name in _FEATURES}
+    joined = tf.keras.layers.Concatenate()(list(inputs.values()))
+    head = tf.keras.layers.Dense(1, activation="sigmoid")
+    model = tf.keras.Model(inputs, head(joined))
+    head.set_weights([np.array(_WEIGHTS, np.float32).reshape(-1, 1), np.array([_BIAS], np.float32)])
+    model.save(folder / "model.keras")
+    parsed = {
+        "age": tf.io.FixedLenFeature([], tf.int64),
+        "hours": tf.io.FixedLenFeature([], tf.float32),
+    }
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")])  # type: ignore[misc]
+    def serve(examples: Any) -> dict[str, Any]:
+        raw = tf.io.parse_example(examples, parsed)
+        scaled = {
+            f"{name}_xf": ((tf.cast(raw[name], tf.float32) - mean) / scale)[:, None]
+            for name, mean, scale in zip(_FEATURES, _MEANS, _SCALES, strict=True)
+        }
+        return {"scores": model(scaled)}
+
+    tf.saved_model.save(model, str(folder / "saved_model"), signatures={"serving_default": serve})

@@ -1,0 +1,66 @@
+"""``doctor`` and ``schema``: what works here, and what the files look like."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+
+from probity.platform.cli.options import JsonOption, WorkspaceOption, workspace_at
+
+__all__ = ["doctor", "schema"]
+
+
+class SchemaKind(StrEnum):
+    """The documents that have a JSON Schema."""
+
+    CONFIG = "config"
+    REPORT = "report"
+    DECISION = "decision"
+    CARD = "card"
+
+
+def doctor(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
+    """Say what works here, what does not, and how to mend it. Exit code 2 if something needed is missing.
+
+    Example: probity doctor
+    """
+    from probity.platform.diagnosis import diagnose
+
+    checks = diagnose(workspace_at(workspace).root)
+    if as_json:
+        typer.echo(json.dumps([check.to_json() for check in checks], indent=1))
+    else:
+        for check in checks:
+            typer.echo(f"{'ok  ' if check.works else 'FAIL'}  {check.name:<32} {check.found}")
+            if not check.works:
+                typer.echo(f"      mend it: {check.remedy}")
+    if not all(check.works for check in checks):
+        raise typer.Exit(2)
+
+
+def schema(kind: Annotated[SchemaKind, typer.Argument(help="The document to describe.")]) -> None:
+    """Print the JSON Schema of a document.
+
+    Example: probity schema config > probity.schema.json
+    """
+    typer.echo(json.dumps(_schema(kind), indent=1))
+
+
+def _schema(kind: SchemaKind) -> dict[str, Any]:
+    if kind is SchemaKind.CONFIG:
+        from probity.platform.config_schema import config_schema
+
+        return config_schema()
+    if kind is SchemaKind.CARD:
+        from probity.model_cards.json_schema import card_schema
+
+        return card_schema()
+    from probity.decision import GateDecision
+    from probity.findings import AuditReport
+
+    noun = AuditReport if kind is SchemaKind.REPORT else GateDecision
+    draft = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+    return {**draft, **noun.model_json_schema(mode="serialization")}

@@ -1,0 +1,157 @@
+"""``runs``, ``show`` and ``card``: looking at what is there."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from probity.platform.cli.options import JsonOption, RunArgument, WorkspaceOption, workspace_at
+
+if TYPE_CHECKING:
+    from probity.runs import RunFolder, Workspace
+
+__all__ = ["card", "runs", "show"]
+
+
+class CardFormat(StrEnum):
+    """The forms of a card."""
+
+    HTML = "html"
+    MARKDOWN = "md"
+    JSON = "json"
+
+
+def runs(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
+    """List the runs of the workspace, newest first.
+
+    Example: probity runs --workspace examples/adult_income/.probity
+    """
+    place = workspace_at(workspace)
+    rows = [_row(folder) for folder in place.runs()]
+    if as_json:
+        typer.echo(json.dumps(rows, indent=1))
+        return
+    if not rows:
+        typer.echo(f"no runs in {place.root}; start one with: probity run CONFIG")
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(header_style="bold")
+    for name in rows[0]:
+        table.add_column(name)
+    for row in rows:
+        table.add_row(*(str(value or "-") for value in row.values()))
+    Console().print(table)
+
+
+def show(run: RunArgument, workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
+    """Show one run in full: data, model, stages, checks, and the chain of digests back to the data.
+
+    Example: probity show latest
+    """
+    place = workspace_at(workspace)
+    folder = place.find(run)
+    value = _whole(folder, place)
+    if as_json:
+        typer.echo(json.dumps(value, indent=1, allow_nan=False))
+        return
+    from probity.platform.cli.summary import print_decision
+    from probity.runs import DECISION
+
+    _print_facts(value)
+    if (folder.path / DECISION).is_file():
+        print_decision(folder, folder.decision())
+
+
+def card(
+    run: RunArgument,
+    form: Annotated[CardFormat, typer.Option("--format", help="The form of the card.")] = CardFormat.MARKDOWN,
+    out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write here instead of stdout.")] = None,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Print the model card of a run.
+
+    Example: probity card latest --format html --out card.html
+    """
+    from probity.errors import DataError
+    from probity.runs import CARD, write_atomically
+
+    folder = workspace_at(workspace).find(run)
+    path = folder.path / CARD / f"card.{form.value}"
+    if not path.is_file():
+        raise DataError(
+            f"run {folder.id}",
+            seen=f"no card ({folder.status()})",
+            allowed="a run that reached the stage card",
+            remedy="run the pipeline again without --until",
+        )
+    if out is None:
+        typer.echo(path.read_text(encoding="utf-8"), nl=False)
+    else:
+        write_atomically(out, path.read_bytes())
+
+
+def _row(folder: RunFolder) -> dict[str, Any]:
+    from probity.errors import ProbityError
+    from probity.runs import DECISION
+
+    row: dict[str, Any] = {"run": folder.id, "status": "unreadable", "verdict": None, "trainer": None, "version": None}
+    try:
+        row["status"] = folder.status()
+        row["verdict"] = folder.decision().verdict if (folder.path / DECISION).is_file() else None
+        row["trainer"] = folder.config().trainer.name
+        released = folder.release()
+        row["version"] = released.version if released else None
+    except (ProbityError, OSError, KeyError, TypeError):
+        pass  # one broken run folder must not hide the others
+    return row
+
+
+def _whole(folder: RunFolder, place: Workspace) -> dict[str, Any]:
+    """Everything about a run that is there, as one JSON value."""
+    from probity.platform.cli.summary import run_json
+    from probity.platform.lineage import Lineage
+    from probity.runs import DATASET, MODEL
+
+    value = run_json(folder)
+    value["error"] = folder.error.to_json() if folder.error else None
+    value["environment"] = folder.provenance()["environment"]
+    value["config"] = folder.config().to_json()
+    value["dataset"] = folder.dataset().to_json() if (folder.path / DATASET).is_file() else None
+    value["model"] = folder.model().to_json() if (folder.path / MODEL / "model.json").is_file() else None
+    value["lineage"] = Lineage(place.metadata).chain(folder.id) if place.metadata.is_file() else []
+    return value
+
+
+def _print_facts(value: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    console.print(f"run        {value['run']}", soft_wrap=True)
+    console.print(f"status     {value['status']}")
+    if value["error"]:
+        console.print(f"error      in stage {value['error']['stage']}: {value['error']['message']}", soft_wrap=True)
+    if value["dataset"]:
+        dataset = value["dataset"]
+        console.print(f"data       {dataset['source']}, {dataset['num_rows']:,} rows, {dataset['content_digest']}")
+    if value["model"]:
+        model = value["model"]
+        console.print(
+            f"model      {model['trainer']}, {model['num_parameters']:,} parameters, "
+            f"mechanism {model['mechanism']['kind']}, {model['digest']}",
+            soft_wrap=True,
+        )
+    stages = Table(header_style="bold")
+    for name in ("stage", "seconds", "reused from"):
+        stages.add_column(name, justify="right" if name == "seconds" else "left")
+    for entry in value["stages"]:
+        stages.add_row(entry["stage"], f"{entry['seconds']:.1f}", entry["reused_from"] or "")
+    console.print(stages)
+    for link in value["lineage"]:
+        console.print(f"  {link['type']:<14} {link['digest']}  {link.get('uri', '')}", soft_wrap=True)

@@ -1,0 +1,140 @@
+"""``run``, ``gate`` and ``release``: the commands that end in a verdict."""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from probity.platform.cli.options import JsonOption, RunArgument, WorkspaceOption, workspace_at
+
+if TYPE_CHECKING:
+    from probity.runs import RunFolder
+
+__all__ = ["gate", "release", "run"]
+
+HELD = 3
+"""Exit code for verdict hold."""
+
+
+def run(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="The YAML config.")],
+    assignments: Annotated[
+        list[str] | None, typer.Option("--set", metavar="A.B=C", help="Override a config value; repeatable.")
+    ] = None,
+    trainer: Annotated[
+        str | None, typer.Option("--trainer", metavar="NAME", help="Use another trainer, with its default settings.")
+    ] = None,
+    until: Annotated[str | None, typer.Option("--until", metavar="STAGE", help="Stop after this stage.")] = None,
+    no_cache: Annotated[bool, typer.Option("--no-cache", help="Compute every stage anew.")] = False,
+    no_release: Annotated[bool, typer.Option("--no-release", help="Do not push, even on verdict release.")] = False,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Run the pipeline to a decision, and release the model if the gate says so.
+
+    Exit code 0: verdict release. 3: verdict hold.
+
+    Example: probity run probity.yaml --set trainer.epochs=3 --no-release
+    """
+    from probity.config import load_config
+
+    overrides = list(assignments or [])
+    if trainer is not None:
+        overrides.insert(0, f"trainer={{name: {json.dumps(trainer)}}}")
+    loaded = load_config(config, overrides=overrides)
+    place = workspace_at(workspace, beside=config.resolve().parent)
+    _quiet()
+    from probity.platform import pipeline
+    from probity.platform.cli.progress import progress
+    from probity.platform.cli.summary import print_run, run_json
+
+    _require_stage(until, pipeline.stage_names())
+    plan = pipeline.make_plan(loaded, root=config.resolve().parent)
+    with progress() as observer:
+        folder = pipeline.run(
+            plan,
+            workspace=place,
+            observer=observer,
+            until=until,
+            use_cache=not no_cache,
+            push_release=not no_release,
+        )
+    if as_json:
+        typer.echo(json.dumps(run_json(folder), indent=1, allow_nan=False))
+    else:
+        print_run(folder)
+    _exit_by_verdict(folder)
+
+
+def gate(run: RunArgument, workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
+    """Decide again from the stored evidence of a run, and explain every check. Changes nothing.
+
+    Exit code 0: verdict release. 3: verdict hold.
+
+    Example: probity gate latest
+    """
+    from probity.platform import pipeline
+    from probity.platform.cli.summary import print_decision
+
+    folder = workspace_at(workspace).find(run)
+    decision = pipeline.decide(folder)
+    if as_json:
+        typer.echo(json.dumps(decision.to_json(), indent=1, allow_nan=False))
+    else:
+        print_decision(folder, decision)
+    if decision.verdict != "release":
+        raise typer.Exit(HELD)
+
+
+def release(run: RunArgument, workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
+    """Push the model of a run whose verdict is release into TensorFlow Serving's layout.
+
+    Refuses on verdict hold (exit code 3), and if any byte of the model changed since the audit.
+
+    Example: probity release latest
+    """
+    _quiet()
+    from probity.platform import pipeline
+    from probity.platform.cli.progress import progress
+
+    place = workspace_at(workspace)
+    folder = place.find(run)
+    with progress() as observer:
+        pipeline.release(folder, workspace=place, observer=observer)
+    released = folder.release()
+    if released is None:
+        raise AssertionError("a release that raised nothing left no record")
+    if as_json:
+        typer.echo(json.dumps(released.to_json(), indent=1))
+    else:
+        typer.echo(f"released {released.model_name} version {released.version} in {released.path}")
+
+
+def _exit_by_verdict(folder: RunFolder) -> None:
+    from probity.runs import DECISION
+
+    if (folder.path / DECISION).is_file() and folder.decision().verdict != "release":
+        raise typer.Exit(HELD)
+
+
+def _require_stage(until: str | None, known: tuple[str, ...]) -> None:
+    from probity.errors import ConfigError
+
+    if until is not None and until not in known:
+        raise ConfigError("--until", seen=repr(until), allowed=", ".join(known), remedy="choose one of these stages")
+
+
+def _quiet() -> None:
+    """Keeps the chatter of the libraries off the terminal. Set before TensorFlow is imported, or it has no effect."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    warnings.simplefilter("ignore")
+    import logging
+
+    for name in ("tensorflow", "absl", "apache_beam", "root", "mlflow", "alembic", "shap"):
+        logging.getLogger(name).setLevel(logging.ERROR)

@@ -1,0 +1,118 @@
+"""What the terminal shows of a finished run. Reads the run folder; computes nothing."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from probity.decision import Check, GateDecision
+from probity.findings import Estimate, finding_id
+from probity.record import Record
+from probity.runs import CARD, DECISION, RunFolder
+
+__all__ = ["number", "print_decision", "print_run", "run_json"]
+
+_OUTCOME_STYLES = {"pass": "green", "fail": "bold red", "insufficient_evidence": "yellow", "error": "bold red"}
+
+
+def number(value: float | None) -> str:
+    """Returns a number as people read it: four significant digits, the infinity sign, a dash for "none"."""
+    if value is None:
+        return "-"
+    if math.isinf(value):
+        return "∞" if value > 0 else "-∞"
+    return f"{value:.4g}"
+
+
+def interval(value: Estimate | Check) -> str:
+    """Returns ``[lower, upper]``, or nothing where there is no interval."""
+    return f"[{number(value.lower)}, {number(value.upper)}]" if value.lower is not None else ""
+
+
+def run_json(folder: RunFolder) -> dict[str, Any]:
+    """Returns the end of a run as a JSON value."""
+    decided = (folder.path / DECISION).is_file()
+    released = folder.release()
+    return {
+        "run": folder.id,
+        "path": str(folder.path),
+        "status": folder.status(),
+        "decision": folder.decision().to_json() if decided else None,
+        "release": released.to_json() if released else None,
+        "card": str(folder.path / CARD / "card.html") if decided else None,
+        "stages": [_shown(receipt) for receipt in folder.receipts()],
+    }
+
+
+def print_run(folder: RunFolder) -> None:
+    """Prints the summary of a run: the main numbers, every check, and where to look next."""
+    console = Console()
+    if not (folder.path / DECISION).is_file():
+        console.print(f"Run [bold]{folder.id}[/] stopped before a decision; it is in {escape(str(folder.path))}")
+        return
+    console.print(_numbers(folder))
+    print_decision(folder, folder.decision(), console=console)
+    released = folder.release()
+    if released is not None:
+        console.print(f"released   {released.model_name} version {released.version} in {escape(released.path)}")
+    console.print(f"card       {escape(str(folder.path / CARD / 'card.html'))}", soft_wrap=True)
+    console.print(f"run        {folder.id}", soft_wrap=True)
+
+
+def print_decision(folder: RunFolder, decision: GateDecision, *, console: Console | None = None) -> None:
+    """Prints every check with what it required, what was observed, and why it came out as it did."""
+    console = console or Console()
+    table = Table(title=f"Gate - run {folder.id}", title_justify="left", header_style="bold")
+    for heading in ("check", "outcome", "required", "observed", "interval"):
+        table.add_column(heading, justify="right" if heading == "observed" else "left")
+    for check in decision.checks:
+        style = _OUTCOME_STYLES[check.outcome]
+        table.add_row(
+            escape(check.rule),
+            f"[{style}]{check.outcome.replace('_', ' ')}[/]",
+            escape(check.required),
+            number(check.observed),
+            interval(check),
+        )
+    console.print(table)
+    for check in decision.blocking:
+        console.print(f"  [bold]{escape(check.rule)}[/]: {escape(check.reason)}")
+    style = "bold green" if decision.verdict == "release" else "bold red"
+    console.print(f"verdict    [{style}]{decision.verdict}[/]")
+
+
+def _numbers(folder: RunFolder) -> Table:
+    """The main numbers of a run: overall performance, the gaps, epsilon."""
+    config, reports = folder.config(), folder.reports()
+    at = config.audits.decision_threshold
+    table = Table(title=f"{config.name} - trainer {config.trainer.name}", title_justify="left", header_style="bold")
+    for heading in ("metric", "value", "interval", "n"):
+        table.add_column(heading, justify="left" if heading == "metric" else "right")
+    wanted = [("performance", "auc", (), None), ("performance", "accuracy", (), at)]
+    wanted += [("performance", "selection_rate", (), at)]
+    for names in folder.dataset().slices()[1:]:
+        wanted += [("fairness", "true_positive_rate", names, at), ("fairness", "selection_rate", names, at)]
+    wanted.append(("privacy", "epsilon", (), None))
+    for audit, metric, across, threshold in wanted:
+        report = reports.get(audit)
+        comparison = "gap" if across else None
+        found = report and report.find(
+            finding_id(audit, metric, across=across, comparison=comparison, threshold=threshold)
+        )
+        label = f"{metric} gap across {' x '.join(across)}" if across else metric
+        if found:
+            estimate = found.estimate
+            mark = "" if found.evidence == "sufficient" else " (insufficient evidence)"
+            table.add_row(label + mark, number(estimate.value), interval(estimate), f"{estimate.n:,}")
+        else:
+            table.add_row(label, "not assessed", "", "")
+    return table
+
+
+def _shown(record: Record) -> dict[str, Any]:
+    value = record.to_json()
+    return {name: value[name] for name in ("stage", "seconds", "reused_from", "finished_at")}

@@ -1,0 +1,245 @@
+"""The gate: policy, audit reports and card in, a verdict with every check out. Pure, and it fails closed.
+
+Nothing is read, computed or looked up here. A check passes only on evidence that is present, complete, about exactly
+this candidate, sufficient and finite; everything else is ``hold`` with its reason, on the first run as on any other.
+(TFX's Pusher pushes when no blessing is wired to it: our counter-example.)
+
+=========================================================== =====================
+what the gate meets                                         outcome of the check
+=========================================================== =====================
+no policy, or a policy without rules                        ``error``
+report missing, unreadable, failed, or of another candidate ``error``
+finding missing; attribute or group unknown                 ``error``
+value infinite, or beyond the bound                         ``fail``
+value not computable, or a group too small                  ``insufficient_evidence``
+the same, but the value is beyond the bound already         ``fail``
+no earlier release to compare with                          ``pass`` of change rules
+approval required                                           ``insufficient_evidence``
+=========================================================== =====================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from probity.config import Approval, Rule, RunConfig
+from probity.data import MISSING_GROUP, Dataset
+from probity.decision import Check, GateDecision, GatePolicy
+from probity.digest import digest_json
+from probity.findings import AuditReport, Subject
+from probity.metric import METRICS, MetricKind
+from probity.platform.gate_rules import condition_of, judge, unusable
+
+__all__ = ["decide", "make_policy"]
+
+_ABOUT_DATA_ALONE = ("data",)
+"""Audits whose subject names no model."""
+
+
+def make_policy(config: RunConfig, dataset: Dataset, *, required_reports: tuple[str, ...]) -> GatePolicy:
+    """Resolves the rules of the config against the data, so that the decision needs nothing else.
+
+    Guarantees: every rule on a rate carries its threshold and no other rule does; the attributes are those that the
+    audits report on, with their groups.
+
+    Args:
+        config: What was asked.
+        dataset: What was read: the declared sensitive attributes and every group found or declared.
+        required_reports: Audits that must have run, whether or not a rule names their metrics.
+    """
+    at = config.audits.decision_threshold
+    return GatePolicy(
+        rules=tuple(_with_threshold(rule, at) for rule in config.gate.rules),
+        decision_threshold=at,
+        attributes={attribute.name: attribute.groups for attribute in dataset.sensitive},
+        required_reports=required_reports,
+        approval=config.gate.approval,
+    )
+
+
+def _with_threshold(rule: Rule, decision_threshold: float) -> Rule:
+    is_rate = METRICS[rule.metric].kind is MetricKind.RATE
+    asked = decision_threshold if rule.threshold is None else rule.threshold
+    return rule.model_copy(update={"threshold": asked if is_rate else None})
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Candidate:
+    """What the decision is about; reports and card must name exactly this."""
+
+    model: str | None
+    examples: str | None
+    reports: Mapping[str, AuditReport | None]
+
+
+def decide(
+    policy: GatePolicy | None,
+    *,
+    reports: Mapping[str, AuditReport | None],
+    model: str | None,
+    examples: str | None,
+    card: str | None,
+    card_subject: Subject | None,
+) -> GateDecision:
+    """Decides whether the candidate may be released.
+
+    Guarantees: pure and deterministic; never raises on valid records; the verdict is ``release`` only if every check
+    passed; tightening a bound never turns hold into release; the order of the rules does not change the verdict.
+
+    Args:
+        policy: What a release needs; ``None`` when there is none, which holds.
+        reports: Reports by name of the audit; ``None`` for one that is there and cannot be read.
+        model: Digest of the candidate's SavedModel.
+        examples: Digest of the raw examples of the test split.
+        card: Digest of the model card.
+        card_subject: What the card says it speaks of.
+    """
+    candidate = _Candidate(model=model, examples=examples, reports=reports)
+    checks = [*_check_candidate(candidate)]
+    if policy is not None:
+        checks += [_check_report(name, candidate, policy) for name in policy.required_reports]
+    checks.append(_check_card(card, card_subject, candidate))
+    checks += _check_policy(policy)
+    if policy is not None:
+        checks += [_check_rule(rule, candidate, policy) for rule in policy.rules]
+        checks += _check_approval(policy.approval)
+    return GateDecision(
+        verdict="release" if all(check.outcome == "pass" for check in checks) else "hold",
+        model=model,
+        policy=digest_json(None) if policy is None else policy.record_digest(),
+        card=card,
+        checks=tuple(checks),
+    )
+
+
+# --- evidence -------------------------------------------------------------------------------------------------------
+
+
+def _check_candidate(candidate: _Candidate) -> Iterator[Check]:
+    absent = [
+        name for name, digest in (("model", candidate.model), ("test examples", candidate.examples)) if digest is None
+    ]
+    if absent:
+        yield Check(
+            rule="candidate",
+            outcome="error",
+            required="a model and test examples on record",
+            reason=f"There is no readable record of the {' and the '.join(absent)}, so no evidence can be tied to this "
+            "candidate; run the pipeline again.",
+        )
+
+
+def _check_policy(policy: GatePolicy | None) -> Iterator[Check]:
+    if policy is None or not policy.rules:
+        yield Check(
+            rule="policy",
+            outcome="error",
+            required="at least one rule",
+            reason="Nobody has said what a release needs, and without a rule nothing is released; add rules under "
+            "gate.rules.",
+        )
+
+
+def _check_report(name: str, candidate: _Candidate, policy: GatePolicy) -> Check:
+    rule, required = f"evidence: {name}", f"a complete {name} report about this model and these test examples"
+    problem = _report_problem(name, candidate, policy)
+    if problem is not None:
+        return Check(rule=rule, outcome="error", required=required, reason=problem)
+    report = candidate.reports[name]
+    status = "complete" if report is None or report.status == "complete" else "not applicable to this run"
+    return Check(
+        rule=rule,
+        outcome="pass",
+        required=required,
+        evidence=(name,),
+        reason=f"The {name} report is {status} and speaks of this candidate.",
+    )
+
+
+def _report_problem(name: str, candidate: _Candidate, policy: GatePolicy) -> str | None:
+    """Returns why nothing may rest on this report, or ``None`` if it is usable."""
+    if name not in candidate.reports:
+        return f"The {name} audit left no report; run it before deciding."
+    report = candidate.reports[name]
+    if report is None:
+        return f"The {name} report cannot be read; run the audit again."
+    if report.audit != name:
+        return f"The {name} report was written by another audit, {report.audit}; run the audit again."
+    if report.status == "failed":
+        return f"The {name} audit failed; mend what its report says and run it again."
+    if report.status == "not_applicable" and not _may_be_not_applicable(name, policy):
+        return f"The {name} audit says that it does not apply to this run, but this policy requires it."
+    stale = _stale(report.subject, candidate, without_model=name in _ABOUT_DATA_ALONE)
+    if stale:
+        return f"The {name} report speaks of {stale} than this candidate's; run the audit again."
+    return None
+
+
+def _may_be_not_applicable(name: str, policy: GatePolicy) -> bool:
+    # Without an earlier release there is nothing to compare with; without sensitive attributes, nobody to compare.
+    return name == "baseline" or (name == "fairness" and not policy.attributes)
+
+
+def _stale(subject: Subject, candidate: _Candidate, *, without_model: bool = False) -> str | None:
+    """Returns what the subject disagrees on, or ``None`` if it is the candidate."""
+    model_differs = subject.model != candidate.model and not (without_model and subject.model is None)
+    differing = []
+    if model_differs or candidate.model is None:
+        differing.append("another model")
+    if subject.examples != candidate.examples:
+        differing.append("other test examples")
+    return " and ".join(differing) or None
+
+
+def _check_card(card: str | None, subject: Subject | None, candidate: _Candidate) -> Check:
+    stale = None if subject is None else _stale(subject, candidate)
+    reason = None
+    if card is None or subject is None:
+        reason = "There is no readable model card, and no model is released without one; compose the card again."
+    elif stale:
+        reason = f"The model card speaks of {stale} than this candidate's; compose the card again."
+    return Check(
+        rule="evidence: card",
+        outcome="error" if reason else "pass",
+        required="a model card about this model and these test examples",
+        evidence=() if reason else ("card",),
+        reason=reason or "The model card is there and speaks of this candidate.",
+    )
+
+
+def _check_approval(approval: Approval) -> Iterator[Check]:
+    # "on_insufficient_evidence" adds no check: insufficient evidence holds anyway, and nothing here can lift that.
+    if approval.required == "always":
+        yield Check(
+            rule="approval",
+            outcome="insufficient_evidence",
+            required="a recorded approval",
+            reason="The policy requires a person's approval for every release, and none is recorded.",
+        )
+
+
+# --- rules ----------------------------------------------------------------------------------------------------------
+
+
+def _check_rule(rule: Rule, candidate: _Candidate, policy: GatePolicy) -> Check:
+    condition = condition_of(rule, policy)
+    problem = _unknown_names(rule, policy) or _report_problem(condition.report, candidate, policy)
+    if problem is not None:
+        return unusable(condition, problem)
+    report = candidate.reports[condition.report]
+    if report is None:  # _report_problem says so too; here for the type checker
+        return unusable(condition, f"The {condition.report} report cannot be read.")
+    return judge(condition, report)
+
+
+def _unknown_names(rule: Rule, policy: GatePolicy) -> str | None:
+    for attribute in (*rule.slice, *rule.across):
+        if attribute not in policy.attributes:
+            known = ", ".join(policy.attributes) or "none"
+            return f"The rule names {attribute!r}, which is no audited attribute (audited: {known}); correct the rule."
+    for attribute, group in rule.slice.items():
+        if group not in (*policy.attributes[attribute], MISSING_GROUP):
+            known = ", ".join(policy.attributes[attribute]) or "none"
+            return f"The rule names {group!r}, which is no group of {attribute} (groups: {known}); correct the rule."
+    return None

@@ -1,0 +1,434 @@
+"""The pipeline: raw data to a gated, released model, one stage per number of the run folder.
+
+:func:`run` is the only place that knows the order. Nothing here looks at which trainer was chosen.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import yaml
+
+from probity import runs
+from probity.audits import baseline, scoring
+from probity.audits import registry as audits
+from probity.audits.base import AuditInput
+from probity.config import RunConfig
+from probity.decision import GateDecision
+from probity.digest import digest_file
+from probity.errors import AuditError, ConfigError, ProbityError, ReleaseHeldError
+from probity.findings import AuditReport
+from probity.model_cards import render
+from probity.model_cards.compose import compose
+from probity.platform import gate, ingest, profile, schema, tracking, transform
+from probity.platform.lineage import Lineage
+from probity.platform.release import push
+from probity.platform.stages import Observer, Progress, Stages, Stopped, environment, installed_digest
+from probity.runs import RunError, RunFolder, Workspace
+from probity.trainers import registry as trainers
+from probity.trainers.base import Trainer, TrainerSettings, TrainingRequest
+from probity.usercode import module_path
+
+__all__ = ["Plan", "decide", "make_plan", "release", "run", "stage_names"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A config that can be run: plug-ins found, settings parsed, files there."""
+
+    config: RunConfig
+    root: Path
+    """The config file's folder; relative paths start here."""
+    trainer: Trainer
+    settings: TrainerSettings
+    audits: tuple[str, ...]
+
+    @property
+    def base_path(self) -> Path:
+        """Where releases go."""
+        return (self.root / self.config.serving.base_path).resolve()
+
+    def file(self, name: str | None) -> Path | None:
+        """Returns a file that the config names, or ``None``."""
+        return None if name is None else self.root / name
+
+
+def make_plan(config: RunConfig, *, root: Path) -> Plan:
+    """Resolves what the config names, before anything runs.
+
+    Raises:
+        ConfigError: If a setting of the trainer is wrong or a named file is not there.
+        PluginError: If the trainer cannot be loaded.
+    """
+    trainer = trainers.load(config.trainer.name)
+    settings = trainers.parse_settings(trainer, config.trainer.settings)
+    for key, module in (("transform.module", config.transform.module), ("model.module", config.model.module)):
+        if module is not None:
+            module_path(module, root=root, key=key)
+    if config.schema_file is not None and not (root / config.schema_file).is_file():
+        raise ConfigError(
+            "schema", seen="no such file", allowed="a TFDV schema in text format", remedy="check the path in the config"
+        )
+    ingest.source_files(config.data, root=root)
+    return Plan(config=config, root=root.resolve(), trainer=trainer, settings=settings, audits=audits.names())
+
+
+def stage_names() -> tuple[str, ...]:
+    """Returns the stages in order, as ``--until`` takes them."""
+    before = ("ingest", "statistics", "schema", "anomalies", "transform", "train", "score", "baseline")
+    return (*before, *audits.names(), "card", "gate", "release")
+
+
+def run(
+    plan: Plan,
+    *,
+    workspace: Workspace,
+    observer: Observer,
+    until: str | None = None,
+    use_cache: bool = True,
+    push_release: bool = True,
+) -> RunFolder:
+    """Runs the pipeline to a decision, and releases the model if the decision says so.
+
+    Args:
+        plan: What to run.
+        workspace: Where the run folder goes.
+        observer: Who is told how it goes.
+        until: Stop after this stage.
+        use_cache: Whether finished stages of earlier runs may be taken over.
+        push_release: Whether to push on verdict ``release``; otherwise :func:`release` does it later.
+
+    Returns:
+        The run folder; it holds a decision unless ``until`` stopped before it.
+
+    Raises:
+        ProbityError: If a stage could not do its work. What was finished before stays on disk.
+    """
+    config = plan.config
+    folder = workspace.new_run(config.name)
+    with _recorded(plan, workspace, folder, observer) as lineage:
+        stages = Stages(
+            workspace, folder, lineage=lineage, observer=observer, use_cache=use_cache, until=until
+        )  # fmt: skip
+        with _failures_kept(folder, stages):
+            _write_config(plan, workspace, folder)
+            _read_data(plan, folder, stages)
+            _train(plan, folder, stages)
+            _audit(plan, folder, stages)
+            _decide(plan, folder, stages)
+            if push_release and folder.decision().verdict == "release":
+                _release(plan, folder, stages)
+    return folder
+
+
+def decide(folder: RunFolder) -> GateDecision:
+    """Decides again from the stored evidence of a run. Equal evidence gives an equal decision."""
+    reports = folder.reports()
+    dataset, model, examples = folder.dataset(), folder.model(), folder.examples()
+    # What the run set out to audit, not what it happened to finish: an audit that is missing is a reason to hold.
+    required = ("baseline", *folder.provenance()["audits"])
+    policy = gate.make_policy(folder.config(), dataset, required_reports=required)
+    card_path = folder.path / runs.CARD / "card.json"
+    recorded = folder.receipt("card")
+    intact = recorded is not None and folder.intact(recorded)
+    return gate.decide(
+        policy,
+        reports=reports,
+        model=model.digest,
+        examples=examples.files["test"].digest,
+        card=digest_file(card_path) if intact else None,
+        card_subject=folder.card().subject if intact else None,
+    )
+
+
+def release(folder: RunFolder, *, workspace: Workspace, observer: Observer) -> RunFolder:
+    """Pushes the model of a finished run, after deciding once more from the stored evidence.
+
+    Raises:
+        ReleaseHeldError: If the verdict, then or now, is hold.
+        DigestMismatchError: If the SavedModel is not the one that was audited.
+    """
+    again = decide(folder)
+    if folder.decision().verdict != "release" or again.verdict != "release":
+        raise ReleaseHeldError(
+            f"run {folder.id}",
+            seen=f"the gate says hold: {', '.join(check.rule for check in again.blocking) or 'at the time of the run'}",
+            allowed="a run whose verdict is release",
+            remedy=f"see every check with: probity gate {folder.id}",
+        )
+    if folder.release() is not None:
+        return folder
+    root = (workspace.root / folder.provenance()["config_folder"]).resolve()
+    plan = make_plan(folder.config(), root=root)
+    with _recorded(plan, workspace, folder, observer) as lineage:
+        _release(plan, folder, Stages(workspace, folder, lineage=lineage, observer=observer))
+    return folder
+
+
+# -- the stages, in order ---------------------------------------------------------------------------------------------
+
+
+def _read_data(plan: Plan, folder: RunFolder, stages: Stages) -> None:
+    config = plan.config
+    curated = plan.file(config.schema_file)
+    texts = schema.text_columns(curated) if curated else frozenset()
+
+    def read(out: Path, report: Progress) -> None:
+        target = _subfolder(out, runs.EXAMPLES)
+        dataset, examples = ingest.ingest(config.data, name=config.name, root=plan.root, out=target, text_columns=texts)
+        runs.write_splits(target, examples.files)
+        runs.write_record(out / runs.DATASET, dataset)
+
+    source = ingest.source_digest(config.data, root=plan.root)
+    settings = {"data": config.data.to_json(), "name": config.name, "source": source, "texts": sorted(texts)}
+    stages.perform("ingest", produce=read, settings=settings)
+    dataset, examples = folder.dataset(), folder.examples()
+
+    def describe(out: Path, report: Progress) -> None:
+        target = _subfolder(out, runs.STATISTICS)
+        runs.write_record(target / "statistics.json", profile.profile(examples, dataset, out=target))
+
+    stages.perform("statistics", produce=describe, inputs=("ingest",))
+    statistics = folder.statistics()
+
+    def make_schema(out: Path, report: Progress) -> None:
+        made = schema.make_schema(
+            statistics, dataset, folder=folder.path / runs.STATISTICS, curated=curated, out=out / runs.SCHEMA
+        )
+        runs.write_record(out / runs.SCHEMA_RECORD, made)
+
+    settings = {"curated": digest_file(curated) if curated else None}
+    stages.perform("schema", produce=make_schema, settings=settings, inputs=("ingest", "statistics"))
+
+    def validate(out: Path, report: Progress) -> None:
+        found = schema.validate(
+            statistics,
+            folder.schema(),
+            dataset,
+            folder=folder.path / runs.STATISTICS,
+            schema_path=folder.path / runs.SCHEMA,
+        )
+        runs.write_record(out / runs.ANOMALIES, found)
+
+    stages.perform("anomalies", produce=validate, inputs=("ingest", "statistics", "schema"))
+    schema.require_valid(folder.anomalies())
+
+
+def _train(plan: Plan, folder: RunFolder, stages: Stages) -> None:
+    config = plan.config
+    examples, dataset = folder.examples(), folder.dataset()
+
+    def prepare(out: Path, report: Progress) -> None:
+        target = _subfolder(out, runs.TRANSFORM)
+        made, transformed = transform.transform(
+            examples, dataset, folder.schema(), config.transform, root=plan.root, out=target
+        )
+        runs.write_record(target / "transform.json", made)
+        runs.write_splits(target / "examples", transformed.files)
+
+    settings = {"transform": config.transform.to_json(), "module": _module_digest(plan, config.transform.module)}
+    stages.perform("transform", produce=prepare, settings=settings, inputs=("ingest", "schema"))
+
+    def train(out: Path, report: Progress) -> None:
+        request = TrainingRequest(
+            examples=folder.transformed(),
+            transform=folder.transform(),
+            transform_folder=folder.path / runs.TRANSFORM,
+            dataset=dataset,
+            model=config.model,
+            root=plan.root,
+            settings=plan.settings,
+            seed=config.seed,
+        )
+        target = _subfolder(out, runs.MODEL)
+        runs.write_record(target / "model.json", plan.trainer.train(request, workdir=target, report=report))
+
+    settings = {
+        "trainer": config.trainer.name,
+        "settings": plan.settings.to_json(),
+        "model": config.model.to_json(),
+        "module": _module_digest(plan, config.model.module),
+        "seed": config.seed,
+    }
+    stages.perform("train", produce=train, settings=settings, inputs=("ingest", "transform"))
+
+
+def _audit(plan: Plan, folder: RunFolder, stages: Stages) -> None:
+    dataset, examples, model = folder.dataset(), folder.examples(), folder.model()
+    settings = {"audits": plan.config.audits.to_json(), "seed": plan.config.seed}
+    model_folder = folder.path / runs.MODEL
+
+    def score(out: Path, report: Progress) -> None:
+        scored = scoring.score(model_folder / "saved_model", dataset=dataset, examples=examples)
+        _subfolder(out, runs.AUDITS)
+        scored.write(out / runs.SCORED_ROWS)
+
+    stages.perform("score", produce=score, inputs=("ingest", "train"))
+    evidence = AuditInput(
+        model=model,
+        model_folder=model_folder,
+        dataset=dataset,
+        examples=examples,
+        schema=folder.schema(),
+        transform=folder.transform(),
+        transform_folder=folder.path / runs.TRANSFORM,
+        transformed=folder.transformed(),
+        scored=scoring.ScoredRows.read(folder.path / runs.SCORED_ROWS),
+        settings=plan.config.audits,
+        seed=plan.config.seed,
+    )
+
+    released = push.latest(plan.base_path, plan.config.serving.model_name)
+
+    def compare(out: Path, report: Progress) -> None:
+        found = _compare(evidence, released[1] if released else None, released[0].model if released else None)
+        runs.write_record(_subfolder(out, runs.AUDITS) / "baseline.json", found)
+
+    stages.perform(
+        "baseline",
+        produce=compare,
+        settings={**settings, "baseline": released[0].model if released else None},
+        inputs=("ingest", "train", "score"),
+    )
+    for name in plan.audits:
+        stages.perform(
+            name,
+            produce=partial(_run_audit, name, evidence),
+            settings=settings,
+            inputs=("ingest", "schema", "transform", "train", "score"),
+        )
+
+
+def _run_audit(name: str, evidence: AuditInput, out: Path, report: Progress) -> None:
+    target = _subfolder(out, runs.AUDITS)
+    workdir = _subfolder(target, name)
+    try:
+        found = audits.load(name).run(evidence, workdir=workdir)
+    except AuditError as error:
+        found = AuditReport(audit=name, status="failed", subject=evidence.subject, reasons=(str(error),))
+    if not any(workdir.iterdir()):
+        workdir.rmdir()
+    runs.write_record(target / f"{name}.json", found)
+
+
+def _compare(evidence: AuditInput, path: Path | None, digest: str | None) -> AuditReport:
+    """Compares the candidate with the latest released model on the same rows (the test split)."""
+    scored: scoring.ScoredRows | None = None
+    if path is not None and digest == evidence.model.digest:
+        scored = evidence.scored  # the candidate is what is live: its scores are known
+    elif path is not None:
+        try:
+            push.verify_release(path)
+            scored = scoring.score(path, dataset=evidence.dataset, examples=evidence.examples)
+        except (ProbityError, KeyError, ValueError, OSError) as error:
+            reason = f"the released model cannot score these rows ({type(error).__name__})"
+            return AuditReport(audit="baseline", status="failed", subject=evidence.subject, reasons=(reason,))
+    return baseline.compare_with_baseline(
+        evidence.scored, scored, subject=evidence.subject, settings=evidence.settings, seed=evidence.seed
+    )
+
+
+def _decide(plan: Plan, folder: RunFolder, stages: Stages) -> None:
+    def write_card(out: Path, report: Progress) -> None:
+        card = compose(
+            run=folder.id,
+            created_at=folder.created_at,
+            config=plan.config,
+            dataset=folder.dataset(),
+            split_rows={split: entry.num_rows for split, entry in folder.examples().files.items()},
+            schema=folder.schema(),
+            anomalies=folder.anomalies(),
+            transform=folder.transform(),
+            model=folder.model(),
+            reports={name: report for name, report in folder.reports().items() if report is not None},
+        )
+        target = _subfolder(out, runs.CARD)
+        runs.write_record(target / "card.json", card)
+        runs.write_atomically(target / "card.md", render.to_markdown(card).encode())
+        runs.write_atomically(target / "card.html", render.to_html(card, plots=_plots(folder)).encode())
+
+    reports = ("baseline", *plan.audits)
+    stages.perform("card", produce=write_card, inputs=("ingest", "transform", "train", *reports), cached=False)
+
+    def write_decision(out: Path, report: Progress) -> None:
+        runs.write_record(out / runs.DECISION, decide(folder))
+
+    stages.perform("gate", produce=write_decision, inputs=("ingest", "train", "card", *reports), cached=False)
+
+
+def _release(plan: Plan, folder: RunFolder, stages: Stages) -> None:
+    decision = folder.decision()
+
+    def publish(out: Path, report: Progress) -> None:
+        pushed = push.push(
+            folder.path / runs.MODEL / "saved_model",
+            card_folder=folder.path / runs.CARD,
+            decision=decision,
+            run=folder.id,
+            model_name=plan.config.serving.model_name,
+            base_path=plan.base_path,
+            base_label=plan.config.serving.base_path,
+            dataset=folder.dataset().content_digest,
+        )
+        runs.write_record(out / runs.RELEASE, pushed)
+
+    stages.perform("release", produce=publish, inputs=("train", "card", "gate"), cached=False)
+
+
+# -- around the stages ------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _recorded(plan: Plan, workspace: Workspace, folder: RunFolder, observer: Observer) -> Iterator[Lineage]:
+    """Holds the run's lock, writes lineage, and tracks the run whatever its end."""
+    with folder.lock:
+        try:
+            yield Lineage(workspace.metadata).run(folder.id, plan.config.name)
+        finally:
+            try:
+                tracking.track_run(plan.config, folder, workspace)
+            except ProbityError as error:
+                observer.note(f"not tracked in MLflow - {error}")
+
+
+@contextmanager
+def _failures_kept(folder: RunFolder, stages: Stages) -> Iterator[None]:
+    try:
+        yield
+    except Stopped:
+        runs.write_atomically(folder.path / ".run" / "stopped", b"")
+    except Exception as error:
+        # The message of an unexpected error may quote data, so only expected ones are kept in words.
+        message = str(error) if isinstance(error, ProbityError) else type(error).__name__
+        folder.write_error(RunError(stage=stages.current, kind=type(error).__name__, message=message))
+        raise
+
+
+def _write_config(plan: Plan, workspace: Workspace, folder: RunFolder) -> None:
+    value = {
+        "config": {**plan.config.to_json(), "trainer": {"name": plan.config.trainer.name, **plan.settings.to_json()}},
+        "config_folder": os.path.relpath(plan.root, workspace.root.resolve()),
+        "audits": list(plan.audits),
+        "environment": {**environment(), "installed": installed_digest()},
+    }
+    runs.write_atomically(folder.path / runs.CONFIG, yaml.safe_dump(value, sort_keys=False).encode())
+
+
+def _module_digest(plan: Plan, module: str | None) -> str | None:
+    return None if module is None else digest_file(plan.root / module)
+
+
+def _plots(folder: RunFolder) -> dict[str, str]:
+    paths = sorted((folder.path / runs.AUDITS).glob("*/*.svg"))
+    return {path.stem.replace("_", " "): path.read_text(encoding="utf-8") for path in paths}
+
+
+def _subfolder(out: Path, name: str) -> Path:
+    target = out / name
+    target.mkdir(parents=True, exist_ok=True)
+    return target

@@ -1,0 +1,94 @@
+"""One small project and one finished run of it, shared by the end-to-end tests."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ADULT = Path(__file__).parents[2] / "examples/adult_income/adult.csv.gz"
+
+
+class Project:
+    """A folder with a config and real rows, and the command line run in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @property
+    def workspace(self) -> Path:
+        return self.folder / ".probity"
+
+    def command(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-m", "probity", *arguments]
+
+    def probity(self, *arguments: str, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, "TERM": "dumb", "COLUMNS": "200"}
+        return subprocess.run(
+            self.command(*arguments),
+            cwd=self.folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    def run_folders(self) -> list[Path]:
+        return sorted((self.workspace / "runs").glob("*"), key=lambda path: path.stat().st_ctime_ns)
+
+    def edit(self, **changes: object) -> None:
+        path = self.folder / "probity.yaml"
+        value = yaml.safe_load(path.read_text())
+        value.update(changes)
+        path.write_text(yaml.safe_dump(value))
+
+
+def make_project(folder: Path, *, rows: int = 5000) -> Project:
+    folder.mkdir(parents=True, exist_ok=True)
+    with gzip.open(ADULT, "rt") as source:
+        lines = [next(source) for _ in range(rows + 1)]
+    (folder / "adult.csv").write_text("".join(lines))
+    config = {
+        "name": "small",
+        "data": {
+            "source": "adult.csv",
+            "label": {"column": "income", "positive": ">50K"},
+            "sensitive": ["sex", {"column": "race"}, {"column": "age", "bins": [40], "name": "age_band", "also_feature": True}],
+            "intersections": [["sex", "age_band"]],
+            "exclude": ["fnlwgt", "education"],
+        },
+        "model": {"kind": "mlp", "hidden": [16]},
+        "trainer": {"name": "plain", "epochs": 4, "batch_size": 128, "learning_rate": 0.005},
+        "audits": {"thresholds": [0.5], "explained_rows": 100, "background_rows": 50, "min_group_size": 50},
+        "gate": {
+            "rules": [
+                {"name": "quality floor", "metric": "auc", "at_least": 0.8},
+                {"name": "no regression", "metric": "auc", "change_from_baseline_at_least": -0.02},
+                {"name": "gap", "metric": "true_positive_rate", "across": "sex", "gap_at_most": 0.9},
+            ]
+        },
+        "serving": {"model_name": "small"},
+    }
+    (folder / "probity.yaml").write_text(yaml.safe_dump(config))
+    return Project(folder)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory) -> Project:
+    """A project whose first run was released. Tests may add runs; none may change this one."""
+    project = make_project(tmp_path_factory.mktemp("finished"))
+    done = project.probity("run", "probity.yaml")
+    assert done.returncode == 0, done.stderr + done.stdout
+    return project
+
+
+@pytest.fixture(scope="module")
+def small_project(tmp_path_factory) -> Project:
+    """A project of this module's own, without any run."""
+    return make_project(tmp_path_factory.mktemp("small"), rows=3000)

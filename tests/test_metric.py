@@ -1,0 +1,59 @@
+"""The vocabulary: one term for one thing, and the terms that scripts rely on."""
+
+import re
+
+import pytest
+
+from probity.metric import METRICS, Direction, MetricKind, metric
+
+PROMISED = [
+    "accuracy",
+    "auc",
+    "log_loss",
+    "precision",
+    "true_positive_rate",
+    "false_positive_rate",
+    "true_negative_rate",
+    "false_negative_rate",
+    "selection_rate",
+    "calibration_error",
+    "example_count",
+    "epsilon",
+    "delta",
+    "membership_auc",
+    "membership_advantage",
+    "audited_epsilon_lower_bound",
+]
+
+
+def test_the_promised_metrics_can_be_gated_and_no_others():
+    assert sorted(name for name, entry in METRICS.items() if entry.gateable) == sorted(PROMISED)
+
+
+def test_every_entry_is_filed_under_its_name_and_defined():
+    for name, entry in METRICS.items():
+        assert entry.name == name
+        assert re.fullmatch(r"[a-z]+(_[a-z]+)*", name)
+        assert len(entry.definition) > 5
+
+
+def test_complementary_rates_point_in_opposite_directions():
+    for one, other in (("true_positive_rate", "false_negative_rate"), ("true_negative_rate", "false_positive_rate")):
+        assert {metric(one).direction, metric(other).direction} == {
+            Direction.HIGHER_IS_BETTER,
+            Direction.LOWER_IS_BETTER,
+        }
+
+
+def test_selecting_more_people_is_neither_better_nor_worse():
+    assert metric("selection_rate").direction is Direction.NEITHER
+
+
+def test_rates_are_what_needs_a_threshold():
+    rates = {name for name, entry in METRICS.items() if entry.kind is MetricKind.RATE}
+    assert rates == {name for name in PROMISED if name.endswith("_rate")} | {"accuracy", "precision"}
+
+
+def test_an_unknown_name_is_a_key_error():
+    with pytest.raises(KeyError):
+        metric("acuracy")

@@ -1,0 +1,200 @@
+"""The run folder: ids, lookup, atomic writes, receipts, and what a run's status is read from."""
+
+from __future__ import annotations
+
+import json
+import os
+from datetime import UTC, datetime
+
+import pytest
+
+from probity.digest import digest_bytes, digest_file
+from probity.errors import ConfigError, DataError, DigestMismatchError
+from probity.findings import AuditReport, Subject
+from probity.runs import (
+    AUDITS,
+    DECISION,
+    Receipt,
+    RunError,
+    RunFolder,
+    Workspace,
+    copy_outputs,
+    read_record,
+    write_atomically,
+    write_record,
+)
+
+KEY = digest_bytes(b"key")
+MOMENT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+@pytest.fixture
+def workspace(tmp_path):
+    return Workspace(tmp_path / "workspace")
+
+
+def receipt_of(run: RunFolder, *names: str, stage: str = "ingest") -> Receipt:
+    outputs = {name: digest_file(run.path / name) for name in names}
+    return Receipt(stage=stage, key=KEY, outputs=outputs, seconds=1.0, finished_at=MOMENT.isoformat())
+
+
+def report() -> AuditReport:
+    subject = Subject(model=None, examples=digest_bytes(b"rows"))
+    return AuditReport(audit="data", status="not_applicable", subject=subject, reasons=("nothing to say",))
+
+
+class TestLookup:
+    def test_a_run_is_found_by_id_unique_prefix_and_latest(self, workspace):
+        first = workspace.new_run("a", now=MOMENT)
+        second = workspace.new_run("b", now=MOMENT.replace(minute=5))
+        assert workspace.find("latest") == second
+        assert workspace.find(first.id) == first
+        assert workspace.find("20260102T0304") == first
+        assert [run.id for run in workspace.runs()] == [second.id, first.id]
+
+    def test_two_runs_of_one_second_get_different_folders(self, workspace):
+        assert len({workspace.new_run("a", now=MOMENT).id for _ in range(20)}) == 20
+
+    def test_an_ambiguous_prefix_says_how_many_fit(self, workspace):
+        workspace.new_run("a", now=MOMENT)
+        workspace.new_run("b", now=MOMENT)
+        with pytest.raises(ConfigError, match="2 runs fit"):
+            workspace.find("2026")
+
+    @pytest.mark.parametrize("reference", ["latest", "2026", "../..", ""])
+    def test_nothing_there_is_said_with_the_next_command(self, workspace, reference):
+        with pytest.raises(ConfigError, match="probity run CONFIG"):
+            workspace.find(reference)
+
+    def test_created_at_is_read_from_the_id(self, workspace):
+        assert workspace.new_run("a", now=MOMENT).created_at == "2026-01-02T03:04:05+00:00"
+
+    @pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
+    def test_a_read_only_workspace_is_a_config_error(self, tmp_path):
+        tmp_path.chmod(0o500)
+        with pytest.raises(ConfigError, match="--workspace"):
+            Workspace(tmp_path / "w").new_run("a")
+
+    def test_a_file_in_place_of_the_workspace_is_a_config_error(self, tmp_path):
+        (tmp_path / "w").write_text("")
+        with pytest.raises(ConfigError, match="--workspace"):
+            Workspace(tmp_path / "w").new_run("a")
+
+
+class TestAtomicWrites:
+    def test_a_failing_write_leaves_the_old_file_and_no_temporary_one(self, tmp_path, monkeypatch):
+        path = tmp_path / "file"
+        write_atomically(path, b"old")
+        monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        with pytest.raises(OSError, match="No space"):
+            write_atomically(path, b"new")
+        assert path.read_bytes() == b"old"
+        assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+    def test_a_record_reads_back_equal(self, tmp_path):
+        write_record(tmp_path / "r.json", report())
+        assert read_record(tmp_path / "r.json", AuditReport) == report()
+
+    @pytest.mark.parametrize("text", ["", "{", "[]", '{"schema_version": 2}', "\x00"])
+    def test_an_unreadable_record_is_a_data_error_without_its_content(self, tmp_path, text):
+        (tmp_path / "r.json").write_text(text)
+        with pytest.raises(DataError, match="no readable AuditReport"):
+            read_record(tmp_path / "r.json", AuditReport)
+
+
+class TestFinishedStages:
+    def test_a_stage_is_found_by_its_key_and_copied(self, workspace, tmp_path):
+        run = workspace.new_run("a")
+        (run.path / "02_dataset.json").write_text("{}")
+        receipt = receipt_of(run, "02_dataset.json")
+        run.write_receipt(receipt)
+        workspace.remember_stage(receipt, run)
+        assert workspace.finished_stage(KEY) == (run, receipt)
+        copy_outputs(run, receipt, into=tmp_path / "copy")
+        assert (tmp_path / "copy" / "02_dataset.json").read_text() == "{}"
+
+    def test_without_a_receipt_nothing_is_finished(self, workspace):
+        run = workspace.new_run("a")
+        (run.path / "02_dataset.json").write_text("{}")
+        workspace.remember_stage(receipt_of(run, "02_dataset.json"), run)
+        assert workspace.finished_stage(KEY) is None
+
+    @pytest.mark.parametrize("harm", ["change", "remove", "receipt"])
+    def test_changed_or_missing_outputs_are_not_reused(self, workspace, harm):
+        run = workspace.new_run("a")
+        (run.path / "02_dataset.json").write_text("{}")
+        receipt = receipt_of(run, "02_dataset.json")
+        run.write_receipt(receipt)
+        workspace.remember_stage(receipt, run)
+        if harm == "change":
+            (run.path / "02_dataset.json").write_text("{ }")
+        elif harm == "remove":
+            (run.path / "02_dataset.json").unlink()
+        else:
+            (run.path / ".run/receipts/ingest.json").write_text("{")
+        assert workspace.finished_stage(KEY) is None
+
+    def test_a_file_changed_between_check_and_copy_is_noticed(self, workspace, tmp_path):
+        run = workspace.new_run("a")
+        (run.path / "02_dataset.json").write_text("{}")
+        receipt = receipt_of(run, "02_dataset.json")
+        (run.path / "02_dataset.json").write_text("[]")
+        with pytest.raises(DigestMismatchError):
+            copy_outputs(run, receipt, into=tmp_path / "copy")
+
+    @pytest.mark.parametrize("pointer", ["", "{}", "[1]", "null", '["ingest", "gone"]'])
+    def test_a_broken_pointer_is_a_miss(self, workspace, pointer):
+        path = workspace.root / "stages" / KEY.removeprefix("sha256:")
+        write_atomically(path, pointer.encode())
+        assert workspace.finished_stage(KEY) is None
+
+
+class TestReports:
+    def test_an_intact_report_is_read(self, workspace):
+        run = workspace.new_run("a")
+        write_record(run.path / AUDITS / "data.json", report())
+        run.write_receipt(receipt_of(run, f"{AUDITS}/data.json", stage="data"))
+        assert run.reports() == {"data": report()}
+
+    def test_an_edited_report_counts_as_missing(self, workspace):
+        run = workspace.new_run("a")
+        path = run.path / AUDITS / "data.json"
+        write_record(path, report())
+        run.write_receipt(receipt_of(run, f"{AUDITS}/data.json", stage="data"))
+        value = json.loads(path.read_text())
+        path.write_text(json.dumps({**value, "reasons": ["all is well"]}))
+        assert run.reports() == {"data": None}
+
+    def test_a_report_nobody_recorded_counts_as_missing(self, workspace):
+        run = workspace.new_run("a")
+        write_record(run.path / AUDITS / "data.json", report())
+        assert run.reports() == {"data": None}
+
+
+class TestStatus:
+    def test_a_run_without_anything_was_interrupted(self, workspace):
+        assert workspace.new_run("a").status() == "interrupted"
+
+    def test_a_locked_run_is_running_and_ends_with_its_lock(self, workspace):
+        run = workspace.new_run("a")
+        with run.lock:
+            assert RunFolder(run.path).status() == "running"
+        assert run.status() == "interrupted"
+
+    def test_a_failure_is_kept_with_its_stage(self, workspace):
+        run = workspace.new_run("a")
+        run.write_error(RunError(stage="ingest", kind="DataError", message="m"))
+        assert run.status() == "failed"
+        assert run.error is not None
+        assert run.error.stage == "ingest"
+
+    def test_held_and_approved_follow_the_decision(self, workspace):
+        run = workspace.new_run("a")
+        check = {"rule": "r", "outcome": "fail", "required": "x", "evidence": [], "reason": "no"}
+        value = {"verdict": "hold", "model": None, "policy": KEY, "card": None, "checks": [check]}
+        (run.path / DECISION).write_text(json.dumps(value))
+        assert run.status() == "held"
+        value = {**value, "verdict": "release", "model": KEY, "card": KEY}
+        value["checks"] = [{**check, "outcome": "pass", "evidence": ["e"]}]
+        (run.path / DECISION).write_text(json.dumps(value))
+        assert run.status() == "approved"
