@@ -51,15 +51,22 @@ def main() -> None:
         ("probity --help", 7, *median(7, PROBITY, "--help")),
     ]
     with tempfile.TemporaryDirectory() as folder:
-        run = (PROBITY, "run", str(CONFIG), "--workspace", folder, "--set", f"serving.base_path={folder}/serving", "--json")
+        run = (
+            PROBITY,
+            "run",
+            str(CONFIG),
+            "--workspace",
+            folder,
+            "--set",
+            f"serving.base_path={folder}/serving",
+            "--json",
+        )
         seconds, mib, out = measure(*run)
         first = json.loads(out)
         rows.append(("first probity run, Adult, 48,842 rows", 1, seconds, mib))
         again = [measure(*run)[:2] for _ in range(3)]
         rows.append(("unchanged second run", 3, *map(statistics.median, zip(*again, strict=True))))
-    auc = next(
-        check["observed"] for check in first["decision"]["checks"] if check["rule"] == "quality floor"
-    )
+    auc = next(check["observed"] for check in first["decision"]["checks"] if check["rule"] == "quality floor")
     lines = [
         "# The main job, whole processes",
         "",

@@ -100,6 +100,7 @@ class PrivacyUnitColumn(Record):
     """All rows that share a value of this column belong to one person (or household, or client)."""
 
     column: str
+    """Name of the column; it is never a feature."""
 
 
 class DataConfig(Record):
@@ -109,6 +110,7 @@ class DataConfig(Record):
     """A file, a folder or a glob pattern of CSV(.gz), Parquet or TFRecord files, relative to the config file; or one
     such source for each of train, eval and test, which keeps an existing split."""
     label: LabelConfig
+    """The column to predict."""
     sensitive: tuple[SensitiveConfig, ...] = ()
     """Columns whose groups are audited. A plain column name is short for ``{column: NAME}``."""
     intersections: tuple[tuple[str, ...], ...] = ()
@@ -199,6 +201,7 @@ class ModelConfig(Record):
     """The architecture: built in (``kind``), or a function of the user's (``module``)."""
 
     kind: Literal["mlp", "logistic"] | None = None
+    """A built-in architecture: a multi-layer perceptron, or logistic regression."""
     hidden: tuple[int, ...] = ()
     """Units of the hidden layers of ``mlp``."""
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
@@ -271,16 +274,25 @@ class Rule(Record):
     """
 
     name: str = Field(min_length=1)
+    """Name of the rule in the decision and the card."""
     metric: str
+    """A gateable term of the vocabulary of metrics."""
     slice: dict[str, str] = Field(default={})
+    """Rows that the rule speaks of: sensitive attribute to group, for example ``{sex: Female}``; empty: all rows."""
     across: tuple[str, ...] = ()
+    """Sensitive attribute, or list of them for an intersection, whose groups are compared."""
     threshold: float | None = Field(default=None, ge=0.0, lt=1.0)
     """Decision threshold of a rate; ``audits.decision_threshold`` when absent."""
     at_least: Number | None = None
+    """Lower bound on the metric."""
     at_most: Number | None = None
+    """Upper bound on the metric."""
     change_from_baseline_at_least: Number | None = None
+    """Lower bound on candidate minus latest released model, both on the candidate's test rows."""
     gap_at_most: float | None = Field(default=None, ge=0.0, allow_inf_nan=False)
+    """Upper bound on the largest minus the smallest group."""
     ratio_at_least: float | None = Field(default=None, gt=0.0, le=1.0)
+    """Lower bound on the smallest over the largest group; 0.8 is the four-fifths rule."""
 
     @field_validator("across", mode="before")
     @classmethod
@@ -321,13 +333,16 @@ class Approval(Record):
     """Whether a person must sign before a release."""
 
     required: Literal["always", "on_insufficient_evidence", "never"] = "never"
+    """When a person must sign."""
 
 
 class GateConfig(Record):
     """The release policy. A config without rules is legal and always held: absent policy fails closed."""
 
     rules: tuple[Rule, ...] = ()
+    """Every rule must pass."""
     approval: Approval = Approval()
+    """Whether a person must sign as well."""
 
     @model_validator(mode="after")
     def _names_differ(self) -> GateConfig:
@@ -339,6 +354,7 @@ class ServingConfig(Record):
     """Where a released model goes."""
 
     model_name: Slug
+    """Name under which TensorFlow Serving offers the model; part of its path."""
     base_path: str = "serving"
     """Folder of TensorFlow Serving's layout, relative to the config file."""
 
@@ -354,12 +370,19 @@ class CardConfig(Record):
     """What only the owner of the model can say. What is not said is printed as "not assessed"."""
 
     owner: str | None = None
+    """Who answers for the model."""
     contact: str | None = None
+    """How to reach them."""
     intended_use: str | None = None
+    """What the model is for, and for whom."""
     out_of_scope: str | None = None
+    """What it must not be used for."""
     limitations: tuple[str, ...] = ()
+    """Known limitations beside those that the audits found."""
     trade_offs: tuple[str, ...] = ()
+    """What was given up for what."""
     ethical_considerations: tuple[str, ...] = ()
+    """Who may be harmed, and how."""
     fairness_definition: str | None = None
     """Why these fairness metrics and these tolerances were chosen."""
     licence: str | None = None
@@ -370,20 +393,31 @@ class RunConfig(Record):
     """One run: data, architecture, trainer, audits, gate, serving."""
 
     schema_version: Literal[1] = 1
+    """Version of this format."""
     name: Slug
     """Name of the project; part of every run id and the MLflow experiment."""
     seed: int = Field(default=7, ge=0, lt=2**31)
+    """Seed of everything random: initial weights, batch order, resampling, the choice of explained rows."""
     data: DataConfig
+    """Where the data is and what each column means."""
     schema_file: str | None = Field(default=None, alias="schema")
     """A curated schema (TFDV text format); public bounds and vocabularies live here."""
     transform: TransformConfig = TransformConfig()
+    """How raw columns become model inputs."""
     model: ModelConfig
+    """The architecture."""
     trainer: TrainerConfig = TrainerConfig()
+    """The trainer and its settings."""
     audits: AuditsConfig = AuditsConfig()
+    """What is measured on the test split."""
     gate: GateConfig = GateConfig()
+    """The release policy."""
     serving: ServingConfig
+    """Where a released model goes."""
     tracking: TrackingConfig = TrackingConfig()
+    """Where MLflow records the run."""
     card: CardConfig = CardConfig()
+    """What only the owner of the model can say."""
 
     @model_validator(mode="after")
     def _gate_names_what_is_audited(self) -> RunConfig:

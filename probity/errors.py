@@ -21,6 +21,7 @@
     │   ├── WorkerContractError
     │   └── WorkerReportedError
     ├── AuditError                        the audit could not run; the gate turns it into "hold"
+    ├── TrackingError                     MLflow or ML Metadata did not take the record  exit 2
     └── ReleaseError                      the push did not happen                        exit 2
         ├── ReleaseHeldError              the verdict is hold                            exit 3
         └── SignatureError
@@ -49,6 +50,7 @@ __all__ = [
     "ReleaseHeldError",
     "SchemaViolationError",
     "SignatureError",
+    "TrackingError",
     "TrainingError",
     "UnknownPluginError",
     "WorkerContractError",
@@ -171,6 +173,12 @@ class WorkerReportedError(WorkerError):
 
 class AuditError(ProbityError):
     """An audit could not run. The report says ``failed`` and the gate turns that into "hold"."""
+
+
+class TrackingError(ProbityError):
+    """The tracker or the lineage store did not take the record. The run folder itself is unharmed."""
+
+    exit_code = 2
 
 
 class ReleaseError(ProbityError):

@@ -32,6 +32,8 @@ class MetricKind(StrEnum):
     DATA = "data"
     """A property of the data, not of a model."""
     EXPLANATION = "explanation"
+    COMPARISON = "comparison"
+    """Defined between groups only."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,6 +155,13 @@ _ALL = (
         direction=_DOWN,
         definition="largest |sum of Shapley values + base value - model output| over the explained rows",
         gateable=False,
+    ),
+    Metric(
+        name="equalized_odds",
+        kind=MetricKind.COMPARISON,
+        direction=_DOWN,
+        definition="the larger of the gaps of true_positive_rate and false_positive_rate (Hardt et al. 2016)",
+        gateable=False,  # a rule names the two rates
     ),
     Metric(
         name="engine_difference",

@@ -51,7 +51,33 @@ from probity.findings import AuditReport
 from probity.model import TrainedModel
 from probity.record import Digest, Record
 
-__all__ = ["Receipt", "RunError", "RunFolder", "RunStatus", "Workspace", "write_atomically"]
+__all__ = [
+    "ANOMALIES",
+    "AUDITS",
+    "CARD",
+    "CONFIG",
+    "DATASET",
+    "DECISION",
+    "EXAMPLES",
+    "MODEL",
+    "RELEASE",
+    "SCHEMA",
+    "SCHEMA_RECORD",
+    "SCORED_ROWS",
+    "STATISTICS",
+    "TRANSFORM",
+    "Receipt",
+    "RunError",
+    "RunFolder",
+    "RunStatus",
+    "Workspace",
+    "copy_outputs",
+    "files_below",
+    "read_record",
+    "write_atomically",
+    "write_record",
+    "write_splits",
+]
 
 _Noun = TypeVar("_Noun", bound=Record)
 
@@ -318,7 +344,7 @@ class Workspace:
         pointer = self.root / "stages" / key.removeprefix("sha256:")
         try:
             stage, run_id = json.loads(pointer.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        except (OSError, ValueError, TypeError):
             return None
         folder = RunFolder(self.root / "runs" / run_id)
         try:

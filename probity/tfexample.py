@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -16,16 +16,31 @@ import pyarrow.compute as pc
 
 from probity.errors import DataError
 
-if TYPE_CHECKING:
-    from probity.data import Column, TransformedFeature
-
 __all__ = ["LABEL", "encode", "read_arrays", "read_records", "read_table", "write_arrays", "write_table"]
 
-LABEL = "label_xf"
-"""Name of the 0/1 label in transformed examples."""
+LABEL = "label"
+"""Name of the 0/1 label in transformed examples; names of inputs end in ``_xf``, so none can collide with it."""
 
 _BATCH_ROWS = 16_384
 _ARROW_TYPES = {"int64": pa.int64(), "float32": pa.float32(), "string": pa.string()}
+
+
+class _Column(Protocol):
+    """What reading needs of :class:`probity.data.Column`, which is built on this module."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def kind(self) -> str: ...
+
+
+class _Feature(Protocol):
+    """What reading needs of :class:`probity.data.TransformedFeature`."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def width(self) -> int: ...
 
 
 def encode(table: pa.Table) -> list[bytes]:
@@ -82,7 +97,7 @@ def read_records(path: Path, *, batch_rows: int = _BATCH_ROWS) -> Iterator[list[
         ) from error
 
 
-def read_table(path: Path, columns: Sequence[Column]) -> pa.Table:
+def read_table(path: Path, columns: Sequence[_Column]) -> pa.Table:
     """Reads a file into one scalar or null per row and column.
 
     Args:
@@ -111,7 +126,7 @@ def write_arrays(path: Path, inputs: dict[str, np.ndarray[Any, Any]], labels: np
 
 
 def read_arrays(
-    path: Path, outputs: Sequence[TransformedFeature]
+    path: Path, outputs: Sequence[_Feature]
 ) -> tuple[dict[str, np.ndarray[Any, Any]], np.ndarray[Any, Any]]:
     """Reads what :func:`write_arrays` wrote.
 

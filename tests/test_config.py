@@ -149,6 +149,54 @@ def test_a_missing_file_and_a_folder(tmp_path):
         assert seen in caught.value.seen
 
 
+# -- extends -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def chain(tmp_path):
+    (tmp_path / "base.yaml").write_text(FULL)
+
+    def load(text, *overrides, name="probity.yaml"):
+        (tmp_path / name).write_text(text)
+        return load_config(tmp_path / name, overrides=overrides)
+
+    return load
+
+
+def test_mappings_are_merged_and_everything_else_is_replaced(chain):
+    config = chain("extends: base.yaml\naudits: {confidence: 0.9}\ngate: {rules: []}\n", "seed=9")
+    assert (config.audits.confidence, config.audits.min_group_size) == (0.9, 100)
+    assert config.gate.rules == ()
+    assert (config.name, config.seed) == ("adult-income", 9)
+
+
+def test_a_chain_of_files(chain, tmp_path):
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "middle.yaml").write_text("extends: ../base.yaml\nseed: 1\nname: middle\n")
+    config = chain("extends: sub/middle.yaml\nseed: 2\n")
+    assert (config.name, config.seed) == ("middle", 2)
+
+
+@pytest.mark.parametrize(
+    ("text", "seen"),
+    [
+        ("extends: probity.yaml\n", "circle"),
+        ("extends: other.yaml\n", "circle"),
+        ("extends: absent.yaml\n", "no readable"),
+        ("extends: .\n", "a folder"),
+        ("extends: [base.yaml]\n", "no readable"),
+        ("extends: list.yaml\n", "a YAML list"),
+        ("extend: base.yaml\n", "unknown key 'extend'"),
+    ],
+)
+def test_what_cannot_be_extended(chain, tmp_path, text, seen):
+    (tmp_path / "other.yaml").write_text("extends: ./probity.yaml\n")
+    (tmp_path / "list.yaml").write_text("- a\n")
+    with pytest.raises(ConfigError) as caught:
+        chain(text)
+    assert seen in caught.value.seen
+
+
 # -- overrides -----------------------------------------------------------------------------------------------------
 
 

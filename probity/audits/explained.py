@@ -22,9 +22,10 @@ MAX_EVALUATIONS = 5_000_000
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """Which test rows are explained. All arrays are positions in the test split or masks over ``rows``."""
+    """Which test rows are explained; the masks are over ``rows``."""
 
     rows: np.ndarray[Any, Any]
+    """Positions in the test split, ascending."""
     overall: np.ndarray[Any, Any]
     """Rows of the uniform sample."""
     attributes: dict[str, np.ndarray[Any, Any]]
@@ -33,6 +34,14 @@ class Sample:
 
 @dataclass(frozen=True, kw_only=True)
 class Explained:
+    """The explained rows and how they were explained.
+
+    Attributes:
+        method: The method that was used, in words.
+        background: The background, in words.
+        notes: Why another method than the preferred one was used, and what that means.
+    """
+
     model: ExplainedModel
     sample: Sample
     attribution: Attribution
@@ -42,7 +51,9 @@ class Explained:
 
 
 def explain(evidence: AuditInput) -> Explained:
-    """Chooses the rows and the method.
+    """Chooses rows and method and explains the rows.
+
+    The deep method is used where the model's shape allows it and its values add up; else the sampling method.
 
     Raises:
         AuditError: If there is nothing to explain or the model cannot be read back.
@@ -117,6 +128,7 @@ def _choose(evidence: AuditInput, num_test: int, *, limit: int | None) -> Sample
 
 
 def draw_rows(available: int, wanted: int, rng: np.random.Generator) -> np.ndarray[Any, Any]:
+    """Returns up to ``wanted`` positions drawn uniformly without replacement, ascending."""
     return np.sort(rng.choice(available, size=min(wanted, available), replace=False))
 
 

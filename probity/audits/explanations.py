@@ -168,7 +168,7 @@ def _reasons(explained: Explained, evidence: AuditInput) -> tuple[str, ...]:
     sample, attribution = explained.sample, explained.attribution
     extra = int(len(sample.rows) - sample.overall.sum())
     filled = (
-        f" For the numbers by group, {extra} further rows were drawn uniformly within groups that the sample left small."
+        f" For the numbers by group, {extra} more rows were drawn uniformly within groups that the sample left small."
         if extra
         else ""
     )
@@ -221,12 +221,15 @@ def _draw(workdir: Path, findings: tuple[Finding, ...], scored: ScoredRows, *, s
             key = next(iter(finding.slice.items()), ("", ""))
             importances.setdefault(key, {})[finding.feature] = finding.estimate
     if ("", "") in importances:
-        draw_global(workdir / file_name("importance", "overall"), importances["", ""], space=space)
+        draw_global(workdir / file_name("column_importance"), importances["", ""], space=space)
     for attribute in scored.groups:
         groups = {group: found for (name, group), found in importances.items() if name == attribute}
         if groups:
             draw_groups(
-                _unused(workdir, file_name("importance", "by", attribute)), groups, attribute=attribute, space=space
+                _unused(workdir, file_name("column_importance", "by", attribute)),
+                groups,
+                attribute=attribute,
+                space=space,
             )
 
 

@@ -154,7 +154,8 @@ def _mid_ranks(values: npt.NDArray[Any]) -> Floats:
 def _covariance(samples: Floats) -> Floats:
     if samples.shape[1] < 2:
         return np.zeros((len(samples), len(samples)))
-    return np.atleast_2d(np.cov(samples))
+    covariance: Floats = np.atleast_2d(np.cov(samples))
+    return covariance
 
 
 def auc_interval(auc: Auc, *, confidence: float, model: int = 0) -> tuple[float, float]:

@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from probity.data import ColumnKind
 from probity.errors import AuditError, DataError
+from probity.groups import group_codes, value_texts
 
 if TYPE_CHECKING:
     from probity.data import Dataset, Examples
@@ -104,7 +103,7 @@ def score(model_folder: Path, *, dataset: Dataset, examples: Examples) -> Scored
     """Scores the test split with the exported SavedModel, the very bytes that would be released.
 
     Args:
-        model_folder: Holds ``saved_model/``.
+        model_folder: Holds ``saved_model/``, as training leaves it, or is a SavedModel itself, as a release is.
         dataset: Says which column is the label and which are sensitive.
         examples: The raw rows.
 
@@ -112,12 +111,12 @@ def score(model_folder: Path, *, dataset: Dataset, examples: Examples) -> Scored
         DigestMismatchError: If the test split is not the file that was recorded.
         AuditError: If the model's scores are not one finite number in [0, 1] per row.
     """
-    from probity.groups import group_codes
     from probity.model import SavedModelPredictor
     from probity.tfexample import read_records
 
     table = examples.table("test")
-    predictor = SavedModelPredictor(model_folder / "saved_model")
+    nested = model_folder / "saved_model"
+    predictor = SavedModelPredictor(nested if nested.is_dir() else model_folder)
     batches = [predictor.predict_examples(batch) for batch in read_records(examples.path("test"))]
     scores = np.concatenate(batches) if batches else np.zeros(0, np.float32)
     return ScoredRows(
@@ -136,19 +135,11 @@ def positive_labels(dataset: Dataset, column: pa.ChunkedArray) -> npt.NDArray[np
     """
     if column.null_count:
         raise _unusable(f"{column.null_count} rows without a label")
-    kind = dataset.column(dataset.label).kind
-    positive = dataset.positive
-    if kind is ColumnKind.TEXT:
-        wanted: object = pa.scalar(positive, pa.string())
-    elif kind is ColumnKind.INT:
-        wanted = pa.scalar(_truth(positive) if positive in ("True", "False") else int(float(positive)), pa.int64())
-    else:
-        wanted = pa.scalar(np.float32(positive), pa.float32())
-    return _numpy(pc.equal(column, wanted), np.bool_)
-
-
-def _truth(text: str) -> int:
-    return int(text == "True")
+    encoded = (column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column).dictionary_encode()
+    if isinstance(encoded, pa.ChunkedArray):  # without a chunk, pyarrow 10 keeps it chunked
+        return np.zeros(0, np.bool_)
+    of_value = np.array([text == dataset.positive for text in value_texts(encoded.dictionary)], np.bool_)
+    return np.asarray(of_value[encoded.indices.to_numpy()], np.bool_)
 
 
 def _numpy(column: pa.ChunkedArray, kind: type[Any]) -> npt.NDArray[Any]:

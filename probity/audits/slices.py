@@ -245,7 +245,8 @@ def members_of(rows: ScoredRows, grouping: Grouping) -> Iterator[tuple[dict[str,
 def row_losses(rows: ScoredRows) -> Floats:
     """Returns the cross-entropy of each row in nats, shape (rows,)."""
     scores = np.clip(rows.scores.astype(np.float64), _LOG_FLOOR, 1 - _LOG_FLOOR)
-    return -np.log(np.where(rows.labels, scores, 1 - scores))
+    losses: Floats = -np.log(np.where(rows.labels, scores, 1 - scores))
+    return losses
 
 
 def residuals_of(rows: ScoredRows) -> Floats:
@@ -254,9 +255,10 @@ def residuals_of(rows: ScoredRows) -> Floats:
 
 
 def calibration_bins(rows: ScoredRows) -> npt.NDArray[Any]:
-    """Returns the equal-width bin of each score, shape (rows,): bin m holds (m / 10, (m + 1) / 10] (Guo et al. 2017)."""
+    """Returns the equal-width bin of each score, shape (rows,): bin m holds (m/10, (m+1)/10] (Guo et al. 2017)."""
     bins = np.ceil(rows.scores.astype(np.float64) * CALIBRATION_BINS) - 1
-    return np.clip(bins, 0, CALIBRATION_BINS - 1).astype(np.intp)
+    clipped: npt.NDArray[Any] = np.clip(bins, 0, CALIBRATION_BINS - 1).astype(np.intp)
+    return clipped
 
 
 def _measure(
@@ -282,6 +284,11 @@ def _measure(
         auc=delong(rows.scores[members], labels),
         log_loss=float(own_losses.mean()) if count else None,
         log_loss_variance=float(own_losses.var(ddof=1)) if count > 1 else 0.0,
-        residual_sums=np.bincount(own_bins, weights=own_residuals, minlength=CALIBRATION_BINS),
-        residual_squares=np.bincount(own_bins, weights=own_residuals**2, minlength=CALIBRATION_BINS),
+        residual_sums=_weighted_counts(own_bins, own_residuals),
+        residual_squares=_weighted_counts(own_bins, own_residuals**2),
     )
+
+
+def _weighted_counts(bins: npt.NDArray[Any], weights: Floats) -> Floats:
+    counts: Any = np.bincount(bins, weights=weights, minlength=CALIBRATION_BINS)
+    return np.asarray(counts, np.float64)

@@ -9,10 +9,11 @@ Shipped with the package, so that a plug-in is tested like our own audits::
 :func:`make_evidence` makes everything real but small: examples and a SavedModel on disk, scored by that model.
 """
 
+# ruff: noqa: S101 - a suite of tests asserts
+
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pytest
 
 from probity.audits.base import Audit, AuditInput
 from probity.audits.scoring import ScoredRows
@@ -40,12 +42,13 @@ from probity.data import (
     TransformedFeature,
 )
 from probity.digest import digest_bytes, digest_file, digest_tree
+from probity.errors import AuditError
 from probity.findings import AuditReport
 from probity.groups import group_codes, group_names
 from probity.model import Mechanism, NonPrivate, TrainedModel
-from probity.tfexample import encode, write_arrays, write_table
+from probity.tfexample import write_arrays, write_table
 
-__all__ = ["AuditContract", "make_evidence", "score_by_formula"]
+__all__ = ["AuditContract", "draw_rows", "make_evidence", "score_by_formula"]
 
 _FEATURES = ("age", "hours")
 _MEANS, _SCALES, _WEIGHTS, _BIAS = (40.0, 38.0), (12.0, 10.0), (0.9, 0.7), -0.8
@@ -60,6 +63,7 @@ def make_evidence(
     settings: AuditsConfig | None = None,
     mechanism: Mechanism | None = None,
     table: pa.Table | None = None,
+    model_folder: Path | None = None,
 ) -> AuditInput:
     """Makes evidence about a logistic model of two numeric features, with three sensitive attributes.
 
@@ -73,14 +77,16 @@ def make_evidence(
         settings: Defaults to a minimum group size of 20.
         mechanism: Defaults to :class:`~probity.model.NonPrivate`.
         table: The test rows instead of drawn ones: columns age, hours, sex, race and income (``yes`` is positive).
+        model_folder: The model folder of other evidence, to use its model again.
     """
     drawn = {split: draw_rows(200, seed=seed + place) for place, split in enumerate(("train", "eval"), start=1)}
     tables = {**drawn, "test": draw_rows(rows, seed=seed) if table is None else table}
     dataset = _dataset(sum(part.num_rows for part in tables.values()))
     examples = Examples(folder=folder / "examples", columns=dataset.columns, files={})
     examples = replace(examples, files=_write_splits(examples.folder, tables))
-    model_folder = folder / "model"
-    _export(model_folder)
+    if model_folder is None:
+        model_folder = folder / "model"
+        _export(model_folder)
     test = tables["test"]
     return AuditInput(
         model=_model(model_folder, mechanism or NonPrivate()),
@@ -130,7 +136,8 @@ def score_by_formula(table: pa.Table, dataset: Dataset) -> ScoredRows:
 
 def _logits(*columns: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     parts = zip(columns, _MEANS, _SCALES, _WEIGHTS, strict=True)
-    return np.sum([(np.asarray(c, np.float64) - m) / s * w for c, m, s, w in parts], axis=0) + _BIAS
+    logits: npt.NDArray[np.float64] = np.sum([(c - m) / s * w for c, m, s, w in parts], axis=0) + _BIAS
+    return logits
 
 
 def _sigmoid(logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -159,9 +166,7 @@ def _dataset(rows: int) -> Dataset:
         sensitive=(
             SensitiveAttribute(name="sex", column="sex", groups=("Female", "Male", "Unseen", MISSING_GROUP)),
             SensitiveAttribute(name="race", column="race", groups=("A", "B", "Rare")),
-            SensitiveAttribute(
-                name="age_band", column="age", bins=_BINS, groups=group_names(_BINS), also_feature=True
-            ),
+            SensitiveAttribute(name="age_band", column="age", bins=_BINS, groups=group_names(_BINS), also_feature=True),
         ),
         intersections=(("sex", "race"),),
         split_rule="drawn by split",
@@ -170,7 +175,7 @@ def _dataset(rows: int) -> Dataset:
 
 def _write_splits(folder: Path, tables: Mapping[str, pa.Table]) -> dict[str, SplitFile]:
     folder.mkdir(parents=True)
-    files = {}
+    files: dict[str, SplitFile] = {}
     for split in SPLITS:
         path = folder / f"{split}.tfrecord.gz"
         write_table(path, tables[split])
@@ -184,7 +189,7 @@ def _outputs() -> tuple[TransformedFeature, ...]:
 
 def _transformed(folder: Path, tables: Mapping[str, pa.Table]) -> TransformedExamples:
     folder.mkdir(parents=True)
-    files = {}
+    files: dict[str, SplitFile] = {}
     for split, table in tables.items():
         inputs = {
             f"{name}_xf": ((table.column(name).to_numpy() - mean) / scale).astype(np.float32).reshape(-1, 1)
@@ -244,13 +249,119 @@ def _export(folder: Path) -> None:
         "hours": tf.io.FixedLenFeature([], tf.float32),
     }
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")])  # type: ignore[misc]
-    def serve(examples: Any) -> dict[str, Any]:
-        raw = tf.io.parse_example(examples, parsed)
+    def scores(raw: dict[str, Any]) -> dict[str, Any]:
         scaled = {
-            f"{name}_xf": ((tf.cast(raw[name], tf.float32) - mean) / scale)[:, None]
+            f"{name}_xf": (tf.cast(tf.reshape(raw[name], [-1, 1]), tf.float32) - mean) / scale
             for name, mean, scale in zip(_FEATURES, _MEANS, _SCALES, strict=True)
         }
         return {"scores": model(scaled)}
 
-    tf.saved_model.save(model, str(folder / "saved_model"), signatures={"serving_default": serve})
+    serve_examples = tf.function(lambda examples: scores(tf.io.parse_example(examples, parsed)))
+    serve_columns = tf.function(lambda age, hours: scores({"age": age, "hours": hours}))
+    signatures = {
+        "serving_default": serve_examples.get_concrete_function(tf.TensorSpec([None], tf.string, name="examples")),
+        "predict_columns": serve_columns.get_concrete_function(
+            tf.TensorSpec([None], tf.int64, name="age"), tf.TensorSpec([None], tf.float32, name="hours")
+        ),
+    }
+    tf.saved_model.save(model, str(folder / "saved_model"), signatures=signatures)
+
+
+class AuditContract:
+    """The suite that every audit must pass: subclass it and implement :meth:`make_audit`.
+
+    A test run makes evidence once per class and runs the audit about six times.
+    """
+
+    row_order_matters = False
+    """Set to ``True`` for an audit that draws a sample of rows by position, and say so in its report."""
+
+    def make_audit(self) -> Audit:
+        """Returns the audit under test."""
+        raise NotImplementedError
+
+    @pytest.fixture(scope="class")
+    def evidence(self, tmp_path_factory: pytest.TempPathFactory) -> AuditInput:
+        """Evidence with an empty group, a small group and a group of missing values."""
+        return make_evidence(tmp_path_factory.mktemp("evidence"), rows=240)
+
+    @pytest.fixture(scope="class")
+    def report(self, evidence: AuditInput, tmp_path_factory: pytest.TempPathFactory) -> AuditReport:
+        """The audit's report on :meth:`evidence`."""
+        return self.make_audit().run(evidence, workdir=tmp_path_factory.mktemp("workdir"))
+
+    def test_report_carries_the_audits_name_and_the_evidences_subject(
+        self, evidence: AuditInput, report: AuditReport
+    ) -> None:
+        """Otherwise the gate would take it for evidence about another model."""
+        assert report.audit == self.make_audit().name
+        assert report.subject == evidence.subject
+        assert report.status == "complete", report.reasons
+
+    def test_report_survives_its_json_form(self, report: AuditReport) -> None:
+        """What the gate reads from disk is what the audit returned."""
+        assert AuditReport.from_json(report.to_json()) == report
+
+    def test_equal_evidence_gives_an_equal_report_and_no_trace(
+        self, evidence: AuditInput, report: AuditReport, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Deterministic for a seed; writes in ``workdir`` only; logs nothing, because many people can read a log."""
+        folder = evidence.examples.folder.parent
+        before = digest_tree(folder)
+        with caplog.at_level("INFO"):
+            again = self.make_audit().run(evidence, workdir=_new(tmp_path / "workdir"))
+        assert again.to_json() == report.to_json()
+        assert digest_tree(folder) == before
+        assert [entry.name for entry in tmp_path.iterdir()] == ["workdir"]
+        assert not caplog.records, [record.getMessage() for record in caplog.records]
+
+    def test_order_of_rows_does_not_matter(self, evidence: AuditInput, report: AuditReport, tmp_path: Path) -> None:
+        """Up to the rounding of sums."""
+        if self.row_order_matters:
+            pytest.skip("the audit samples rows by position")
+        test = evidence.examples.table("test")
+        shuffled = test.take(np.random.default_rng(1).permutation(test.num_rows))
+        other = self.make_audit().run(
+            _evidence_of(tmp_path, shuffled, like=evidence), workdir=_new(tmp_path / "workdir")
+        )
+        assert [finding.id for finding in other.findings] == [finding.id for finding in report.findings]
+        for mine, theirs in zip(report.findings, other.findings, strict=True):
+            assert mine.estimate.n == theirs.estimate.n
+            assert _close(mine.estimate.value, theirs.estimate.value), mine.id
+            assert _close(mine.estimate.lower, theirs.estimate.lower), mine.id
+            assert _close(mine.estimate.upper, theirs.estimate.upper), mine.id
+
+    @pytest.mark.parametrize("label", ["yes", "no"])
+    def test_rows_of_one_label_give_a_report(self, label: str, evidence: AuditInput, tmp_path: Path) -> None:
+        """What cannot be measured is insufficient evidence or a failed audit, not an exception of another kind."""
+        table = draw_rows(60, seed=5)
+        table = table.set_column(table.column_names.index("income"), "income", pa.array([label] * 60))
+        self._tolerates(_evidence_of(tmp_path, table, like=evidence), _new(tmp_path / "workdir"))
+
+    def test_three_rows_give_a_report(self, evidence: AuditInput, tmp_path: Path) -> None:
+        """As for rows of one label."""
+        self._tolerates(_evidence_of(tmp_path, draw_rows(3, seed=5), like=evidence), _new(tmp_path / "workdir"))
+
+    def _tolerates(self, evidence: AuditInput, workdir: Path) -> None:
+        try:
+            report = self.make_audit().run(evidence, workdir=workdir)
+        except AuditError:
+            return
+        assert report.subject == evidence.subject
+        for finding in report.findings:
+            assert finding.estimate.value is not None or finding.reason
+
+
+def _evidence_of(folder: Path, table: pa.Table, *, like: AuditInput) -> AuditInput:
+    return make_evidence(_new(folder / "evidence"), table=table, model_folder=like.model_folder)
+
+
+def _new(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
+
+
+def _close(mine: float | None, theirs: float | None) -> bool:
+    if mine is None or theirs is None:
+        return mine is theirs
+    return mine == theirs or bool(np.isclose(mine, theirs, rtol=1e-6, atol=1e-9))

@@ -6,38 +6,26 @@ give byte-identical split files; repeated rows fall into one split together.
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from probity.config import SPLITS, DataConfig, PrivacyUnitColumn, SensitiveConfig
-from probity.data import (
-    MISSING_GROUP,
-    Column,
-    ColumnKind,
-    Dataset,
-    Examples,
-    Role,
-    SensitiveAttribute,
-    SplitFile,
-)
+from probity.config import SPLITS, DataConfig
+from probity.data import Dataset, Examples, SplitFile
 from probity.digest import digest_file
-from probity.errors import ConfigError, DataError
-from probity.groups import group_codes, group_names, value_texts
-from probity.platform.columns import as_float32, from_text, from_typed, is_text, whole_numbers
+from probity.errors import DataError
+from probity.groups import value_texts
+from probity.platform.columns import as_float32, from_text, from_typed, whole_numbers
+from probity.platform.readers import format_of
+from probity.platform.roles import column_roles, positive_text, require_columns, sensitive_attribute, unit_column
 from probity.platform.rows import buckets, content_digest, row_hashes, value_hashes
-from probity.platform.sources import format_of, read, source_digest, source_files
+from probity.platform.sources import read, source_digest, source_files
 from probity.tfexample import write_table
 
 __all__ = ["ingest", "source_digest", "source_files"]
-
-_MAX_NUMERIC_GROUPS = 20
-_MAX_TEXT_GROUPS = 200
 
 _Columns = dict[str, pa.Array]
 
@@ -64,7 +52,7 @@ def ingest(
     """
     files = source_files(config, root=root)
     raw, given_split = _read_all(files)
-    _require_columns(config, raw.column_names)
+    require_columns(config, raw.column_names)
     csv = _format(files) == "csv"
     columns = {
         column: _typed(column, raw, csv=csv, config=config, text_columns=text_columns) for column in raw.column_names
@@ -76,8 +64,9 @@ def ingest(
     _require_usable(config, columns)
     split = _split(config, hashes, columns, given=given_split)
     table = _stored_table({column: array for column, array in columns.items() if column not in config.exclude})
-    positive = _positive_text(config, table.column(config.label.column))
-    _require_labels(config, table.column(config.label.column), positive, split=split)
+    label = table.column(config.label.column)
+    positive = positive_text(config, label)
+    _require_labels(config, label, positive, split=split)
     dataset = Dataset(
         name=name,
         source=_written_source(config),
@@ -85,13 +74,13 @@ def ingest(
         source_digest=source_digest(config, root=root),
         content_digest=digest,
         num_rows=table.num_rows,
-        columns=_roles(config, table),
+        columns=column_roles(config, table),
         excluded=config.exclude,
         label=config.label.column,
         positive=positive,
-        sensitive=tuple(_attribute(entry, table.column(entry.column)) for entry in config.sensitive),
+        sensitive=tuple(sensitive_attribute(entry, table.column(entry.column)) for entry in config.sensitive),
         intersections=config.intersections,
-        privacy_unit=_unit(config) or "row",
+        privacy_unit=unit_column(config) or "row",
         favourable_outcome=config.favourable_outcome,
         split_rule=_split_rule(config),
         licence=config.licence,
@@ -123,33 +112,6 @@ def _written_source(config: DataConfig) -> str:
     return ", ".join(f"{split}: {shown(config.source[split])}" for split in SPLITS)
 
 
-def _require_columns(config: DataConfig, names: Collection[str]) -> None:
-    asked = [
-        ("data.label.column", config.label.column),
-        *(("data.sensitive", entry.column) for entry in config.sensitive),
-        *(("data.exclude", column) for column in config.exclude),
-    ]
-    if unit := _unit(config):
-        asked.append(("data.privacy_unit.column", unit))
-    for argument, column in asked:
-        if column not in names:
-            close = difflib.get_close_matches(column, list(names), n=1, cutoff=0.6)
-            raise ConfigError(
-                argument,
-                seen=f"the data has no column {column!r}" + (f" - did you mean {close[0]!r}?" if close else ""),
-                allowed=f"one of its {len(names)} columns: {', '.join(names)}",
-                remedy="correct the name in the config, or the header of the data",
-            )
-    for name in names:
-        if (not name or name.startswith("__index_level_")) and name not in config.exclude:
-            raise DataError(
-                f"column {name!r}",
-                seen="a column without a name" if not name else "a row index that was stored as a column",
-                allowed="named columns of data",
-                remedy="write the file without row numbers, or add this name to data.exclude",
-            )
-
-
 def _typed(name: str, raw: pa.Table, *, csv: bool, config: DataConfig, text_columns: Collection[str]) -> pa.Array:
     strict = name not in config.exclude
     as_text = name in text_columns
@@ -161,7 +123,7 @@ def _typed(name: str, raw: pa.Table, *, csv: bool, config: DataConfig, text_colu
 def _whole_identities(config: DataConfig, columns: _Columns) -> _Columns:
     """Returns the columns with label and privacy unit as whole numbers or text: fractions cannot name a class."""
     found = dict(columns)
-    for name in (config.label.column, _unit(config)):
+    for name in (config.label.column, unit_column(config)):
         if name is not None and pa.types.is_float64(found[name].type):
             whole = whole_numbers(found[name])
             if whole is None:
@@ -184,6 +146,14 @@ def _require_usable(config: DataConfig, columns: _Columns) -> None:
             allowed=f"at least one row for each of {', '.join(SPLITS)}, and enough to measure anything",
             remedy="give more data",
         )
+    for role, name in (("label", config.label.column), ("privacy-unit", unit_column(config))):
+        if name is not None and columns[name].null_count:
+            raise DataError(
+                f"{role} column {name}",
+                seen=f"{columns[name].null_count} of {rows} values are missing",
+                allowed="a value in every row",
+                remedy="remove or complete these rows",
+            )
     empty = [name for name in columns if columns[name].null_count == rows and name not in config.exclude]
     sensitive = {entry.column for entry in config.sensitive}
     if empty:
@@ -196,21 +166,13 @@ def _require_usable(config: DataConfig, columns: _Columns) -> None:
             if empty[0] in sensitive
             else f"add {', '.join(empty)} to data.exclude",
         )
-    for role, name in (("label", config.label.column), ("privacy-unit", _unit(config))):
-        if name is not None and columns[name].null_count:
-            raise DataError(
-                f"{role} column {name}",
-                seen=f"{columns[name].null_count} of {rows} values are missing",
-                allowed="a value in every row",
-                remedy="remove or complete these rows",
-            )
 
 
 def _split(
     config: DataConfig, hashes: list[bytes], columns: _Columns, *, given: np.ndarray[Any, Any] | None
 ) -> np.ndarray[Any, Any]:
     """Returns each row's position in ``SPLITS``."""
-    unit = _unit(config)
+    unit = unit_column(config)
     if given is not None:
         if unit is not None:
             _require_whole_units(unit, columns[unit], given)
@@ -243,7 +205,7 @@ def _split_rule(config: DataConfig) -> str:
         f"{split} {end - share}" + (f"-{end - 1}" if share > 1 else "")
         for split, share, end in zip(SPLITS, shares, ends, strict=True)
     ]
-    unit = _unit(config)
+    unit = unit_column(config)
     of = f"the value of {unit}" if unit else "the row's content"
     return (
         f"SHA-256 of {of}, first eight bytes modulo {ends[-1]} buckets: {', '.join(parts)}; the order of the rows does "
@@ -255,29 +217,6 @@ def _stored_table(columns: _Columns) -> pa.Table:
     return pa.table(
         {name: as_float32(name, array) if pa.types.is_float64(array.type) else array for name, array in columns.items()}
     )
-
-
-def _positive_text(config: DataConfig, label: pa.ChunkedArray) -> str:
-    positive = config.label.positive
-    found = set(value_texts(pc.unique(label)))
-    if is_text(label):
-        wanted = [text for text in found if isinstance(positive, bool) and str(text).lower() == str(positive).lower()]
-        text = wanted[0] if wanted else str(positive)
-    else:
-        try:
-            text = value_texts(pa.array([float(positive)]))[0]
-        except ValueError:
-            text = None
-    if text is None or text not in found:
-        kind = "text" if is_text(label) else "whole numbers"
-        raise DataError(
-            "data.label.positive",
-            seen=f"it occurs in none of {len(label)} rows; column {config.label.column} holds {kind} with {len(found)} "
-            "different values",
-            allowed=f"a value of column {config.label.column}",
-            remedy="check spelling, case and punctuation of the positive value",
-        )
-    return text
 
 
 def _require_labels(config: DataConfig, label: pa.ChunkedArray, positive: str, *, split: np.ndarray[Any, Any]) -> None:
@@ -303,87 +242,6 @@ def _require_labels(config: DataConfig, label: pa.ChunkedArray, positive: str, *
         )
 
 
-def _roles(config: DataConfig, table: pa.Table) -> tuple[Column, ...]:
-    hidden = {entry.column for entry in config.sensitive} - {
-        entry.column for entry in config.sensitive if entry.also_feature
-    }
-    columns = []
-    for name in table.column_names:
-        roles = []
-        if name not in {config.label.column, _unit(config)} | hidden:
-            roles.append(Role.FEATURE)
-        if name == config.label.column:
-            roles.append(Role.LABEL)
-        if any(entry.column == name for entry in config.sensitive):
-            roles.append(Role.SENSITIVE)
-        if name == _unit(config):
-            roles.append(Role.PRIVACY_UNIT)
-        columns.append(Column(name=name, kind=ColumnKind(str(_kind(table.column(name)))), roles=tuple(roles)))
-    if not any(column.is_feature for column in columns):
-        raise DataError(
-            "data.source",
-            seen=f"{len(columns)} columns, none of them a feature",
-            allowed="at least one column that is neither label, privacy unit, excluded, nor sensitive only",
-            remedy="exclude fewer columns, or set also_feature for a sensitive one",
-        )
-    return tuple(columns)
-
-
-def _kind(column: pa.ChunkedArray) -> ColumnKind:
-    if is_text(column):
-        return ColumnKind.TEXT
-    return ColumnKind.INT if pa.types.is_integer(column.type) else ColumnKind.FLOAT
-
-
-def _attribute(entry: SensitiveConfig, column: pa.ChunkedArray) -> SensitiveAttribute:
-    argument = f"data.sensitive, column {entry.column}"
-    if entry.bins is not None:
-        _require_bins_fit(argument, entry, column)
-        names: Iterable[str] = group_names(entry.bins)
-    else:
-        distinct = pc.unique(column).drop_null()
-        most = _MAX_TEXT_GROUPS if is_text(column) else _MAX_NUMERIC_GROUPS
-        if len(distinct) > most:
-            raise ConfigError(
-                argument,
-                seen=f"{len(distinct)} different {'texts' if is_text(column) else 'numbers'}, each of them a group",
-                allowed=f"at most {most} groups" + ("" if is_text(column) else ", or bin edges such as bins: [25, 40]"),
-                remedy="merge values into broader groups" if is_text(column) else "add bins to this entry",
-            )
-        names = [text for text in value_texts(distinct.take(pc.sort_indices(distinct))) if text is not None]
-    groups = tuple(dict.fromkeys([*names, *entry.groups]))
-    if column.null_count:
-        groups = (*(group for group in groups if group != MISSING_GROUP), MISSING_GROUP)
-    attribute = SensitiveAttribute(
-        name=entry.attribute, column=entry.column, bins=entry.bins, groups=groups, also_feature=entry.also_feature
-    )
-    group_codes(attribute, column)  # every row belongs to a recorded group, or this run ends here
-    return attribute
-
-
-def _require_bins_fit(argument: str, entry: SensitiveConfig, column: pa.ChunkedArray) -> None:
-    bins = entry.bins or ()
-    if is_text(column):
-        raise ConfigError(
-            argument, seen="bins on a column of text", allowed="bins on a column of numbers", remedy="remove the bins"
-        )
-    if not np.isfinite(bins).all():
-        raise ConfigError(
-            argument,
-            seen="an infinite bin edge",
-            allowed="finite edges",
-            remedy="remove it: outer bins are open anyway",
-        )
-    stray = [name for name in entry.groups if name not in (*group_names(bins), MISSING_GROUP)]
-    if stray:
-        raise ConfigError(
-            argument,
-            seen=f"group {stray[0]!r}, which is no bin",
-            allowed=", ".join(group_names(bins)),
-            remedy="remove groups from this entry: bins name their groups themselves",
-        )
-
-
 def _write_splits(
     table: pa.Table, dataset: Dataset, hashes: list[bytes], *, split: np.ndarray[Any, Any], out: Path
 ) -> Examples:
@@ -396,7 +254,3 @@ def _write_splits(
         write_table(path, table.take(pa.array(rows)))
         files[name] = SplitFile(path=path.name, digest=digest_file(path), num_rows=len(rows))
     return Examples(folder=out, files=files, columns=dataset.columns)
-
-
-def _unit(config: DataConfig) -> str | None:
-    return config.privacy_unit.column if isinstance(config.privacy_unit, PrivacyUnitColumn) else None

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -18,64 +17,21 @@ from probity import runs
 from probity.audits import baseline, scoring
 from probity.audits import registry as audits
 from probity.audits.base import AuditInput
-from probity.config import RunConfig
 from probity.decision import GateDecision
 from probity.digest import digest_file
-from probity.errors import AuditError, ConfigError, ProbityError, ReleaseHeldError
+from probity.errors import AuditError, ProbityError, ReleaseHeldError
 from probity.findings import AuditReport
 from probity.model_cards import render
 from probity.model_cards.compose import compose
 from probity.platform import gate, ingest, profile, schema, tracking, transform
-from probity.platform.lineage import Lineage
+from probity.platform.lineage import Lineage, LineageRun
+from probity.platform.plan import Plan, make_plan
 from probity.platform.release import push
 from probity.platform.stages import Observer, Progress, Stages, Stopped, environment, installed_digest
 from probity.runs import RunError, RunFolder, Workspace
-from probity.trainers import registry as trainers
-from probity.trainers.base import Trainer, TrainerSettings, TrainingRequest
-from probity.usercode import module_path
+from probity.trainers.base import TrainingRequest
 
-__all__ = ["Plan", "decide", "make_plan", "release", "run", "stage_names"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """A config that can be run: plug-ins found, settings parsed, files there."""
-
-    config: RunConfig
-    root: Path
-    """The config file's folder; relative paths start here."""
-    trainer: Trainer
-    settings: TrainerSettings
-    audits: tuple[str, ...]
-
-    @property
-    def base_path(self) -> Path:
-        """Where releases go."""
-        return (self.root / self.config.serving.base_path).resolve()
-
-    def file(self, name: str | None) -> Path | None:
-        """Returns a file that the config names, or ``None``."""
-        return None if name is None else self.root / name
-
-
-def make_plan(config: RunConfig, *, root: Path) -> Plan:
-    """Resolves what the config names, before anything runs.
-
-    Raises:
-        ConfigError: If a setting of the trainer is wrong or a named file is not there.
-        PluginError: If the trainer cannot be loaded.
-    """
-    trainer = trainers.load(config.trainer.name)
-    settings = trainers.parse_settings(trainer, config.trainer.settings)
-    for key, module in (("transform.module", config.transform.module), ("model.module", config.model.module)):
-        if module is not None:
-            module_path(module, root=root, key=key)
-    if config.schema_file is not None and not (root / config.schema_file).is_file():
-        raise ConfigError(
-            "schema", seen="no such file", allowed="a TFDV schema in text format", remedy="check the path in the config"
-        )
-    ingest.source_files(config.data, root=root)
-    return Plan(config=config, root=root.resolve(), trainer=trainer, settings=settings, audits=audits.names())
+__all__ = ["decide", "release", "run", "stage_names"]
 
 
 def stage_names() -> tuple[str, ...]:
@@ -175,7 +131,7 @@ def release(folder: RunFolder, *, workspace: Workspace, observer: Observer) -> R
 
 def _read_data(plan: Plan, folder: RunFolder, stages: Stages) -> None:
     config = plan.config
-    curated = plan.file(config.schema_file)
+    curated = plan.curated_schema
     texts = schema.text_columns(curated) if curated else frozenset()
 
     def read(out: Path, report: Progress) -> None:
@@ -202,8 +158,8 @@ def _read_data(plan: Plan, folder: RunFolder, stages: Stages) -> None:
         )
         runs.write_record(out / runs.SCHEMA_RECORD, made)
 
-    settings = {"curated": digest_file(curated) if curated else None}
-    stages.perform("schema", produce=make_schema, settings=settings, inputs=("ingest", "statistics"))
+    curated_digest = {"curated": digest_file(curated) if curated else None}
+    stages.perform("schema", produce=make_schema, settings=curated_digest, inputs=("ingest", "statistics"))
 
     def validate(out: Path, report: Progress) -> None:
         found = schema.validate(
@@ -231,7 +187,7 @@ def _train(plan: Plan, folder: RunFolder, stages: Stages) -> None:
         runs.write_record(target / "transform.json", made)
         runs.write_splits(target / "examples", transformed.files)
 
-    settings = {"transform": config.transform.to_json(), "module": _module_digest(plan, config.transform.module)}
+    settings = {"transform": config.transform.to_json(), "module": plan.module_digest(config.transform.module)}
     stages.perform("transform", produce=prepare, settings=settings, inputs=("ingest", "schema"))
 
     def train(out: Path, report: Progress) -> None:
@@ -248,14 +204,14 @@ def _train(plan: Plan, folder: RunFolder, stages: Stages) -> None:
         target = _subfolder(out, runs.MODEL)
         runs.write_record(target / "model.json", plan.trainer.train(request, workdir=target, report=report))
 
-    settings = {
+    asked = {
         "trainer": config.trainer.name,
         "settings": plan.settings.to_json(),
         "model": config.model.to_json(),
-        "module": _module_digest(plan, config.model.module),
+        "module": plan.module_digest(config.model.module),
         "seed": config.seed,
     }
-    stages.perform("train", produce=train, settings=settings, inputs=("ingest", "transform"))
+    stages.perform("train", produce=train, settings=asked, inputs=("ingest", "transform"))
 
 
 def _audit(plan: Plan, folder: RunFolder, stages: Stages) -> None:
@@ -325,11 +281,16 @@ def _compare(evidence: AuditInput, path: Path | None, digest: str | None) -> Aud
         try:
             push.verify_release(path)
             scored = scoring.score(path, dataset=evidence.dataset, examples=evidence.examples)
-        except (ProbityError, KeyError, ValueError, OSError) as error:
+        except Exception as error:  # TensorFlow has errors of its own; any of them means that there is no comparison
             reason = f"the released model cannot score these rows ({type(error).__name__})"
             return AuditReport(audit="baseline", status="failed", subject=evidence.subject, reasons=(reason,))
     return baseline.compare_with_baseline(
-        evidence.scored, scored, subject=evidence.subject, settings=evidence.settings, seed=evidence.seed
+        evidence.scored,
+        scored,
+        subject=evidence.subject,
+        settings=evidence.settings,
+        seed=evidence.seed,
+        intersections=evidence.dataset.intersections,
     )
 
 
@@ -384,7 +345,7 @@ def _release(plan: Plan, folder: RunFolder, stages: Stages) -> None:
 
 
 @contextmanager
-def _recorded(plan: Plan, workspace: Workspace, folder: RunFolder, observer: Observer) -> Iterator[Lineage]:
+def _recorded(plan: Plan, workspace: Workspace, folder: RunFolder, observer: Observer) -> Iterator[LineageRun]:
     """Holds the run's lock, writes lineage, and tracks the run whatever its end."""
     with folder.lock:
         try:
@@ -417,10 +378,6 @@ def _write_config(plan: Plan, workspace: Workspace, folder: RunFolder) -> None:
         "environment": {**environment(), "installed": installed_digest()},
     }
     runs.write_atomically(folder.path / runs.CONFIG, yaml.safe_dump(value, sort_keys=False).encode())
-
-
-def _module_digest(plan: Plan, module: str | None) -> str | None:
-    return None if module is None else digest_file(plan.root / module)
 
 
 def _plots(folder: RunFolder) -> dict[str, str]:

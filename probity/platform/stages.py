@@ -21,10 +21,9 @@ from typing import Protocol
 
 from probity.digest import digest_file, digest_json
 from probity.errors import ConfigError, ProbityError
-from probity.platform.lineage import Execution, LineageRun
 from probity.runs import Receipt, RunFolder, Workspace, copy_outputs, files_below
 
-__all__ = ["Observer", "Produce", "Progress", "Stages", "Stopped", "environment"]
+__all__ = ["Execution", "Observer", "Produce", "Progress", "Recorder", "Stages", "Stopped", "environment"]
 
 Progress = Callable[[float, str], None]
 """Called by long work with the fraction done, in [0, 1], and a short text without data values."""
@@ -64,6 +63,23 @@ class Observer(Protocol):
         """Something the user should know, in one line."""
 
 
+class Execution(Protocol):
+    """The record of one stage being executed."""
+
+    def finish(self, receipt: Receipt) -> None:
+        """The stage is done and left this."""
+
+    def fail(self, kind: str) -> None:
+        """The stage ended with an error of this kind."""
+
+
+class Recorder(Protocol):
+    """Who writes down which stage read and made what."""
+
+    def start(self, stage: str, *, inputs: Sequence[Receipt]) -> Execution:
+        """A stage begins, reading what these earlier stages left."""
+
+
 class Stopped(Exception):
     """The stage named by ``--until`` is finished."""
 
@@ -76,7 +92,7 @@ class Stages:
         workspace: Workspace,
         run: RunFolder,
         *,
-        lineage: LineageRun,
+        lineage: Recorder,
         observer: Observer,
         use_cache: bool = True,
         until: str | None = None,

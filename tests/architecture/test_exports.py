@@ -20,7 +20,7 @@ def defined_names(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             found.append(node.name)
         elif isinstance(node, ast.Assign):
-            found += [target.id for target in node.targets if isinstance(target, ast.Name)]
+            found += [name.id for target in node.targets for name in ast.walk(target) if isinstance(name, ast.Name)]
         elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
             found.append(node.target.id)
     return {name for name in found if not name.startswith("_")}
@@ -79,5 +79,5 @@ def test_an_unknown_name_is_an_attribute_error():
 
 
 def test_the_check_sees_what_it_looks_for():
-    planted = "from x import y\nA = 1\n_b = 2\nc: int = 3\nclass D: ...\ndef e(): ...\nif True:\n    f = 1\n"
-    assert defined_names(ast.parse(planted)) == {"A", "c", "D", "e"}
+    planted = "from x import y\nA, G = 1, 2\n_b = 2\nc: int = 3\nclass D: ...\ndef e(): ...\nif True:\n    f = 1\n"
+    assert defined_names(ast.parse(planted)) == {"A", "G", "c", "D", "e"}

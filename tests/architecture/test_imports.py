@@ -107,8 +107,7 @@ def at_import_time(tree):
     """Statements that run when the module is imported, the bodies of classes and plain blocks included."""
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
-            for other in node.orelse:
-                yield other
+            yield from node.orelse
         elif not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
             yield node
             yield from at_import_time(node)

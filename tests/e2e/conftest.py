@@ -59,7 +59,11 @@ def make_project(folder: Path, *, rows: int = 5000) -> Project:
         "data": {
             "source": "adult.csv",
             "label": {"column": "income", "positive": ">50K"},
-            "sensitive": ["sex", {"column": "race"}, {"column": "age", "bins": [40], "name": "age_band", "also_feature": True}],
+            "sensitive": [
+                "sex",
+                {"column": "race"},
+                {"column": "age", "bins": [40], "name": "age_band", "also_feature": True},
+            ],
             "intersections": [["sex", "age_band"]],
             "exclude": ["fnlwgt", "education"],
         },

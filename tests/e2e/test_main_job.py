@@ -67,8 +67,8 @@ def test_every_command_of_the_contract_reads_the_run(finished):
     assert done.returncode == 0
     kinds = [link["type"] for link in whole["lineage"]]
     assert kinds[0] == "Release"
-    assert kinds[-1] == "Dataset"
-    assert whole["lineage"][-1]["digest"] == whole["dataset"]["content_digest"]
+    assert kinds[-1] == "DataFile"
+    assert whole["lineage"][-1]["digest"] == whole["dataset"]["source_digest"]
     for form in ("html", "md", "json"):
         assert finished.probity("card", run, "--format", form).stdout
     text = finished.probity("show", run).stdout
@@ -99,7 +99,7 @@ def test_an_unchanged_run_reuses_every_computed_stage_and_pushes_nothing_new(fin
 def test_a_stricter_policy_is_held_with_its_reason_and_exit_code_3(finished):
     done = finished.probity("run", "probity.yaml", "--set", "gate.rules.0.at_least=0.999")
     assert done.returncode == 2  # a list is no mapping: --set says so instead of guessing
-    rules = '[{name: four fifths, metric: selection_rate, across: sex, ratio_at_least: 0.8}]'
+    rules = "[{name: four fifths, metric: selection_rate, across: sex, ratio_at_least: 0.8}]"
     done = finished.probity("run", "probity.yaml", "--set", f"gate.rules={rules}")
     assert done.returncode == 3, done.stderr
     assert "four fifths" in done.stdout

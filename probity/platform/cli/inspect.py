@@ -38,15 +38,16 @@ def runs(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None
     if not rows:
         typer.echo(f"no runs in {place.root}; start one with: probity run CONFIG")
         return
-    from rich.console import Console
     from rich.table import Table
+
+    from probity.platform.cli.summary import wide_console
 
     table = Table(header_style="bold")
     for name in rows[0]:
-        table.add_column(name)
+        table.add_column(name, no_wrap=name == "run")  # an id is there to be copied
     for row in rows:
         table.add_row(*(str(value or "-") for value in row.values()))
-    Console().print(table)
+    wide_console().print(table)
 
 
 def show(run: RunArgument, workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
@@ -129,10 +130,11 @@ def _whole(folder: RunFolder, place: Workspace) -> dict[str, Any]:
 
 
 def _print_facts(value: dict[str, Any]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console()
+    from probity.platform.cli.summary import wide_console
+
+    console = wide_console()
     console.print(f"run        {value['run']}", soft_wrap=True)
     console.print(f"status     {value['status']}")
     if value["error"]:

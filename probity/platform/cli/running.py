@@ -52,9 +52,10 @@ def run(
     from probity.platform import pipeline
     from probity.platform.cli.progress import progress
     from probity.platform.cli.summary import print_run, run_json
+    from probity.platform.plan import make_plan
 
     _require_stage(until, pipeline.stage_names())
-    plan = pipeline.make_plan(loaded, root=config.resolve().parent)
+    plan = make_plan(loaded, root=config.resolve().parent)
     with progress() as observer:
         folder = pipeline.run(
             plan,

@@ -14,7 +14,10 @@ from probity.findings import Estimate, finding_id
 from probity.record import Record
 from probity.runs import CARD, DECISION, RunFolder
 
-__all__ = ["number", "print_decision", "print_run", "run_json"]
+__all__ = ["number", "print_decision", "print_run", "run_json", "wide_console"]
+
+EVIDENCE = "evidence:"
+"""How the gate names its checks that a report or the card is there."""
 
 _OUTCOME_STYLES = {"pass": "green", "fail": "bold red", "insufficient_evidence": "yellow", "error": "bold red"}
 
@@ -50,7 +53,7 @@ def run_json(folder: RunFolder) -> dict[str, Any]:
 
 def print_run(folder: RunFolder) -> None:
     """Prints the summary of a run: the main numbers, every check, and where to look next."""
-    console = Console()
+    console = wide_console()
     if not (folder.path / DECISION).is_file():
         console.print(f"Run [bold]{folder.id}[/] stopped before a decision; it is in {escape(str(folder.path))}")
         return
@@ -64,12 +67,18 @@ def print_run(folder: RunFolder) -> None:
 
 
 def print_decision(folder: RunFolder, decision: GateDecision, *, console: Console | None = None) -> None:
-    """Prints every check with what it required, what was observed, and why it came out as it did."""
-    console = console or Console()
+    """Prints every check with what it required, what was observed, and why it came out as it did.
+
+    Checks that evidence is there are counted while they pass; a reader of a good run looks for the rules.
+    """
+    console = console or wide_console()
     table = Table(title=f"Gate - run {folder.id}", title_justify="left", header_style="bold")
     for heading in ("check", "outcome", "required", "observed", "interval"):
-        table.add_column(heading, justify="right" if heading == "observed" else "left")
+        table.add_column(heading, justify="right" if heading in ("observed", "interval") else "left")
+    routine = [check for check in decision.checks if check.rule.startswith(EVIDENCE) and check.outcome == "pass"]
     for check in decision.checks:
+        if check in routine:
+            continue
         style = _OUTCOME_STYLES[check.outcome]
         table.add_row(
             escape(check.rule),
@@ -78,11 +87,20 @@ def print_decision(folder: RunFolder, decision: GateDecision, *, console: Consol
             number(check.observed),
             interval(check),
         )
+    names = ", ".join(check.rule.removeprefix(EVIDENCE).strip() for check in routine)
+    table.caption = f"evidence present, complete and about this model: {escape(names) or 'none'}"
+    table.caption_justify = "left"
     console.print(table)
     for check in decision.blocking:
         console.print(f"  [bold]{escape(check.rule)}[/]: {escape(check.reason)}")
     style = "bold green" if decision.verdict == "release" else "bold red"
     console.print(f"verdict    [{style}]{decision.verdict}[/]")
+
+
+def wide_console() -> Console:
+    """Returns a console for stdout; where it is no terminal, lines are long enough for a log."""
+    console = Console()
+    return console if console.is_terminal else Console(width=120)
 
 
 def _numbers(folder: RunFolder) -> Table:
@@ -92,6 +110,7 @@ def _numbers(folder: RunFolder) -> Table:
     table = Table(title=f"{config.name} - trainer {config.trainer.name}", title_justify="left", header_style="bold")
     for heading in ("metric", "value", "interval", "n"):
         table.add_column(heading, justify="left" if heading == "metric" else "right")
+    wanted: list[tuple[str, str, tuple[str, ...], float | None]]
     wanted = [("performance", "auc", (), None), ("performance", "accuracy", (), at)]
     wanted += [("performance", "selection_rate", (), at)]
     for names in folder.dataset().slices()[1:]:

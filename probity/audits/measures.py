@@ -1,0 +1,166 @@
+"""One number per group with its interval and, where there is none, the reason: what the audits make findings of.
+
+A rate of a group below the minimum size keeps its number - dropping it would hide the group, and 0 would be a lie - but
+counts as insufficient evidence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from probity.audits import intervals
+from probity.audits.slices import Confusion, ScoreMetrics, rate_counts, undefined_reason
+from probity.findings import Estimate, Finding, finding_id
+from probity.metric import metric as vocabulary
+
+__all__ = ["SCORES", "Measure", "finding_of", "rate_measures", "score_measures"]
+
+SCORES = ("auc", "log_loss", "calibration_error")
+"""The metrics that depend on scores and not on a threshold."""
+
+_REPLICATES = 2000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measure:
+    """A metric of one group. ``lower`` and ``upper`` are absent where the value or its interval is undefined."""
+
+    slice_: dict[str, str]
+    rows: int
+    """Rows of the group."""
+    n: int
+    """Rows that the value rests on: the denominator, for a rate."""
+    value: float | None
+    lower: float | None
+    upper: float | None
+    method: str
+    undefined: str | None = None
+    """Why there is no value."""
+
+    def insufficiency(self, min_group_size: int) -> str | None:
+        """Returns why no verdict may rest on this measure, or ``None``."""
+        if self.undefined is not None:
+            return self.undefined
+        return f"fewer than {min_group_size} rows" if self.rows < min_group_size else None
+
+
+def rate_measures(metric: str, counts: Confusion, *, threshold: float, confidence: float) -> tuple[Measure, ...]:
+    """Measures a rate of every group at one threshold, with Wilson intervals."""
+    place = counts.thresholds.index(threshold)
+    successes, trials = (part[:, place] for part in rate_counts(metric, counts))
+    lower, upper = intervals.wilson(successes, trials, confidence=confidence)
+    measures = []
+    for group, slice_ in enumerate(counts.slices):
+        n, rows = int(trials[group]), int(counts.rows[group])
+        measures.append(
+            Measure(
+                slice_=slice_,
+                rows=rows,
+                n=n,
+                value=float(successes[group] / n) if n else None,
+                lower=float(lower[group]) if n else None,
+                upper=float(upper[group]) if n else None,
+                method="wilson",
+                undefined=None if n else undefined_reason(metric, rows=rows),
+            )
+        )
+    return tuple(measures)
+
+
+def score_measures(metric: str, groups: Sequence[ScoreMetrics], *, confidence: float, seed: int) -> tuple[Measure, ...]:
+    """Measures one of :data:`SCORES` of every group.
+
+    Intervals: AUC - DeLong with logit transform; log loss - normal; calibration error - basic bootstrap of the bins'
+    residual sums (:func:`calibration_interval`).
+    """
+    measure = {"auc": _auc, "log_loss": _log_loss, "calibration_error": _calibration_error}[metric]
+    return tuple(measure(group, confidence=confidence, seed=seed) for group in groups)
+
+
+def calibration_interval(group: ScoreMetrics, *, confidence: float, seed: int) -> tuple[float, float]:
+    """Returns the basic bootstrap interval of the calibration error (Davison & Hinkley 1997, section 5.2.1).
+
+    The error is a sum of absolute values, so every replicate and the estimate itself lie above the truth; the basic
+    interval, unlike the percentile interval, subtracts that bias. Each bin's residual sum is drawn from the normal
+    distribution with the variance that a Poisson bootstrap of the rows would give it, so the cost does not depend on
+    the number of rows. The interval is cut at 0 and 1 and, if the correction moved it past the estimate, widened to it.
+    """
+    value = group.calibration_error or 0.0
+    rng = np.random.default_rng(seed)
+    noise = rng.standard_normal((_REPLICATES, len(group.residual_sums))) * np.sqrt(group.residual_squares)
+    replicates = np.abs(group.residual_sums + noise).sum(axis=1) / group.rows
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(replicates, [tail, 1 - tail])
+    return min(value, max(0.0, 2 * value - float(high))), max(value, min(1.0, 2 * value - float(low)))
+
+
+def finding_of(
+    audit: str, metric: str, measure: Measure, *, threshold: float | None, confidence: float, min_group_size: int
+) -> Finding:
+    """Returns the finding that states one measure."""
+    reason = measure.insufficiency(min_group_size)
+    return Finding(
+        id=finding_id(audit, metric, slice_=measure.slice_, threshold=threshold),
+        metric=metric,
+        slice=measure.slice_,
+        threshold=threshold,
+        estimate=Estimate(
+            value=measure.value,
+            lower=measure.lower,
+            upper=measure.upper,
+            confidence=None if measure.lower is None else confidence,
+            method=measure.method,
+            n=measure.n,
+        ),
+        direction=vocabulary(metric).direction,
+        evidence="sufficient" if reason is None else "insufficient",
+        reason=reason,
+    )
+
+
+def _auc(group: ScoreMetrics, *, confidence: float, seed: int) -> Measure:
+    del seed
+    bounds = None if group.auc is None else intervals.auc_interval(group.auc, confidence=confidence)
+    missing = "positive" if group.positives == 0 else "negative"
+    return _measure(
+        group,
+        value=None if group.auc is None else float(group.auc.values[0]),
+        bounds=bounds,
+        method="delong_logit",
+        undefined=f"no row has a {missing} label" if group.rows else "no rows",
+    )
+
+
+def _log_loss(group: ScoreMetrics, *, confidence: float, seed: int) -> Measure:
+    del seed
+    bounds = None
+    if group.log_loss is not None:
+        bounds = intervals.normal_mean(
+            group.log_loss, variance=group.log_loss_variance, n=group.rows, confidence=confidence
+        )
+        bounds = None if bounds is None else (max(0.0, bounds[0]), bounds[1])
+    return _measure(group, value=group.log_loss, bounds=bounds, method="normal", undefined="no rows")
+
+
+def _calibration_error(group: ScoreMetrics, *, confidence: float, seed: int) -> Measure:
+    bounds = calibration_interval(group, confidence=confidence, seed=seed) if group.rows else None
+    return _measure(group, value=group.calibration_error, bounds=bounds, method="basic_bootstrap", undefined="no rows")
+
+
+def _measure(
+    group: ScoreMetrics, *, value: float | None, bounds: tuple[float, float] | None, method: str, undefined: str
+) -> Measure:
+    lower, upper = bounds if bounds is not None else (None, None)
+    return Measure(
+        slice_=group.slice_,
+        rows=group.rows,
+        n=group.rows,
+        value=value,
+        lower=lower,
+        upper=upper,
+        method=method,
+        undefined=undefined if value is None else None,
+    )

@@ -1,0 +1,270 @@
+"""``ModelCard``: what we tell the reader.
+
+Sections follow Mitchell et al. 2019 ("Model Cards for Model Reporting"), with privacy, data and explanations beside
+them. Three rules shape the type. Every measured number is a :class:`CardNumber` and names the finding it comes from.
+Every gap is a :class:`NotAssessed` with its reason, and is printed. Nothing in here speaks of single rows, and groups
+of fewer than ``min_group_size`` rows have no numbers at all.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from probity.config import Rule
+from probity.data import SensitiveAttribute, TransformConstant
+from probity.findings import PrivacyStatement, Subject
+from probity.metric import Direction
+from probity.model import Mechanism
+from probity.record import Digest, Number, Record
+
+__all__ = [
+    "CardNumber",
+    "DataFacts",
+    "Definition",
+    "Factors",
+    "MetricsChoice",
+    "ModelCard",
+    "ModelDetails",
+    "NotAssessed",
+    "Numbers",
+    "NumbersOrGap",
+    "PrivacySection",
+    "SchemaDeparture",
+    "Statement",
+    "StatementOrGap",
+    "TrustRow",
+]
+
+
+class NotAssessed(Record):
+    """A gap, with its reason. Printed as "not assessed: reason"; never left out."""
+
+    kind: Literal["not_assessed"] = "not_assessed"
+    reason: str = Field(min_length=1)
+
+
+class Statement(Record):
+    """What the owner of the model says, in their words. Nobody measured it."""
+
+    kind: Literal["statement"] = "statement"
+    text: tuple[str, ...] = Field(min_length=1)
+
+
+class CardNumber(Record):
+    """One measured number, with the finding that it repeats.
+
+    Guarantees: ``withheld`` has neither value nor interval nor ``n``; ``measured`` has a value; anything but
+    ``measured`` has a reason.
+    """
+
+    finding: str
+    """Id of the finding in the run's reports."""
+    metric: str
+    status: Literal["measured", "insufficient", "withheld"]
+    """``insufficient``: the audit says that no verdict may rest on it. ``withheld``: measured or not, it speaks of too
+    few rows to be published."""
+    slice: dict[str, str] = Field(default={})
+    across: tuple[str, ...] = ()
+    comparison: Literal["gap", "ratio", "change"] | None = None
+    feature: str | None = None
+    threshold: float | None = None
+    value: Number | None = None
+    lower: Number | None = None
+    upper: Number | None = None
+    confidence: float | None = None
+    method: str | None = None
+    """How the interval was made."""
+    n: int | None = None
+    """Rows it rests on; ``None`` where counts are withheld."""
+    decimals: int | None = None
+    """Places that value and interval were rounded to for publication; ``None``: as measured."""
+    direction: Direction
+    neutral: Number | None = None
+    reason: str | None = None
+
+    @model_validator(mode="after")
+    def _withheld_is_empty(self) -> CardNumber:
+        if self.status == "withheld" and (self.value, self.lower, self.upper, self.n) != (None,) * 4:
+            raise ValueError("a withheld number has no value, no interval and no n")
+        if self.status == "measured" and self.value is None:
+            raise ValueError("a measured number has a value")
+        if self.status != "measured" and not self.reason:
+            raise ValueError(f"a number that is {self.status} needs a reason")
+        return self
+
+
+class Numbers(Record):
+    """The numbers that one part of the card takes from one report, and what that report says about them."""
+
+    kind: Literal["numbers"] = "numbers"
+    report: str
+    numbers: tuple[CardNumber, ...] = Field(min_length=1)
+    notes: tuple[str, ...] = ()
+
+
+NumbersOrGap = Annotated[Numbers | NotAssessed, Field(discriminator="kind")]
+StatementOrGap = Annotated[Statement | NotAssessed, Field(discriminator="kind")]
+
+
+class ModelDetails(Record):
+    """What the model is and how it was made."""
+
+    owner: StatementOrGap
+    contact: StatementOrGap
+    licence: StatementOrGap
+    trainer: str
+    mechanism: Mechanism
+    """What training did to the data; the privacy section says what follows."""
+    architecture: dict[str, str]
+    """Architecture and trainer settings, as they were resolved."""
+    num_parameters: int
+    num_train_examples: int
+    steps: int
+    epochs: int
+    best_epoch: int
+    seed: int
+    digests: dict[str, Digest]
+    environment: dict[str, str]
+    warnings: tuple[str, ...] = ()
+
+
+class Factors(Record):
+    """The groups by which the model was examined."""
+
+    attributes: tuple[SensitiveAttribute, ...]
+    intersections: tuple[tuple[str, ...], ...]
+    proxies: NumbersOrGap
+    """How well single features predict the attributes: a group can reach the model without its column."""
+
+
+class Definition(Record):
+    """What a metric means."""
+
+    metric: str
+    definition: str
+    direction: Direction
+
+
+class MetricsChoice(Record):
+    """What was measured, at which thresholds, and which differences the owner accepts."""
+
+    decision_threshold: float
+    thresholds: tuple[float, ...]
+    confidence: float
+    favourable_outcome: Literal["positive", "negative"]
+    definitions: tuple[Definition, ...]
+    fairness_definition: StatementOrGap
+    tolerances: tuple[Rule, ...]
+    """The gate's rules; the verdict on them is in the decision, not here."""
+
+
+class SchemaDeparture(Record):
+    """One way in which the data departs from the schema."""
+
+    split: str
+    feature: str
+    severity: Literal["error", "warning"]
+    reason: str
+
+
+class DataFacts(Record):
+    """Where the data comes from and what was done to it before training."""
+
+    name: str
+    source: str
+    source_format: str
+    source_digest: Digest
+    content_digest: Digest
+    num_rows: int
+    split_rows: dict[str, int]
+    split_rule: str
+    label: str
+    positive: str
+    features: tuple[str, ...]
+    audited_only: tuple[str, ...]
+    """Sensitive columns that the model never saw."""
+    excluded: tuple[str, ...]
+    privacy_unit: str
+    schema_curated: bool
+    departures: tuple[SchemaDeparture, ...]
+    constants: tuple[TransformConstant, ...]
+    """What the transform graph holds; the constants themselves are not here."""
+    user_transform: Digest | None
+    licence: StatementOrGap
+    citation: StatementOrGap
+    caveats: StatementOrGap
+    findings: NumbersOrGap
+
+
+class TrustRow(Record):
+    """One party and what it sees."""
+
+    party: str
+    sees_raw_rows: bool
+    sees: str
+
+
+class PrivacySection(Record):
+    """What may be claimed about privacy, and who sees what."""
+
+    statement: PrivacyStatement | NotAssessed
+    findings: NumbersOrGap
+    cumulative: NotAssessed
+    """What all runs on the same data have spent together: nothing in one run can tell."""
+    attacks: NumbersOrGap
+    trust: tuple[TrustRow, ...]
+
+
+class ModelCard(Record):
+    """The public description of one model (``09_card/card.json``).
+
+    Guarantees: holds no row and no number of a group below ``min_group_size``; ``reports`` gives the digest of every
+    report it was composed from, so that any change of the evidence after the card was written can be noticed.
+    """
+
+    schema_version: Literal[1] = 1
+    name: str
+    run: str
+    created_at: str
+    """UTC, ISO 8601."""
+    subject: Subject | None
+    """The model and the test rows that the numbers speak of; ``None`` if there was no report to say so."""
+    reports: dict[str, Digest]
+    """Name of the audit to the digest of its report."""
+    confidence: float
+    min_group_size: int
+    publication_notes: tuple[str, ...]
+    """What was withheld for publication, and by which rule."""
+
+    details: ModelDetails
+    intended_use: StatementOrGap
+    out_of_scope: StatementOrGap
+    factors: Factors
+    metrics: MetricsChoice
+    data: DataFacts
+    overall: NumbersOrGap
+    by_group: NumbersOrGap
+    disparities: NumbersOrGap
+    baseline: NumbersOrGap
+    privacy: PrivacySection
+    explanations: NumbersOrGap
+    limitations: StatementOrGap
+    trade_offs: StatementOrGap
+    ethical_considerations: StatementOrGap
+
+    def numbers(self) -> tuple[CardNumber, ...]:
+        """Returns every measured number of the card, in the order of the sections."""
+        sections = (
+            self.overall,
+            self.by_group,
+            self.disparities,
+            self.baseline,
+            self.privacy.findings,
+            self.privacy.attacks,
+            self.explanations,
+            self.data.findings,
+            self.factors.proxies,
+        )
+        return tuple(number for part in sections if isinstance(part, Numbers) for number in part.numbers)

@@ -1,0 +1,55 @@
+"""Who sees what of the data: the table of the card's privacy section."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from probity.card import TrustRow
+from probity.data import Transform
+from probity.model import TrainedModel
+
+__all__ = ["trust_rows"]
+
+
+def trust_rows(model: TrainedModel, transform: Transform) -> Iterator[TrustRow]:
+    """Says who sees what when training runs in the pipeline's own process, as both known mechanisms do."""
+    yield TrustRow(
+        party="whoever operates the pipeline's machine",
+        sees_raw_rows=True,
+        sees="all rows in the clear, sensitive columns included, and every file of the run folder",
+    )
+    yield TrustRow(
+        party="the trainer",
+        sees_raw_rows=True,
+        sees="the transformed features and labels of the training and evaluation rows in the clear; no column that is "
+        "only audited",
+    )
+    yield TrustRow(
+        party="the audits",
+        sees_raw_rows=True,
+        sees="training and test rows in the clear, sensitive columns of the test rows included",
+    )
+    if model.mechanism.kind == "non_private":
+        bound = "nothing bounds what the weights reveal about a training row"
+    else:
+        bound = "the privacy statement bounds what the weights reveal, on its assumptions"
+    constants = (
+        "the transform's vocabularies and boundaries, computed from training rows without noise"
+        if transform.depends_on_private_data
+        else "the transform's constants, which come from the curated schema"
+    )
+    yield TrustRow(
+        party="whoever holds the released model files",
+        sees_raw_rows=False,
+        sees=f"the weights ({bound}) and {constants}",
+    )
+    yield TrustRow(
+        party="whoever operates the serving host",
+        sees_raw_rows=False,
+        sees="the model files and every request in the clear",
+    )
+    yield TrustRow(
+        party="whoever reads this card or the experiment tracker",
+        sees_raw_rows=False,
+        sees="numbers about groups of rows, and settings; no row",
+    )

@@ -1,0 +1,99 @@
+"""How numbers, metrics, groups and rules are written for people. Formats only: nothing is computed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from probity.card import CardNumber
+from probity.config import Rule
+
+__all__ = [
+    "ABSENT",
+    "MINUS",
+    "TIMES",
+    "comparison_title",
+    "group_label",
+    "interval_text",
+    "metric_title",
+    "rule_text",
+    "table_title",
+    "value_text",
+]
+
+ABSENT = "\N{EN DASH}"
+MINUS = "\N{MINUS SIGN}"
+TIMES = " \N{MULTIPLICATION SIGN} "
+
+_COUNTS = frozenset({"example_count"})
+_TITLES = {
+    "auc": "AUC",
+    "epsilon": "epsilon",
+    "mean_abs_shap": "mean |Shapley value|",
+    "example_count": "rows",
+    "group_share": "share of rows",
+}
+
+
+def metric_title(name: str) -> str:
+    """Returns a metric's name in words."""
+    return _TITLES.get(name, name.replace("_", " "))
+
+
+def comparison_title(number: CardNumber) -> str:
+    """Returns what a number compares, in words; empty for a number that compares nothing."""
+    return {"gap": "gap", "ratio": "ratio", "change": "change"}.get(number.comparison or "", "")
+
+
+def group_label(slice_: dict[str, str]) -> str:
+    """Returns the group, or the combination of groups, that a slice names."""
+    return TIMES.join(slice_.values()) or "all rows"
+
+
+def table_title(attributes: Sequence[str]) -> str:
+    """Returns the attributes of a table in words."""
+    return TIMES.join(attributes)
+
+
+def value_text(value: float | None, metric: str = "") -> str:
+    """Returns a number with three decimals, more where it is tiny, none where it counts."""
+    if value is None:
+        return ABSENT
+    if math.isinf(value):
+        return "∞" if value > 0 else f"{MINUS}∞"
+    if metric in _COUNTS:
+        return f"{value:,.0f}"
+    magnitude = abs(value)
+    if magnitude == 0:
+        text = "0"
+    elif magnitude < 0.0005:
+        text = f"{value:.1e}"
+    elif magnitude >= 1000:
+        text = f"{value:,.0f}"
+    else:
+        text = f"{value:.3f}"
+    return text.replace("-", MINUS, 1) if value < 0 else text
+
+
+def interval_text(number: CardNumber) -> str:
+    """Returns the interval, or nothing for a number without one."""
+    if number.lower is None or number.upper is None:
+        return ""
+    return f"{value_text(number.lower, number.metric)} to {value_text(number.upper, number.metric)}"
+
+
+def rule_text(rule: Rule) -> str:
+    """Returns a gate rule's condition in words."""
+    at = f" at threshold {rule.threshold:g}" if rule.threshold is not None else ""
+    where = f" for {group_label(rule.slice)}" if rule.slice else ""
+    across = f" across {table_title(rule.across)}"
+    name = f"{metric_title(rule.metric)}{at}"
+    if rule.gap_at_most is not None:
+        return f"{name}: gap{across} at most {rule.gap_at_most:g}"
+    if rule.ratio_at_least is not None:
+        return f"{name}: ratio{across} at least {rule.ratio_at_least:g}"
+    if rule.change_from_baseline_at_least is not None:
+        return f"{name}{where}: change from the released model at least {rule.change_from_baseline_at_least:g}"
+    if rule.at_least is not None:
+        return f"{name}{where} at least {rule.at_least:g}"
+    return f"{name}{where} at most {rule.at_most:g}" if rule.at_most is not None else name

@@ -1,0 +1,63 @@
+"""What a config becomes before anything runs: plug-ins found, settings parsed, files there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from probity.audits import registry as audits
+from probity.config import RunConfig
+from probity.digest import digest_file
+from probity.errors import ConfigError
+from probity.platform import ingest
+from probity.trainers import registry as trainers
+from probity.trainers.base import Trainer, TrainerSettings
+from probity.usercode import module_path
+
+__all__ = ["Plan", "make_plan"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A config that can be run: plug-ins found, settings parsed, files there."""
+
+    config: RunConfig
+    root: Path
+    """The config file's folder; relative paths start here."""
+    trainer: Trainer
+    settings: TrainerSettings
+    audits: tuple[str, ...]
+
+    @property
+    def base_path(self) -> Path:
+        """Where releases go."""
+        return (self.root / self.config.serving.base_path).resolve()
+
+    @property
+    def curated_schema(self) -> Path | None:
+        """The schema that the config names, if it does."""
+        return None if self.config.schema_file is None else self.root / self.config.schema_file
+
+    def module_digest(self, module: str | None) -> str | None:
+        """Returns the digest of a module of the user's, or ``None`` where there is none."""
+        return None if module is None else digest_file(self.root / module)
+
+
+def make_plan(config: RunConfig, *, root: Path) -> Plan:
+    """Resolves what the config names, before anything runs.
+
+    Raises:
+        ConfigError: If a setting of the trainer is wrong or a named file is not there.
+        PluginError: If the trainer cannot be loaded.
+    """
+    trainer = trainers.load(config.trainer.name)
+    settings = trainers.parse_settings(trainer, config.trainer.settings)
+    for key, module in (("transform.module", config.transform.module), ("model.module", config.model.module)):
+        if module is not None:
+            module_path(module, root=root, key=key)
+    if config.schema_file is not None and not (root / config.schema_file).is_file():
+        raise ConfigError(
+            "schema", seen="no such file", allowed="a TFDV schema in text format", remedy="check the path in the config"
+        )
+    ingest.source_files(config.data, root=root)
+    return Plan(config=config, root=root.resolve(), trainer=trainer, settings=settings, audits=audits.names())

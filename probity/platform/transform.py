@@ -1,0 +1,245 @@
+"""Transform: raw examples and a schema become the model's inputs, through one graph for training and serving.
+
+Constants come from a curated schema where it states them, else from the training split alone. The graph is applied to
+each split by TensorFlow, and is the very graph that the exported model carries.
+
+Only feature columns enter it: the label, the privacy unit and sensitive columns that are no features are
+not even decoded.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from probity.config import SPLITS, TransformConfig
+from probity.data import (
+    Column,
+    Dataset,
+    Examples,
+    Schema,
+    SplitFile,
+    Transform,
+    TransformConstant,
+    TransformedExamples,
+    TransformedFeature,
+)
+from probity.digest import digest_file, digest_json, require_digest
+from probity.errors import ConfigError, DataError
+from probity.groups import value_texts
+from probity.platform import preprocessing
+from probity.platform.analysis import run_analysis, sparse_specs
+from probity.platform.preprocessing import SUFFIX, UNKNOWN, Recipe
+from probity.tfexample import read_records, write_arrays
+from probity.usercode import load_function, module_path, user_error
+
+__all__ = ["transform"]
+
+_GRAPH = "transform_fn"
+_KEY = "transform.module"
+
+Arrays = dict[str, npt.NDArray[np.float32]]
+
+
+def transform(
+    examples: Examples, dataset: Dataset, schema: Schema, config: TransformConfig, *, root: Path, out: Path
+) -> tuple[Transform, TransformedExamples]:
+    """Analyses the training split, writes the graph, and applies it to every split.
+
+    Guarantees: constants depend on the training split and the schema alone; columns that are not features never enter
+    the graph; every output is finite, float32 and of known width; equal inputs give an equal digest and equal files.
+
+    Args:
+        examples: The raw rows.
+        dataset: The columns' roles.
+        schema: Domains and bounds; they are used as constants only if it is curated.
+        config: How to preprocess.
+        root: The config file's folder, where a user's module is looked for.
+        out: An empty folder; gets ``transform_fn/`` and ``examples/``.
+
+    Returns:
+        The layout of the graph, and the transformed rows below ``out / "examples"``.
+
+    Raises:
+        ConfigError: If there is no feature, or the user's module cannot be used.
+        DataError: If there is no training row, a label is missing, or an output is not finite.
+    """
+    if not dataset.features:
+        raise ConfigError(
+            "data",
+            seen="every column is the label, sensitive, excluded or the privacy unit",
+            allowed="at least one feature column",
+            remedy="exclude fewer columns, or mark a sensitive one with also_feature: true",
+        )
+    if examples.files["train"].num_rows == 0:
+        raise DataError(
+            "split train", seen="no rows", allowed="at least one row", remedy="use more data or other split shares"
+        )
+    for split in SPLITS:
+        entry = examples.files[split]
+        require_digest(entry.path, found=digest_file(examples.path(split)), recorded=entry.digest)
+    graph = out / _GRAPH
+    if config.module is None:
+        recipe = preprocessing.prepare(dataset, schema, config, train=examples.path("train"), scratch=out / "analysis")
+        shutil.rmtree(out / "analysis", ignore_errors=True)
+        preprocessing.write_graph(recipe, dataset.features, folder=graph)
+        outputs, constants, module = recipe.outputs, recipe.constants, None
+    else:
+        outputs, constants = _user_graph(config.module, examples, dataset, root=root, folder=graph)
+        recipe, module = None, digest_file(module_path(config.module, root=root, key=_KEY))
+    transformed, unknown = _apply(graph, outputs, examples, dataset, folder=out / "examples")
+    record = Transform(
+        digest=_meaning(dataset.features, outputs, recipe, module, transformed),
+        graph=_GRAPH,
+        inputs=dataset.features,
+        outputs=outputs,
+        constants=constants,
+        module=module,
+        unknown_rates=unknown,
+    )
+    return record, transformed
+
+
+def _meaning(
+    inputs: Sequence[Column],
+    outputs: Sequence[TransformedFeature],
+    recipe: Recipe | None,
+    module: str | None,
+    transformed: TransformedExamples,
+) -> str:
+    """Returns the digest of what the graph computes: what goes in and out, its constants, its code, its effect.
+
+    The bytes of a SavedModel will not do: TensorFlow writes random names and an unordered map into each, so equal
+    graphs differ. What a user's module computes is known only by its effect, hence the digests of the transformed rows.
+    """
+    return digest_json(
+        {
+            "inputs": [column.to_json() for column in inputs],
+            "outputs": [feature.to_json() for feature in outputs],
+            "constants": None if recipe is None else recipe.to_json(),
+            "module": module,
+            "effect": {split: entry.digest for split, entry in transformed.files.items()},
+            "versions": {name: version(name) for name in ("tensorflow", "tensorflow-transform")},
+        }
+    )
+
+
+def _apply(
+    graph: Path, outputs: Sequence[TransformedFeature], examples: Examples, dataset: Dataset, *, folder: Path
+) -> tuple[TransformedExamples, dict[str, float]]:
+    """Runs each split through the graph, checks what comes out, and writes it with the labels."""
+    import tensorflow as tf
+    import tensorflow_transform as tft
+
+    output = tft.TFTransformOutput(str(graph))
+    layer, specs = output.transform_features_layer(), output.raw_feature_spec()
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])  # type: ignore[untyped-decorator]
+    def apply(records: Any) -> Any:
+        found = layer(tf.io.parse_example(records, specs))
+        return {
+            feature.name: tf.reshape(tf.cast(found[feature.name], tf.float32), [-1, feature.width])
+            for feature in outputs
+        }
+
+    folder.mkdir()
+    files: dict[str, SplitFile] = {}
+    unknown: dict[str, float] = {}
+    for split in SPLITS:
+        batches = [apply(tf.constant(records)) for records in read_records(examples.path(split))]
+        arrays: Arrays = {
+            feature.name: np.concatenate(
+                [np.zeros((0, feature.width), np.float32), *(batch[feature.name].numpy() for batch in batches)]
+            )
+            for feature in outputs
+        }
+        labels = _labels(examples, dataset, split)
+        _require_finite(arrays, outputs, split)
+        if split == "eval":
+            unknown = _unknown_rates(arrays, outputs)
+        path = folder / f"{split}.tfrecord.gz"
+        write_arrays(path, arrays, labels)
+        files[split] = SplitFile(path=path.name, digest=digest_file(path), num_rows=len(labels))
+    return TransformedExamples(folder=folder, files=files, outputs=tuple(outputs)), unknown
+
+
+def _labels(examples: Examples, dataset: Dataset, split: str) -> npt.NDArray[np.float32]:
+    column = examples.table(split).column(dataset.label)
+    if column.null_count:
+        raise DataError(
+            f"label column {dataset.label}",
+            seen=f"missing in {column.null_count} rows of split {split}",
+            allowed="a label in every row",
+            remedy="remove the rows without a label from the source",
+        )
+    if not len(column):
+        return np.zeros(0, np.float32)
+    encoded = column.combine_chunks().dictionary_encode()
+    positive = np.array([text == dataset.positive for text in value_texts(encoded.dictionary)], np.float32)
+    labels: npt.NDArray[np.float32] = positive[encoded.indices.to_numpy()]
+    return labels
+
+
+def _require_finite(arrays: Arrays, outputs: Sequence[TransformedFeature], split: str) -> None:
+    for feature in outputs:
+        broken = int((~np.isfinite(arrays[feature.name])).any(axis=1).sum())
+        if broken:
+            raise DataError(
+                f"feature {feature.source}",
+                seen=f"its transformed form {feature.name} is not finite in {broken} rows of split {split}",
+                allowed="finite numbers",
+                remedy="remove infinite values from the column, use numeric: bucketize, or mend the preprocessing_fn",
+            )
+
+
+def _unknown_rates(arrays: Arrays, outputs: Sequence[TransformedFeature]) -> dict[str, float]:
+    return {
+        feature.source: float(arrays[feature.name][:, feature.labels.index(UNKNOWN)].mean())
+        for feature in outputs
+        if UNKNOWN in feature.labels and len(arrays[feature.name])
+    }
+
+
+# -- the user's own preprocessing_fn ----------------------------------------------------------------------------------
+
+
+def _user_graph(
+    module: str, examples: Examples, dataset: Dataset, *, root: Path, folder: Path
+) -> tuple[tuple[TransformedFeature, ...], tuple[TransformConstant, ...]]:
+    import tensorflow_transform as tft
+
+    path = module_path(module, root=root, key=_KEY)
+    function = load_function(module, "preprocessing_fn", root=root, key=_KEY)
+    columns = dataset.features
+    try:
+        run_analysis(function, columns, train=examples.path("train"), folder=folder)
+        specs = tft.TFTransformOutput(str(folder)).transformed_feature_spec()
+        analysed = tft.get_analyze_input_columns(function, sparse_specs(columns))
+    except Exception as error:
+        raise user_error(error, path, key=_KEY, doing="analysing the training split") from error
+    outputs = tuple(_user_output(name, specs[name], path.name) for name in sorted(specs))
+    constants = tuple(
+        TransformConstant(feature=name, kind="preprocessing_fn", source="training data") for name in sorted(analysed)
+    )
+    return outputs, constants
+
+
+def _user_output(name: str, spec: Any, module: str) -> TransformedFeature:
+    import tensorflow as tf
+
+    shape = tuple(getattr(spec, "shape", ()))
+    dense = isinstance(spec, tf.io.FixedLenFeature) and len(shape) <= 1 and spec.dtype in (tf.float32, tf.int64)
+    if not dense or not name.endswith(SUFFIX) or name == SUFFIX:
+        raise ConfigError(
+            _KEY,
+            seen=f"output {name!r} of {module} is {type(spec).__name__} of {spec.dtype.name}, rank {len(shape) + 1}",
+            allowed=f"dense float32 or int64 of shape (rows,) or (rows, width), named with the suffix {SUFFIX}",
+            remedy="make it dense and of fixed width (one-hot, not text), and name it after its source column",
+        )
+    return TransformedFeature(name=name, source=name.removesuffix(SUFFIX), width=int(np.prod(shape, dtype=int)))

@@ -1,0 +1,205 @@
+"""The plain trainer: mini-batch gradient descent in Keras, without clipping or noise."""
+
+from __future__ import annotations
+
+import math
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field
+
+from probity.errors import TrainingError
+from probity.model import NonPrivate, TrainedModel
+from probity.trainers.base import Progress, TrainerSettings, TrainingRequest
+
+__all__ = ["PlainSettings", "PlainTrainer"]
+
+_PREDICT_ROWS = 8192
+
+
+class PlainSettings(TrainerSettings):
+    """Settings of the trainer ``plain``."""
+
+    epochs: int = Field(default=8, ge=1, le=10_000)
+    """Largest number of passes over the training split."""
+    batch_size: int = Field(default=256, ge=1)
+    """Rows per optimiser step; raised to the next multiple of the number of devices."""
+    learning_rate: float = Field(default=0.001, gt=0.0, allow_inf_nan=False)
+    """Step size of the optimiser."""
+    optimizer: Literal["adam", "sgd"] = "adam"
+    """``adam``, or ``sgd`` without momentum."""
+    weight_decay: float = Field(default=0.0, ge=0.0, allow_inf_nan=False)
+    """Decoupled weight decay per step, as a share of the learning rate (Loshchilov & Hutter 2019)."""
+    patience: int = Field(default=2, ge=1)
+    """Stop after this many epochs without a smaller loss on the eval split; the best epoch's weights are kept."""
+
+
+class PlainTrainer:
+    """Trains without privacy: the mechanism is :class:`~probity.model.NonPrivate`."""
+
+    name: ClassVar[str] = "plain"
+    settings_type: ClassVar[type[TrainerSettings]] = PlainSettings
+
+    def train(self, request: TrainingRequest, *, workdir: Path, report: Progress) -> TrainedModel:
+        """Trains, exports and says what happened; see :meth:`probity.trainers.base.Trainer.train`.
+
+        Guarantees: with the same data, settings, seed, library versions and hardware, the weights are equal bit by bit.
+
+        Raises:
+            ConfigError: If the user's ``build_model`` cannot be used.
+            TrainingError: If the loss is not finite, or the scores are not probabilities.
+        """
+        import tensorflow as tf
+
+        from probity.trainers.architecture import build
+        from probity.trainers.export import export, weights_digest
+
+        if not isinstance(request.settings, PlainSettings):
+            raise TypeError(f"the trainer plain takes PlainSettings, not {type(request.settings).__name__}")
+        tf.keras.utils.set_random_seed(request.seed)
+        tf.config.experimental.enable_op_determinism()
+        strategy, devices = _strategy()
+        settings, warnings = _fit_to_devices(request.settings, devices)
+        with strategy.scope():
+            model = build(request.model, request.transform.outputs, root=request.root)
+            model.compile(optimizer=_optimizer(settings), loss="binary_crossentropy", metrics=[_auc()])
+        watch = _watch(settings, report)
+        train, labels = request.examples.arrays("train")
+        validation = request.examples.arrays("eval")
+        if not len(validation[1]):
+            warnings.append("the eval split is empty: no early stopping, the last epoch's weights were kept")
+        model.fit(
+            train,
+            labels,
+            validation_data=validation if len(validation[1]) else None,
+            epochs=settings.epochs,
+            batch_size=settings.batch_size,
+            verbose=0,
+            callbacks=[watch, tf.keras.callbacks.TensorBoard(workdir / "logs", write_graph=False)],
+        )
+        _require_usable(model, watch, train)
+        report(1.0, "exporting the model")
+        return TrainedModel(
+            trainer=self.name,
+            mechanism=NonPrivate(),
+            digest=export(model, request.transform, transform_folder=request.transform_folder, workdir=workdir),
+            weights=weights_digest(model),
+            train_examples=request.examples.files["train"].digest,
+            transform=request.transform.digest,
+            settings=settings.to_json(),
+            seed=request.seed,
+            num_train_examples=len(labels),
+            num_parameters=model.count_params(),
+            steps=int(model.optimizer.iterations.numpy()),
+            epochs=len(watch.history["loss"]),
+            best_epoch=watch.best_epoch,
+            history={name: tuple(numbers) for name, numbers in watch.history.items()},
+            environment=_environment(devices),
+            warnings=tuple(warnings),
+        )
+
+
+def _strategy() -> tuple[Any, int]:
+    """Returns the distribution strategy and its number of devices: all of them, when there is more than one."""
+    import tensorflow as tf
+
+    for kind in ("GPU", "CPU"):
+        devices = [device.name for device in tf.config.list_logical_devices(kind)]
+        if len(devices) > 1:
+            return tf.distribute.MirroredStrategy(devices), len(devices)
+        if devices:
+            break
+    return tf.distribute.get_strategy(), 1
+
+
+def _fit_to_devices(settings: PlainSettings, devices: int) -> tuple[PlainSettings, list[str]]:
+    """Makes the batch size a multiple of the number of devices, so that every device has equally many rows."""
+    fitting = math.ceil(settings.batch_size / devices) * devices
+    if fitting == settings.batch_size:
+        return settings, []
+    return settings.model_copy(update={"batch_size": fitting}), [
+        f"batch_size was raised from {settings.batch_size} to {fitting}, a multiple of the {devices} devices"
+    ]
+
+
+def _optimizer(settings: PlainSettings) -> Any:
+    import tensorflow as tf
+
+    kind = {"adam": tf.keras.optimizers.Adam, "sgd": tf.keras.optimizers.SGD}[settings.optimizer]
+    return kind(settings.learning_rate, weight_decay=settings.weight_decay or None)
+
+
+def _auc() -> Any:
+    import tensorflow as tf
+
+    return tf.keras.metrics.AUC(name="auc")
+
+
+def _watch(settings: PlainSettings, report: Progress) -> Any:
+    """Returns the callback that reports each epoch, stops training in time, and brings the best weights back.
+
+    Keras's own ``EarlyStopping`` brings them back only when it did stop training.
+    """
+    import tensorflow as tf
+
+    class Watch(tf.keras.callbacks.Callback):  # type: ignore[misc]
+        def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
+            self.history: dict[str, list[float]] = {}
+            self.best_epoch, self.best_loss, self.best_weights = 1, math.inf, None
+
+        def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+            numbers = {name: float(number) for name, number in (logs or {}).items()}
+            for name, number in numbers.items():
+                self.history.setdefault(name, []).append(number)
+            if not all(math.isfinite(number) for number in numbers.values()):
+                self.model.stop_training = True
+                return
+            # Without an eval split there is nothing to choose by: the last epoch counts as the best.
+            loss = numbers.get("val_loss", -math.inf)
+            if loss < self.best_loss or "val_loss" not in numbers:
+                self.best_epoch, self.best_loss = epoch + 1, loss
+                self.best_weights = self.model.get_weights()
+            elif epoch + 1 - self.best_epoch >= settings.patience:
+                self.model.stop_training = True
+            score = f", eval AUC {numbers['val_auc']:.4f}" if "val_auc" in numbers else ""
+            report((epoch + 1) / (settings.epochs + 1), f"epoch {epoch + 1} of {settings.epochs}{score}")
+
+        def on_train_end(self, logs: dict[str, float] | None = None) -> None:
+            if self.best_weights is not None:
+                self.model.set_weights(self.best_weights)
+
+    return Watch()
+
+
+def _require_usable(model: Any, watch: Any, inputs: dict[str, Any]) -> None:
+    """Raises unless the losses were finite and the scores are probabilities."""
+    import numpy as np
+
+    epochs = len(watch.history["loss"])
+    if not all(math.isfinite(number) for numbers in watch.history.values() for number in numbers):
+        raise TrainingError(
+            "trainer plain",
+            seen=f"the loss was not a finite number in epoch {epochs}",
+            allowed="a finite loss in every epoch",
+            remedy="use a smaller learning_rate, or scale the features (transform.numeric: bucketize)",
+        )
+    scores = model.predict({name: array[:_PREDICT_ROWS] for name, array in inputs.items()}, batch_size=1024, verbose=0)
+    if not np.isfinite(scores).all() or scores.min() < 0 or scores.max() > 1:
+        raise TrainingError(
+            "model",
+            seen="scores that are not in [0, 1]",
+            allowed="one probability per row",
+            remedy="end build_model in a sigmoid",
+        )
+
+
+def _environment(devices: int) -> dict[str, str]:
+    packages = ("tensorflow", "keras", "tensorflow-transform", "numpy")
+    return {
+        "python": platform.python_version(),
+        **{name: version(name) for name in packages},
+        "machine": platform.machine(),
+        "devices": str(devices),
+    }
