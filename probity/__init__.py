@@ -25,7 +25,7 @@ _NOUNS = {
     "GatePolicy": "decision",
     "Mechanism": "model",
     "ModelCard": "card",
-    "Predictor": "model",
+    "Predictor": "predictor",
     "PrivacyStatement": "findings",
     "Release": "decision",
     "RunConfig": "config",
@@ -33,15 +33,17 @@ _NOUNS = {
     "Statistics": "data",
     "TrainedModel": "model",
     "Transform": "data",
-    "load_config": "config",
-    "parse_config": "config",
+    "load_config": "config_file",
+    "parse_config": "config_file",
 }
 
-__all__ = sorted([*_NOUNS, *_errors.__all__, "__version__"])  # noqa: PLE0605 - computed so that it cannot go stale
+_ERRORS = tuple(name for name in _errors.__all__ if name.endswith("Error"))
+
+__all__ = sorted([*_NOUNS, *_ERRORS, "__version__"])  # noqa: PLE0605 - computed so that it cannot go stale
 
 
 def __getattr__(name: str) -> Any:
-    if name in _errors.__all__:
+    if name in _ERRORS:
         return getattr(_errors, name)
     if name in _NOUNS:
         return getattr(import_module(f"probity.{_NOUNS[name]}"), name)

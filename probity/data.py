@@ -276,8 +276,8 @@ class Transform(Record):
 
     schema_version: Literal[1] = 1
     digest: Digest
-    """Digest of what the graph computes: inputs, outputs, constants, code, and its effect on the rows. (The bytes of the
-    folder differ between equal builds: TensorFlow writes random names into a SavedModel.)"""
+    """Digest of what the graph computes: inputs, outputs, constants, code, and its effect on the rows. (The bytes of
+    the folder differ between equal builds: TensorFlow writes random names into a SavedModel.)"""
     graph: str = "transform_fn"
     """Folder of the TFT output, relative to the transform's folder."""
     inputs: tuple[Column, ...]

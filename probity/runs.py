@@ -33,7 +33,8 @@ from filelock import FileLock, Timeout
 from pydantic import Field, ValidationError
 
 from probity.card import ModelCard
-from probity.config import RunConfig, parse_config
+from probity.config import RunConfig
+from probity.config_file import parse_config
 from probity.data import (
     Anomalies,
     Dataset,

@@ -85,7 +85,9 @@ def load_function(module: str, name: str, *, root: Path, key: str) -> Callable[.
     return function  # type: ignore[no-any-return]
 
 
-def user_error(error: BaseException, path: Path, *, key: str, doing: str) -> ConfigError:
+def user_error(
+    error: BaseException, path: Path, *, key: str, doing: str, allowed: str = "a file that runs without an error"
+) -> ConfigError:
     """Returns the error to raise when a user's code failed: where it was, and never what it said.
 
     The text of the original error may quote data; it stays reachable as the cause.
@@ -98,6 +100,6 @@ def user_error(error: BaseException, path: Path, *, key: str, doing: str) -> Con
     return ConfigError(
         key,
         seen=f"{path.name} failed with {type(error).__name__}{where} while {doing}",
-        allowed="a file that runs without an error",
+        allowed=allowed,
         remedy="mend it there; --debug shows the whole error",
     )

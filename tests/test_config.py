@@ -8,7 +8,8 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from probity import config as config_module
-from probity.config import RunConfig, TrainerConfig, load_config, parse_config, parse_settings
+from probity.config import RunConfig, TrainerConfig
+from probity.config_file import load_config, parse_config, parse_settings
 from probity.errors import ConfigError
 from probity.record import Record
 

@@ -12,7 +12,8 @@ positives or negatives  proportions
 precision               Poisson bootstrap of the rows: the two     Chamandy et al. 2012; Davison and Hinkley 1997,
                         have different denominators                section 5.2.1 (basic interval)
 log_loss                normal, on the rows' differences           large sample
-calibration_error       Poisson bootstrap of the rows              as precision
+calibration_error       the two intervals joined with their        Zou 2007, MOVER for correlated estimates
+                        correlation in a bootstrap of the rows
 ======================  =========================================  =====================================================
 """
 
@@ -25,7 +26,7 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from probity.audits.intervals import compare_auc, delong, normal_mean, paired_difference
+from probity.audits.intervals import absolute_sum, compare_auc, delong, difference, normal_mean, paired_difference
 from probity.audits.scoring import ScoredRows
 from probity.audits.slices import (
     CALIBRATION_BINS,
@@ -274,12 +275,12 @@ def _precision_of(counts: npt.NDArray[np.int64]) -> Floats:
 
 
 def _calibration_change(rows: _Rows, *, confidence: float, seed: int) -> _Change:
-    """Compares the calibration errors by a bootstrap of both models' residual sums per bin.
+    """Compares the calibration errors: the interval of each, joined by MOVER with the correlation of the two.
 
-    The sums are drawn from the normal distribution with the mean and covariance that a Poisson bootstrap of the rows
-    would give them; the covariance carries the pairing.
+    The correlation is that of both errors in a Poisson bootstrap of the rows, whose residual sums per bin are drawn from
+    the normal distribution with the same mean and covariance.
     """
-    method = "basic_bootstrap_paired"
+    method = "mover_l1_bounds_paired"
     if not len(rows):
         return _Change(value=None, bounds=None, method=method, n=0, undefined="no rows")
     cells = np.zeros((len(rows), 2 * CALIBRATION_BINS))
@@ -287,16 +288,18 @@ def _calibration_change(rows: _Rows, *, confidence: float, seed: int) -> _Change
     for model in (0, 1):
         cells[every, model * CALIBRATION_BINS + rows.bins[model]] = rows.residuals[model]
     sums, covariance = cells.sum(axis=0), cells.T @ cells
-    value = float(_calibration_of(sums[None, :], rows=len(rows))[0])
     drawn = np.random.default_rng(seed).multivariate_normal(sums, covariance, _REPLICATES, method="eigh")
-    bounds = _basic_interval(value, _calibration_of(drawn, rows=len(rows)), confidence=confidence)
+    errors = np.abs(drawn.reshape(-1, 2, CALIBRATION_BINS)).sum(axis=2)
+    spread = errors.std(axis=0)
+    correlation = float(np.corrcoef(errors.T)[0, 1]) if spread.all() else 0.0
+    parts = []
+    for part in (slice(0, CALIBRATION_BINS), slice(CALIBRATION_BINS, None)):
+        bounds = absolute_sum(sums[part], covariance.diagonal()[part], confidence=confidence, seed=seed)
+        parts.append([float(edge) / len(rows) for edge in (np.abs(sums[part]).sum(), *bounds)])
+    low, high = difference((*parts[0],), (*parts[1],), correlation=correlation)
+    value = parts[0][0] - parts[1][0]
+    bounds = (max(-1.0, float(low)), min(1.0, float(high)))
     return _Change(value=value, bounds=bounds, method=method, n=len(rows))
-
-
-def _calibration_of(sums: Floats, *, rows: int) -> Floats:
-    errors = np.abs(sums.reshape(-1, 2, CALIBRATION_BINS)).sum(axis=2) / rows
-    change: Floats = errors[:, 0] - errors[:, 1]
-    return change
 
 
 def _basic_interval(value: float, replicates: Floats, *, confidence: float) -> tuple[float, float]:

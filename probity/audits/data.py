@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from probity.audits.base import AuditInput
 from probity.audits.intervals import wilson
-from probity.audits.proxies import categories, folds, proxy_strength
+from probity.audits.proxies import categories, proxy_strength
 from probity.data import Dataset, SensitiveAttribute
 from probity.findings import AuditReport, Estimate, Finding, finding_id
 from probity.groups import group_codes
@@ -101,7 +101,6 @@ class _Measure:
         for attribute in dataset.sensitive:
             groups = codes[attribute.name]
             eligible, left_out = self._eligible(attribute, groups)
-            fold = folds(groups, seed=seed)
             for feature, of_row in of_feature.items():
                 if feature == attribute.column:
                     continue
@@ -109,7 +108,7 @@ class _Measure:
                     reason = f"fewer than two groups have {self._fewest} rows of the test split"
                     estimate = Estimate(value=None, method="cross-fitted AUC", n=len(groups))
                 else:
-                    found = proxy_strength(of_row, groups, fold, eligible=eligible, confidence=self.confidence)
+                    found = proxy_strength(of_row, groups, eligible=eligible, confidence=self.confidence, seed=seed)
                     reason = f"largest for {attribute.name}={attribute.groups[found.group]} against the rest" + left_out
                     estimate = Estimate(
                         value=found.value,

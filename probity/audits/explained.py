@@ -20,6 +20,12 @@ MAX_EVALUATIONS = 5_000_000
 """Model outputs that the sampling method may ask for: about half a minute on two cores for a small network."""
 
 
+_APPROXIMATE = (
+    "DeepExplainer's values add up exactly, and they are Shapley values where the model is additive in the columns; "
+    "where hidden units mix columns, how a sum is shared between those columns is an approximation."
+)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Sample:
     """Which test rows are explained; the masks are over ``rows``."""
@@ -80,7 +86,12 @@ def explain(evidence: AuditInput) -> Explained:
             attribution = model.deep(_take(test, sample.rows), background=background)
             if attribution.additivity_error <= MAX_ADDITIVITY_ERROR:
                 return Explained(
-                    model=model, sample=sample, attribution=attribution, method="shap.DeepExplainer", background=words
+                    model=model,
+                    sample=sample,
+                    attribution=attribution,
+                    method="shap.DeepExplainer",
+                    background=words,
+                    notes=(_APPROXIMATE,),
                 )
             notes.append(
                 f"DeepExplainer's values missed the output by {attribution.additivity_error:.2g}, so they were "

@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from probity.audits import intervals
 from probity.audits.slices import Confusion, ScoreMetrics, rate_counts, undefined_reason
 from probity.findings import Estimate, Finding, finding_id
@@ -20,8 +18,6 @@ __all__ = ["SCORES", "Measure", "finding_of", "rate_measures", "score_measures"]
 
 SCORES = ("auc", "log_loss", "calibration_error")
 """The metrics that depend on scores and not on a threshold."""
-
-_REPLICATES = 2000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,28 +69,20 @@ def rate_measures(metric: str, counts: Confusion, *, threshold: float, confidenc
 def score_measures(metric: str, groups: Sequence[ScoreMetrics], *, confidence: float, seed: int) -> tuple[Measure, ...]:
     """Measures one of :data:`SCORES` of every group.
 
-    Intervals: AUC - DeLong with logit transform; log loss - normal; calibration error - basic bootstrap of the bins'
-    residual sums (:func:`calibration_interval`).
+    Intervals: AUC - DeLong with logit transform; log loss - normal; calibration error - :func:`calibration_interval`.
     """
     measure = {"auc": _auc, "log_loss": _log_loss, "calibration_error": _calibration_error}[metric]
     return tuple(measure(group, confidence=confidence, seed=seed) for group in groups)
 
 
 def calibration_interval(group: ScoreMetrics, *, confidence: float, seed: int) -> tuple[float, float]:
-    """Returns the basic bootstrap interval of the calibration error (Davison & Hinkley 1997, section 5.2.1).
+    """Returns the interval of the calibration error, a sum of absolute values over bins.
 
-    The error is a sum of absolute values, so every replicate and the estimate itself lie above the truth; the basic
-    interval, unlike the percentile interval, subtracts that bias. Each bin's residual sum is drawn from the normal
-    distribution with the variance that a Poisson bootstrap of the rows would give it, so the cost does not depend on
-    the number of rows. The interval is cut at 0 and 1 and, if the correction moved it past the estimate, widened to it.
+    Each bin's residual sum is taken as normal with the variance that a Poisson bootstrap of the rows would give it; the
+    bounds are those of :func:`probity.audits.intervals.absolute_sum`, cut at 1.
     """
-    value = group.calibration_error or 0.0
-    rng = np.random.default_rng(seed)
-    noise = rng.standard_normal((_REPLICATES, len(group.residual_sums))) * np.sqrt(group.residual_squares)
-    replicates = np.abs(group.residual_sums + noise).sum(axis=1) / group.rows
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(replicates, [tail, 1 - tail])
-    return min(value, max(0.0, 2 * value - float(high))), max(value, min(1.0, 2 * value - float(low)))
+    lower, upper = intervals.absolute_sum(group.residual_sums, group.residual_squares, confidence=confidence, seed=seed)
+    return lower / group.rows, max(group.calibration_error or 0.0, min(1.0, upper / group.rows))
 
 
 def finding_of(
@@ -147,7 +135,7 @@ def _log_loss(group: ScoreMetrics, *, confidence: float, seed: int) -> Measure:
 
 def _calibration_error(group: ScoreMetrics, *, confidence: float, seed: int) -> Measure:
     bounds = calibration_interval(group, confidence=confidence, seed=seed) if group.rows else None
-    return _measure(group, value=group.calibration_error, bounds=bounds, method="basic_bootstrap", undefined="no rows")
+    return _measure(group, value=group.calibration_error, bounds=bounds, method="l1_bounds", undefined="no rows")
 
 
 def _measure(

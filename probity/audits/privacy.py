@@ -1,8 +1,8 @@
 """The privacy audit: the mechanism that was executed becomes an epsilon, by an accountant. Nobody else states one.
 
 A trainer reports what it did (:data:`probity.model.Mechanism`); this audit translates that into a ``dp_accounting``
-event and asks the privacy-loss-distribution accountant. A mechanism without noise gives an infinite epsilon, which is stated
-and never left out; a mechanism that cannot be accounted for gives a failed report, and the gate holds.
+event and asks the privacy-loss-distribution accountant. A mechanism without noise gives an infinite epsilon, which is
+stated and never left out; a mechanism that cannot be accounted for gives a failed report, and the gate holds.
 
 References:
     Abadi et al. (2016), Deep Learning with Differential Privacy, algorithm 1.

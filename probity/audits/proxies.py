@@ -12,7 +12,7 @@ the AUC, one group against the rest, of a score that knows nothing but the featu
 3. The strength is the largest AUC over the groups. Its interval joins the groups' DeLong intervals at a
    Bonferroni-corrected level, so it holds although the largest was picked.
 
-Cost: one count per feature and attribute; linear in rows.
+Cost: one sort and one count of the rows per feature and attribute.
 
 References:
     DeLong, DeLong, Clarke-Pearson (1988), Biometrics 44, 837-845. Micci-Barreca (2001), SIGKDD Explorations 3, 27-32.
@@ -60,21 +60,26 @@ def categories(column: pa.ChunkedArray) -> Codes:
         numbers = array.fill_null(0).to_numpy(zero_copy_only=False)
         codes = np.searchsorted(edges, numbers, side="right").astype(np.int64)
         return np.where(np.asarray(array.is_null()), len(edges) + 1, codes)
-    indices = array.dictionary_encode().indices
-    missing = len(indices)
-    found = indices.fill_null(missing).to_numpy(zero_copy_only=False).astype(np.int64)
-    names, places, counts = np.unique(found, return_inverse=True, return_counts=True)
+    encoded = array.dictionary_encode()
+    # Numbered by value, so that the order of the rows decides nothing.
+    of_value = pc.rank(encoded.dictionary).to_numpy() if len(encoded.dictionary) else np.zeros(0, np.uint64)
+    missing = len(encoded.dictionary) + 1
+    places = encoded.indices.fill_null(len(encoded.dictionary)).to_numpy(zero_copy_only=False)
+    found = np.append(of_value.astype(np.int64), missing)[places]
+    counts = np.bincount(found, minlength=missing + 1)
     # The most frequent values come first and everything beyond the limit shares the last number.
-    order = np.argsort(-counts, kind="stable")
-    rank = np.empty(len(names), np.int64)
-    rank[order] = np.arange(len(names))
-    codes = np.minimum(rank, _MAX_CATEGORIES)[places] if len(names) else found
-    return np.where(found == missing, _MAX_CATEGORIES + 1, codes)
+    rank = np.empty(len(counts), np.int64)
+    rank[np.argsort(-counts, kind="stable")] = np.arange(len(counts))
+    return np.where(found == missing, _MAX_CATEGORIES + 1, np.minimum(rank, _MAX_CATEGORIES)[found])
 
 
-def folds(groups: npt.NDArray[np.int32], *, seed: int) -> Codes:
-    """Returns the fold of each row, shape (rows,): random, and with each group spread evenly over the folds."""
-    shuffled = np.random.default_rng(seed).permutation(len(groups))
+def folds(feature: Codes, groups: npt.NDArray[np.int32], *, seed: int) -> Codes:
+    """Returns the fold of each row, shape (rows,): random, and with each group spread evenly over the folds.
+
+    Guarantees: how many rows of a category and group are in a fold does not depend on the order of the rows.
+    """
+    in_order = np.lexsort((feature, groups))  # rows of one category and group are interchangeable
+    shuffled = in_order[np.random.default_rng(seed).permutation(len(groups))]
     by_group = shuffled[np.argsort(groups[shuffled], kind="stable")]
     fold = np.empty(len(groups), np.int64)
     fold[by_group] = np.arange(len(groups)) % _FOLDS
@@ -82,17 +87,18 @@ def folds(groups: npt.NDArray[np.int32], *, seed: int) -> Codes:
 
 
 def proxy_strength(
-    feature: Codes, groups: npt.NDArray[np.int32], fold: Codes, *, eligible: list[int], confidence: float
+    feature: Codes, groups: npt.NDArray[np.int32], *, eligible: list[int], confidence: float, seed: int
 ) -> ProxyStrength:
     """Returns how well a feature predicts the groups of one sensitive attribute.
 
     Args:
         feature: Category of each row, as :func:`categories` gives them.
         groups: Group of each row.
-        fold: Fold of each row, as :func:`folds` gives them.
         eligible: Groups to tell from the rest, at least one, each of five or more rows and leaving five or more.
         confidence: Level of the interval.
+        seed: Of the folds.
     """
+    fold = folds(feature, groups, seed=seed)
     _, feature = np.unique(feature, return_inverse=True)
     shape = (_FOLDS, int(feature.max()) + 1, int(groups.max()) + 1)
     flat = (fold * shape[1] + feature) * shape[2] + groups

@@ -111,7 +111,7 @@ def score(model_folder: Path, *, dataset: Dataset, examples: Examples) -> Scored
         DigestMismatchError: If the test split is not the file that was recorded.
         AuditError: If the model's scores are not one finite number in [0, 1] per row.
     """
-    from probity.model import SavedModelPredictor
+    from probity.predictor import SavedModelPredictor
     from probity.tfexample import read_records
 
     table = examples.table("test")

@@ -46,7 +46,7 @@ class Learnt:
     """Constants computed from the training split.
 
     Attributes:
-        numbers: By numeric column, the statistic that was asked for; empty where the column holds no number.
+        numbers: By numeric column, the statistic that was asked for.
         vocabularies: By text column, its values, the most frequent first.
     """
 
@@ -117,7 +117,7 @@ def learn(
     """Computes constants of numeric and text columns in one pass; missing values (absent, NaN, "") do not count.
 
     Args:
-        numeric: Columns to summarize.
+        numeric: Columns to summarize; each must hold a number at least once.
         statistic: ``quantiles``: the inner bounds of :data:`FINE_QUANTILES` equally filled intervals, ascending;
             ``moments``: mean and (biased) variance; ``bounds``: smallest and largest value.
         text: Columns whose values to collect.
@@ -141,10 +141,8 @@ def learn(
     output = tft.TFTransformOutput(str(folder))
     numbers: dict[str, npt.NDArray[np.float32]] = {}
     if numeric:
-        found = output.transform_raw_features(_one_empty_row(columns))
-        for i, column in enumerate(numeric):
-            some = bool(found["some"].numpy()[0, i])
-            numbers[column.name] = found["found"].numpy()[0, i] if some else np.zeros(0, np.float32)
+        found = output.transform_raw_features(_one_empty_row(columns))["summaries"].numpy()[0]
+        numbers = {column.name: found[i] for i, column in enumerate(numeric)}
     vocabularies = _split_vocabulary(output, text, max_vocabulary) if text else {}
     return Learnt(numbers=numbers, vocabularies=vocabularies)
 
@@ -164,17 +162,19 @@ def bucket_boundaries(quantiles: npt.NDArray[np.float32], num_buckets: int) -> t
         At most ``num_buckets - 1`` different boundaries, ascending, none below or at the smallest quantile.
     """
     rest = np.sort(quantiles[np.isfinite(quantiles)])
-    smallest = rest[0] if rest.size else np.float32(0)
-    chosen = np.zeros(0, np.float32)
+    different = np.unique(rest)
+    chosen = different[:0]
     while rest.size and (free := num_buckets - 1 - chosen.size) > 0:
         positions = np.arange(1, free + 1) * rest.size // (free + 1)
         bounds, repeats = np.unique(rest[positions], return_counts=True)
-        chosen = np.union1d(chosen, bounds)
         frequent = bounds[repeats > 1]
+        # A bucket of its own ends at the next value. Each repeated bound has freed a place for that one.
+        after = np.searchsorted(different, frequent, side="right")
+        chosen = np.union1d(np.union1d(chosen, bounds), different[after[after < different.size]])
         if not frequent.size:
             break
         rest = rest[~np.isin(rest, frequent)]
-    return tuple(float(bound) for bound in chosen[chosen > smallest])
+    return tuple(float(bound) for bound in chosen[chosen > different[0]]) if chosen.size else ()
 
 
 def _summaries(columns: Sequence[Any], statistic: Statistic) -> dict[str, Any]:
@@ -193,12 +193,7 @@ def _summaries(columns: Sequence[Any], statistic: Statistic) -> dict[str, Any]:
         low = tft.min(tf.where(missing, infinity, stacked), reduce_instance_dims=False)
         high = tft.max(tf.where(missing, -infinity, stacked), reduce_instance_dims=False)
         found = tf.stack([low, high], axis=1)
-    some = tft.max(tf.cast(~missing, tf.int64), reduce_instance_dims=False)
-    rows = tf.shape(stacked)[0]
-    return {
-        "found": tf.tile(tf.cast(found, tf.float32)[None], [rows, 1, 1]),
-        "some": tf.tile(some[None], [rows, 1]),
-    }
+    return {"summaries": tf.tile(tf.cast(found, tf.float32)[None], [tf.shape(stacked)[0], 1, 1])}
 
 
 def _collect(columns: Sequence[Any], max_vocabulary: int) -> Any:

@@ -9,6 +9,7 @@ ML Metadata is imported when the store is first used; it brings no TensorFlow.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -249,8 +250,12 @@ class Execution:
         self._run.finish(self._key, receipt)
 
     def fail(self, kind: str) -> None:
-        """Records that the stage ended in an error of this kind (a type's name, never a message)."""
-        self._run.fail(self._key, kind)
+        """Records that the stage ended in an error of this kind (a type's name, never a message).
+
+        A store that cannot be written is passed over here: the error that ended the stage is the one to report.
+        """
+        with contextlib.suppress(TrackingError):
+            self._run.fail(self._key, kind)
 
 
 def _link(artifact: Any, maker: Any | None) -> Link:

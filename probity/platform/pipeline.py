@@ -314,7 +314,8 @@ def _decide(plan: Plan, folder: RunFolder, stages: Stages) -> None:
         runs.write_atomically(target / "card.html", render.to_html(card, plots=_plots(folder)).encode())
 
     reports = ("baseline", *plan.audits)
-    stages.perform("card", produce=write_card, inputs=("ingest", "transform", "train", *reports), cached=False)
+    read = ("ingest", "schema", "anomalies", "transform", "train", *reports)
+    stages.perform("card", produce=write_card, inputs=read, cached=False)
 
     def write_decision(out: Path, report: Progress) -> None:
         runs.write_record(out / runs.DECISION, decide(folder))

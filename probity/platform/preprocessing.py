@@ -15,7 +15,7 @@ A missing value is an absent one, NaN, or the empty text.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -27,7 +27,18 @@ from probity.config import TransformConfig
 from probity.data import Column, ColumnKind, Dataset, Schema, TransformConstant, TransformedFeature
 from probity.platform.analysis import bucket_boundaries, dense, dense_number, learn, sparse_specs
 
-__all__ = ["MISSING", "SUFFIX", "UNKNOWN", "Buckets", "Recipe", "Scaling", "Words", "prepare", "write_graph"]
+__all__ = [
+    "MISSING",
+    "SUFFIX",
+    "UNKNOWN",
+    "Buckets",
+    "Recipe",
+    "Scaling",
+    "Words",
+    "prepare",
+    "write_graph",
+    "write_input_layout",
+]
 
 SUFFIX = "_xf"
 UNKNOWN = "(unknown)"
@@ -39,6 +50,7 @@ _STATISTICS: dict[str, Literal["quantiles", "moments", "bounds"]] = {
     "z_score": "moments",
     "min_max": "bounds",
 }
+_NOTHING = np.zeros(0, np.float32)
 _KIND = {"bucketize": "quantiles", "z_score": "mean and variance", "min_max": "minimum and maximum"}
 
 
@@ -141,13 +153,16 @@ class Recipe:
         return {name: [type(step).__name__, asdict(step)] for name, step in self.steps.items()}
 
 
-def prepare(dataset: Dataset, schema: Schema, config: TransformConfig, *, train: Path, scratch: Path) -> Recipe:
+def prepare(
+    dataset: Dataset, schema: Schema, config: TransformConfig, *, empty: Collection[str], train: Path, scratch: Path
+) -> Recipe:
     """Finds the constants: in the schema if it is curated and states them, else in the training split.
 
     Args:
         dataset: The columns' roles.
         schema: The schema in force.
         config: The kind of preprocessing.
+        empty: Names of columns without any value in the training split, from which nothing can be learnt.
         train: The training split.
         scratch: A folder that does not exist yet, for the analysis.
     """
@@ -157,10 +172,13 @@ def prepare(dataset: Dataset, schema: Schema, config: TransformConfig, *, train:
         if known is not None:
             steps[column.name] = known
     unknown = [column for column in dataset.features if column.name not in steps]
+    filled = [column for column in unknown if column.name not in empty]
+    for column in unknown:
+        steps[column.name] = Words(vocabulary=()) if column.kind is ColumnKind.TEXT else _numeric(config, _NOTHING)
     found = learn(
-        numeric=[column for column in unknown if column.kind is not ColumnKind.TEXT],
+        numeric=[column for column in filled if column.kind is not ColumnKind.TEXT],
         statistic=_STATISTICS[config.numeric],
-        text=[column for column in unknown if column.kind is ColumnKind.TEXT],
+        text=[column for column in filled if column.kind is ColumnKind.TEXT],
         max_vocabulary=config.max_vocabulary,
         train=train,
         folder=scratch,
@@ -184,7 +202,6 @@ def write_graph(recipe: Recipe, columns: Sequence[Column], *, folder: Path) -> N
     The constants are in the recipe, so no data is read and no Beam pipeline is needed for this.
     """
     from tensorflow_transform import impl_helper
-    from tensorflow_transform.tf_metadata import dataset_metadata, metadata_io, schema_utils
 
     def preprocess(inputs: Mapping[str, Any]) -> dict[str, Any]:
         return {f"{name}{SUFFIX}": step.apply(inputs[name]) for name, step in recipe.steps.items()}
@@ -192,7 +209,14 @@ def write_graph(recipe: Recipe, columns: Sequence[Column], *, folder: Path) -> N
     specs = sparse_specs(columns)
     types = impl_helper.get_type_specs_from_feature_specs(specs)
     impl_helper.analyze_in_place(preprocess, False, specs, types, str(folder))
-    raw = dataset_metadata.DatasetMetadata(schema_utils.schema_from_feature_spec(specs))
+    write_input_layout(columns, folder=folder)
+
+
+def write_input_layout(columns: Sequence[Column], *, folder: Path) -> None:
+    """Adds the raw columns to a TFT output folder, so that whoever reads it knows how to parse raw rows."""
+    from tensorflow_transform.tf_metadata import dataset_metadata, metadata_io, schema_utils
+
+    raw = dataset_metadata.DatasetMetadata(schema_utils.schema_from_feature_spec(sparse_specs(columns)))
     metadata_io.write_metadata(raw, str(folder / "metadata"))
 
 

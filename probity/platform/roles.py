@@ -6,7 +6,6 @@ config.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Iterable
 
 import numpy as np
@@ -15,7 +14,7 @@ import pyarrow.compute as pc
 
 from probity.config import DataConfig, PrivacyUnitColumn, SensitiveConfig
 from probity.data import MISSING_GROUP, Column, ColumnKind, Role, SensitiveAttribute
-from probity.errors import ConfigError, DataError
+from probity.errors import ConfigError, DataError, did_you_mean
 from probity.groups import group_codes, group_names, value_texts
 from probity.platform.columns import is_text
 
@@ -41,10 +40,9 @@ def require_columns(config: DataConfig, names: Collection[str]) -> None:
         asked.append(("data.privacy_unit.column", unit))
     for argument, column in asked:
         if column not in names:
-            close = difflib.get_close_matches(column, list(names), n=1, cutoff=0.6)
             raise ConfigError(
                 argument,
-                seen=f"the data has no column {column!r}" + (f" - did you mean {close[0]!r}?" if close else ""),
+                seen=f"the data has no column {column!r}{did_you_mean(column, names)}",
                 allowed=f"one of its {len(names)} columns: {', '.join(names)}",
                 remedy="correct the name in the config, or the header of the data",
             )

@@ -17,7 +17,6 @@ TFDV's own descriptions quote values of the data; they are replaced by counts.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -25,7 +24,7 @@ from typing import Any, Literal
 from probity.config import SPLITS
 from probity.data import Anomalies, Anomaly, ColumnKind, Dataset, FeatureSpec, Role, Schema, Statistics
 from probity.digest import digest_file, require_digest
-from probity.errors import ConfigError, SchemaViolationError
+from probity.errors import ConfigError, SchemaViolationError, did_you_mean
 from probity.platform.anomaly_facts import MISSING, UNLISTED, SplitFacts, type_name
 from probity.platform.profile import load_statistics
 
@@ -225,11 +224,9 @@ def _require_columns(schema: Any, dataset: Dataset, path: Path) -> None:
         raise _bad_schema(path, "one feature described twice")
     for feature in schema.feature:
         if feature.name not in known:
-            close = difflib.get_close_matches(feature.name, known, n=1, cutoff=0.6)
-            hint = f" - did you mean {close[0]!r}?" if close else ""
             raise ConfigError(
                 f"{path.name}: feature {feature.name!r}",
-                seen=f"the data has no such column{hint}",
+                seen=f"the data has no such column{did_you_mean(feature.name, known)}",
                 allowed=", ".join(known),
                 remedy="correct or remove this feature, or mend the header of the data",
             )

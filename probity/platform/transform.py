@@ -10,13 +10,15 @@ not even decoded.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from probity.config import SPLITS, TransformConfig
 from probity.data import (
@@ -30,7 +32,7 @@ from probity.data import (
     TransformedExamples,
     TransformedFeature,
 )
-from probity.digest import digest_file, digest_json, require_digest
+from probity.digest import digest_file, digest_json
 from probity.errors import ConfigError, DataError
 from probity.groups import value_texts
 from probity.platform import preprocessing
@@ -81,19 +83,21 @@ def transform(
         raise DataError(
             "split train", seen="no rows", allowed="at least one row", remedy="use more data or other split shares"
         )
-    for split in SPLITS:
-        entry = examples.files[split]
-        require_digest(entry.path, found=digest_file(examples.path(split)), recorded=entry.digest)
+    # Reading raises if a file is not the one that was recorded.
+    tables: dict[str, pa.Table] = {split: examples.table(split) for split in SPLITS}
+    labels = {split: _labels(table, dataset, split) for split, table in tables.items()}
     graph = out / _GRAPH
     if config.module is None:
-        recipe = preprocessing.prepare(dataset, schema, config, train=examples.path("train"), scratch=out / "analysis")
+        empty = [column.name for column in dataset.features if not _has_value(tables["train"].column(column.name))]
+        train = examples.path("train")
+        recipe = preprocessing.prepare(dataset, schema, config, empty=empty, train=train, scratch=out / "analysis")
         shutil.rmtree(out / "analysis", ignore_errors=True)
         preprocessing.write_graph(recipe, dataset.features, folder=graph)
         outputs, constants, module = recipe.outputs, recipe.constants, None
     else:
         outputs, constants = _user_graph(config.module, examples, dataset, root=root, folder=graph)
         recipe, module = None, digest_file(module_path(config.module, root=root, key=_KEY))
-    transformed, unknown = _apply(graph, outputs, examples, dataset, folder=out / "examples")
+    transformed, unknown = _apply(graph, outputs, examples, labels, folder=out / "examples")
     record = Transform(
         digest=_meaning(dataset.features, outputs, recipe, module, transformed),
         graph=_GRAPH,
@@ -131,7 +135,12 @@ def _meaning(
 
 
 def _apply(
-    graph: Path, outputs: Sequence[TransformedFeature], examples: Examples, dataset: Dataset, *, folder: Path
+    graph: Path,
+    outputs: Sequence[TransformedFeature],
+    examples: Examples,
+    labels: Mapping[str, npt.NDArray[np.float32]],
+    *,
+    folder: Path,
 ) -> tuple[TransformedExamples, dict[str, float]]:
     """Runs each split through the graph, checks what comes out, and writes it with the labels."""
     import tensorflow as tf
@@ -159,18 +168,27 @@ def _apply(
             )
             for feature in outputs
         }
-        labels = _labels(examples, dataset, split)
         _require_finite(arrays, outputs, split)
         if split == "eval":
             unknown = _unknown_rates(arrays, outputs)
         path = folder / f"{split}.tfrecord.gz"
-        write_arrays(path, arrays, labels)
-        files[split] = SplitFile(path=path.name, digest=digest_file(path), num_rows=len(labels))
+        write_arrays(path, arrays, labels[split])
+        files[split] = SplitFile(path=path.name, digest=digest_file(path), num_rows=len(labels[split]))
     return TransformedExamples(folder=folder, files=files, outputs=tuple(outputs)), unknown
 
 
-def _labels(examples: Examples, dataset: Dataset, split: str) -> npt.NDArray[np.float32]:
-    column = examples.table(split).column(dataset.label)
+def _has_value(column: pa.ChunkedArray) -> bool:
+    """Returns whether a column has a value that is not missing: not null, NaN or the empty text."""
+    given = column.drop_null()
+    if pa.types.is_floating(given.type):
+        given = given.filter(pc.invert(pc.is_nan(given)))
+    elif pa.types.is_string(given.type):
+        given = given.filter(pc.not_equal(given, ""))
+    return len(given) > 0
+
+
+def _labels(table: pa.Table, dataset: Dataset, split: str) -> npt.NDArray[np.float32]:
+    column = table.column(dataset.label)
     if column.null_count:
         raise DataError(
             f"label column {dataset.label}",
@@ -213,16 +231,25 @@ def _user_graph(
     module: str, examples: Examples, dataset: Dataset, *, root: Path, folder: Path
 ) -> tuple[tuple[TransformedFeature, ...], tuple[TransformConstant, ...]]:
     import tensorflow_transform as tft
+    from tensorflow_transform import impl_helper
 
     path = module_path(module, root=root, key=_KEY)
     function = load_function(module, "preprocessing_fn", root=root, key=_KEY)
     columns = dataset.features
     try:
         run_analysis(function, columns, train=examples.path("train"), folder=folder)
+        preprocessing.write_input_layout(columns, folder=folder)
         specs = tft.TFTransformOutput(str(folder)).transformed_feature_spec()
-        analysed = tft.get_analyze_input_columns(function, sparse_specs(columns))
+        types = impl_helper.get_type_specs_from_feature_specs(sparse_specs(columns))
+        analysed = tft.get_analyze_input_columns(function, types)
     except Exception as error:
-        raise user_error(error, path, key=_KEY, doing="analysing the training split") from error
+        raise user_error(
+            error,
+            path,
+            key=_KEY,
+            doing="analysing the training split",
+            allowed="tensors of fixed width, from TensorFlow and TensorFlow Transform operations on the sparse inputs",
+        ) from error
     outputs = tuple(_user_output(name, specs[name], path.name) for name in sorted(specs))
     constants = tuple(
         TransformConstant(feature=name, kind="preprocessing_fn", source="training data") for name in sorted(analysed)

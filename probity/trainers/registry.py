@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from probity import plugins
-from probity.config import parse_settings as parse
+from probity.config_file import parse_settings as parse
 from probity.errors import PluginError
 from probity.trainers.base import Trainer, TrainerSettings
 

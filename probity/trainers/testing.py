@@ -45,7 +45,8 @@ from probity.data import (
     TransformedFeature,
 )
 from probity.digest import digest_bytes, digest_file, digest_tree
-from probity.model import Mechanism, SavedModelPredictor, TrainedModel
+from probity.model import Mechanism, TrainedModel
+from probity.predictor import SavedModelPredictor
 from probity.tfexample import encode, write_arrays
 from probity.trainers.base import Trainer, TrainerSettings, TrainingRequest
 

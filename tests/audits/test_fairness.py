@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from fairlearn import metrics as fairlearn
 
-from probity.audits.fairness import NO_GUARANTEE, FairnessAudit
+from probity.audits.fairness import NO_GUARANTEE, FairnessAudit, _compare
 from probity.audits.intervals import difference, wilson
+from probity.audits.measures import rate_measures
 from probity.audits.scoring import ScoredRows
+from probity.audits.slices import Confusion
 from probity.audits.testing import AuditContract
 from probity.config import AuditsConfig
 from probity.data import SensitiveAttribute
@@ -30,17 +33,13 @@ def scored(scores, labels, **groups):
     codes = {
         name: np.array([names[name].index(value) for value in values], np.int32) for name, values in groups.items()
     }
-    return ScoredRows(
-        scores=np.asarray(scores, np.float32), labels=np.asarray(labels, bool), groups=codes, names=names
-    )
+    return ScoredRows(scores=np.asarray(scores, np.float32), labels=np.asarray(labels, bool), groups=codes, names=names)
 
 
 def run(rows, *, intersections=(), names=None, settings=None, favourable="positive"):
     if names:
         rows = ScoredRows(scores=rows.scores, labels=rows.labels, groups=rows.groups, names={**rows.names, **names})
-    attributes = tuple(
-        SensitiveAttribute(name=name, column=name, groups=groups) for name, groups in rows.names.items()
-    )
+    attributes = tuple(SensitiveAttribute(name=name, column=name, groups=groups) for name, groups in rows.names.items())
     slices = ((), *((attribute.name,) for attribute in attributes), *intersections)
     evidence = SimpleNamespace(
         dataset=SimpleNamespace(sensitive=attributes, slices=lambda: slices, favourable_outcome=favourable),
@@ -165,7 +164,9 @@ def test_without_sensitive_attributes_it_is_not_applicable():
     assert run(scored([0.1, 0.9], [False, True])).status == "not_applicable"
 
 
-@pytest.mark.parametrize(("favourable", "rate"), [("positive", "true_positive_rate"), ("negative", "true_negative_rate")])
+@pytest.mark.parametrize(
+    ("favourable", "rate"), [("positive", "true_positive_rate"), ("negative", "true_negative_rate")]
+)
 def test_report_says_which_rate_is_equal_opportunity(favourable, rate):
     report = run(counted(*TWO), favourable=favourable)
     assert NO_GUARANTEE in report.reasons
@@ -186,10 +187,7 @@ def _coverage(rates, *, size, repeats=400):
 
 
 def _selection_gap(groups, settings):
-    from probity.audits.fairness import _compare
-    from probity.audits.slices import Confusion
-
-    selected, total = np.array([group[1] for group in groups])[:, None], np.array([group[2] for group in groups])[:, None]
+    selected, total = (np.array([group[place] for group in groups])[:, None] for place in (1, 2))
     nothing = np.zeros_like(selected)
     counts = Confusion(
         grouping=("g",),
@@ -200,10 +198,6 @@ def _selection_gap(groups, settings):
         tn=nothing,
         fn=total - selected,
     )
-    from functools import partial
-
-    from probity.audits.measures import rate_measures
-
     measure = partial(rate_measures, "selection_rate", counts, threshold=0.5)
     return _compare(measure, "gap", settings, confidence=settings.confidence).extremes
 

@@ -11,7 +11,7 @@ from probity.audits.proxies import _auc_of_counts, categories, folds, proxy_stre
 def strength(column, groups, *, eligible, seed=0, confidence=0.95):
     groups = np.asarray(groups, np.int32)
     codes = categories(pa.chunked_array([column]))
-    return proxy_strength(codes, groups, folds(groups, seed=seed), eligible=eligible, confidence=confidence)
+    return proxy_strength(codes, groups, eligible=eligible, confidence=confidence, seed=seed)
 
 
 def test_the_auc_of_counts_agrees_with_scikit_learn_and_delong():
@@ -76,12 +76,27 @@ def test_noise_is_no_proxy_whatever_its_cardinality(distinct):
 
 def test_folds_are_even_within_every_group_and_reproducible():
     groups = np.array([0] * 50 + [1] * 7 + [2] * 500, np.int32)
-    fold = folds(groups, seed=3)
+    feature = np.arange(len(groups)) % 11
+    fold = folds(feature, groups, seed=3)
     for group in range(3):
         sizes = np.bincount(fold[groups == group], minlength=5)
         assert sizes.max() - sizes.min() <= 1
-    assert (fold == folds(groups, seed=3)).all()
-    assert (fold != folds(groups, seed=4)).any()
+    assert (fold == folds(feature, groups, seed=3)).all()
+    assert (fold != folds(feature, groups, seed=4)).any()
+
+
+def test_the_order_of_rows_changes_nothing():
+    rng = np.random.default_rng(4)
+    groups = rng.integers(0, 3, 700)
+    columns = (
+        pa.array([f"v{value}" for value in rng.integers(0, 90, 700)]),
+        pa.array(rng.integers(0, 9, 700)),
+        pa.array(rng.normal(size=700), mask=rng.random(700) < 0.1),
+    )
+    order = rng.permutation(700)
+    for column in columns:
+        before = strength(column, groups, eligible=[0, 1, 2])
+        assert strength(column.take(pa.array(order)), groups[order], eligible=[0, 1, 2]) == before
 
 
 def test_categories():

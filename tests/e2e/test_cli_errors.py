@@ -112,7 +112,7 @@ def test_the_example_configs_fit_the_config_schema():
 
     import jsonschema
 
-    from probity.config import load_config
+    from probity.config_file import load_config
 
     schema = json.loads(CliRunner().invoke(app, ["schema", "config"]).output)
     examples = Path(__file__).parents[2] / "examples/adult_income"

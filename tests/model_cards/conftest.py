@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from probity.config import RunConfig, parse_config
+from probity.config import RunConfig
+from probity.config_file import parse_config
 from probity.data import (
     Anomalies,
     Anomaly,
@@ -67,6 +68,7 @@ def rate(count: int, n: int) -> Estimate:
 def finding(audit: str, metric: str, estimate: Estimate, *, small: bool = False, **where: Any) -> Finding:
     slice_ = where.pop("slice_", {})
     insufficient = small or estimate.value is None
+    reason = "not compared: groups below 100 rows" if "across" in where else f"{estimate.n} rows, fewer than 100"
     return Finding(
         id=finding_id(audit, metric, slice_=slice_, **where),
         metric=metric,
@@ -74,7 +76,7 @@ def finding(audit: str, metric: str, estimate: Estimate, *, small: bool = False,
         estimate=estimate,
         direction=METRICS[metric].direction,
         evidence="insufficient" if insufficient else "sufficient",
-        reason=f"{estimate.n} rows, fewer than 100" if insufficient else None,
+        reason=reason if insufficient else None,
         **where,
     )
 

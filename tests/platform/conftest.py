@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from probity import runs
-from probity.config import RunConfig, parse_config
+from probity.config import RunConfig
+from probity.config_file import parse_config
 from probity.data import (
     Anomalies,
     Anomaly,

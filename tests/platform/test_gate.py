@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from probity.config import Approval, Rule, parse_config
+from probity.config import Approval, Rule
+from probity.config_file import parse_config
 from probity.data import Column, ColumnKind, Dataset, Role, SensitiveAttribute
 from probity.decision import GateDecision, GatePolicy
 from probity.findings import AuditReport, Estimate, Finding, Subject, finding_id

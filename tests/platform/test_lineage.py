@@ -263,6 +263,17 @@ def test_a_broken_file_is_one_message_and_is_left_alone(run, content):
     assert run.workspace.metadata.read_bytes() == content
 
 
+def test_a_failure_that_cannot_be_recorded_does_not_hide_its_cause(run, monkeypatch):
+    lineage = Lineage(run.workspace.metadata)
+    execution = lineage.run(run.folder.id, "a").start("ingest")
+
+    def full(*_, **__):
+        raise RuntimeError("database or disk is full")
+
+    monkeypatch.setattr(type(lineage._store._store), "put_executions", full)
+    execution.fail("TrainingError")
+
+
 def test_a_folder_in_place_of_the_file_is_one_message(run):
     run.workspace.metadata.mkdir(parents=True)
     with pytest.raises(TrackingError):

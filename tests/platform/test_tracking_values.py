@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from probity.config import parse_config
+from probity.config_file import parse_config
 from probity.findings import AuditReport, Estimate, Finding, Subject
 from probity.platform.tracking_values import infinities_of, metric_key, metrics_of, params_of
 
@@ -96,7 +96,7 @@ def test_nothing_of_a_small_group_is_told():
             finding(3, metric="example_count", value=400, n=400, slice=other),
             finding(4, value=0.9, n=99, slice=small),
             finding(5, metric="accuracy", value=0.8, n=99, slice=small),
-            finding(6, value=0.7, n=99, slice=large),  # few positives in a large group
+            finding(6, value=0.7, n=9, slice=large),  # next to no positives in a large group
             finding(7, metric="accuracy", value=0.6, n=400, slice=large),
             finding(8, metric="accuracy", value=0.5, n=899),
         ),

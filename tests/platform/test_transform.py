@@ -260,21 +260,25 @@ def test_a_curated_schema_is_public_and_an_inferred_one_is_not(tmp_path, monkeyp
 
 def test_an_infinite_output_names_the_feature_and_no_value(tmp_path):
     examples = small_examples(tmp_path / "e", evaluate=(0.0, float("inf")))
-    with pytest.raises(DataError, match="feature x: .* x_xf is not finite in 1 rows of split eval"):
+    with pytest.raises(DataError, match=r"feature x: .* x_xf is not finite in 1 rows of split eval"):
         run(examples, tmp_path / "o", dataset=SMALL_DATASET, numeric="z_score")
 
 
-MODULE = """
+FILL = """
 import tensorflow as tf
 import tensorflow_transform as tft
 
+def fill(x):
+    return tf.sparse.to_dense(tf.SparseTensor(x.indices, x.values, [x.dense_shape[0], 1]))
+"""
+MODULE = f"""{FILL}
 def preprocessing_fn(inputs):
-    x = tf.sparse.to_dense(inputs["x"], default_value=0.0)
-    return {
+    x = fill(inputs["x"])
+    return {{
         "x_xf": tft.scale_to_0_1(x),
         "twice_xf": tf.concat([x, 2 * x], axis=1),
-        "bucket_xf": tf.cast(tf.sparse.to_dense(inputs["same"])[:, 0] > 3, tf.int64),
-    }
+        "bucket_xf": tf.cast(fill(inputs["same"])[:, 0] > 3, tf.int64),
+    }}
 """
 
 
@@ -299,10 +303,11 @@ def test_a_users_preprocessing_replaces_the_built_in_one(tmp_path):
     [
         ("def preprocessing_fn(inputs):\n    raise KeyError('secret')\n", "KeyError at line 2"),
         ("def preprocessing_fn(inputs):\n    return {'x_xf': inputs['x']}\n", "VarLenFeature"),
-        ("import tensorflow as tf\ndef preprocessing_fn(inputs):\n"
-         "    return {'x': tf.sparse.to_dense(inputs['x'])}\n", "suffix _xf"),
-        ("import tensorflow as tf\ndef preprocessing_fn(inputs):\n"
-         "    return {'x_xf': tf.strings.as_string(tf.sparse.to_dense(inputs['x']))}\n", "of string"),
+        (f"{FILL}\ndef preprocessing_fn(inputs):\n    return {{'x': fill(inputs['x'])}}\n", "suffix _xf"),
+        (f"{FILL}\ndef preprocessing_fn(inputs):\n    return {{'x_xf': tf.strings.as_string(fill(inputs['x']))}}\n",
+         "of string"),
+        (f"{FILL}\ndef preprocessing_fn(inputs):\n    return {{'x_xf': tf.sparse.to_dense(inputs['x'])}}\n",
+         "tensors of fixed width"),
     ],
 )  # fmt: skip
 def test_what_a_users_preprocessing_does_wrong_is_said(tmp_path, body, message):

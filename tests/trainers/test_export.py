@@ -11,7 +11,7 @@ import pytest
 from probity.config import ModelConfig
 from probity.data import Column, ColumnKind, Role
 from probity.errors import DataError
-from probity.model import SavedModelPredictor
+from probity.predictor import SavedModelPredictor
 from probity.tfexample import encode
 from probity.trainers import export as exporting
 from probity.trainers.architecture import build

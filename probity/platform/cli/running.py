@@ -41,7 +41,7 @@ def run(
 
     Example: probity run probity.yaml --set trainer.epochs=3 --no-release
     """
-    from probity.config import load_config
+    from probity.config_file import load_config
 
     overrides = list(assignments or [])
     if trainer is not None:

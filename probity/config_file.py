@@ -1,0 +1,221 @@
+"""The config file: YAML in, :class:`~probity.config.RunConfig` out, with an error that says what to change.
+
+Unknown keys are refused with the likely one; a key that stands twice is refused too, because YAML would let the second
+win in silence.
+"""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from probity.config import RunConfig
+from probity.errors import ConfigError, did_you_mean
+
+__all__ = ["load_config", "parse_config", "parse_settings"]
+
+_Settings = TypeVar("_Settings", bound=BaseModel)
+
+
+def load_config(path: Path, *, overrides: Iterable[str] = ()) -> RunConfig:
+    """Reads a YAML config.
+
+    A file may say ``extends: OTHER.yaml`` (relative to itself): mappings are merged, everything else is replaced, and
+    relative paths of both start at the folder of the file that was asked for.
+
+    Args:
+        path: The file.
+        overrides: ``a.b=c`` assignments, applied before validation; ``c`` is read as YAML.
+
+    Raises:
+        ConfigError: If the file cannot be read, is not a mapping, or does not describe a run that can be built.
+    """
+    value = _read_mapping(path, seen=())
+    for assignment in overrides:
+        _assign(value, assignment)
+    return parse_config(value, origin=path.name)
+
+
+def parse_config(value: Mapping[str, Any], *, origin: str = "config") -> RunConfig:
+    """Parses an already loaded mapping.
+
+    Raises:
+        ConfigError: Names the first offending key, what is allowed there and, for a misspelt key, the likely one.
+    """
+    return parse_settings(RunConfig, value, origin=origin)
+
+
+def parse_settings(kind: type[_Settings], value: object, *, origin: str) -> _Settings:
+    """Parses any settings class with the errors of :func:`parse_config`; trainers use it for their own settings."""
+    try:
+        return kind.model_validate(value)
+    except ValidationError as error:
+        raise _config_error(error, kind, origin=origin) from error
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """YAML lets the second of two equal keys win in silence; a second ``rules`` would disarm the first."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    raise yaml.constructor.ConstructorError(None, None, "a key appears twice", key.start_mark)
+                seen.add(key.value)
+        return super().construct_mapping(node, deep=deep)
+
+
+def _read_yaml(text: str) -> Any:
+    return yaml.load(text, Loader=_StrictLoader)  # noqa: S506 - a subclass of SafeLoader
+
+
+def _read_mapping(path: Path, *, seen: tuple[Path, ...]) -> dict[str, Any]:
+    """Reads a YAML mapping and what it extends; a chain of files that comes back to itself is refused."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            str(path),
+            seen="no readable UTF-8 file" if not path.is_dir() else "a folder",
+            allowed="a YAML file",
+            remedy="check the path, or scaffold a project with: probity init",
+        ) from error
+    try:
+        value = _read_yaml(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date such as 2024-13-45 is a ValueError
+        mark = getattr(error, "problem_mark", None)
+        where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise ConfigError(
+            str(path),
+            seen=f"invalid YAML{where}",
+            allowed="a YAML mapping",
+            remedy="mend it there; a key may appear only once",
+        ) from error
+    if not isinstance(value, dict):
+        raise ConfigError(
+            str(path),
+            seen=f"a YAML {_yaml_kind(value)}",
+            allowed="a YAML mapping with keys such as name, data and model",
+            remedy="start from the file that probity init writes",
+        )
+    base = value.pop("extends", None)
+    if base is None:
+        return value
+    source = path.parent / str(base)
+    if source.resolve() in (*seen, path.resolve()):
+        raise ConfigError(
+            f"{path.name}: extends",
+            seen="files that extend one another in a circle",
+            allowed="a chain with an end",
+            remedy="remove one of the extends keys",
+        )
+    return _merged(_read_mapping(source, seen=(*seen, path.resolve())), value)
+
+
+def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """Returns ``base`` with the values of ``over``: mappings are merged, everything else is replaced."""
+    merged = dict(base)
+    for key, value in over.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merged(merged[key], value) if both else value
+    return merged
+
+
+def _assign(value: dict[str, Any], assignment: str) -> None:
+    key, separator, text = assignment.partition("=")
+    parts = key.split(".")
+    if not separator or not all(parts):
+        raise ConfigError(
+            "--set", seen=f"{assignment!r}", allowed="KEY.SUBKEY=VALUE", remedy="for example --set trainer.epochs=3"
+        )
+    try:
+        parsed = _read_yaml(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ConfigError(
+            f"--set {key}", seen="a value that is not YAML", allowed="a YAML value", remedy="quote it"
+        ) from error
+    target = value
+    for part in parts[:-1]:
+        target = target.setdefault(part, {})
+        if not isinstance(target, dict):
+            raise ConfigError(
+                f"--set {key}",
+                seen=f"{part!r} is a {_yaml_kind(target)}",
+                allowed="a path through mappings",
+                remedy="set the whole value in the file instead",
+            )
+    target[parts[-1]] = parsed
+
+
+def _config_error(error: ValidationError, kind: type[BaseModel], *, origin: str) -> ConfigError:
+    details = error.errors(include_url=False)
+    # An unknown key explains missing ones beside it, so it is reported first.
+    first = next((entry for entry in details if entry["type"] == "extra_forbidden"), details[0])
+    location = [part for part in first["loc"] if not (isinstance(part, str) and part in _UNION_TAGS)]
+    path = ".".join(str(part) for part in location) or "the whole file"
+    more = f" ({len(details) - 1} more problem{'s' if len(details) > 2 else ''} after this one)" if details[1:] else ""
+    argument = f"{origin}: {path}"
+    if first["type"] == "extra_forbidden":
+        known = _known_keys(kind, location[:-1])
+        key = str(location[-1])
+        return ConfigError(
+            argument,
+            seen=f"unknown key {key!r}{did_you_mean(key, known)}{more}",
+            allowed=", ".join(known) or "no further keys",
+            remedy="correct or remove the key",
+        )
+    if first["type"] == "missing":
+        return ConfigError(
+            argument, seen=f"missing{more}", allowed="a value for this key", remedy="add it; see probity schema config"
+        )
+    message = str(first["msg"]).removeprefix("Value error, ")
+    seen = first["input"]
+    shown = f"{seen!r}" if isinstance(seen, (str, int, float, bool)) else f"a {_yaml_kind(seen)}"
+    return ConfigError(argument, seen=f"{shown}{more}", allowed=message, remedy="change it in the config or with --set")
+
+
+# Names that pydantic inserts into an error's location for the branches of a union; they are no keys of the file.
+_UNION_TAGS = frozenset(
+    {
+        "[key]",
+        "str",
+        "int",
+        "float",
+        "bool",
+        "PrivacyUnitColumn",
+        "literal['row']",
+        "dict[literal['train','eval','test'],str]",
+    }
+)
+
+
+def _known_keys(kind: type[BaseModel], location: Iterable[int | str]) -> list[str]:
+    """Returns the keys that are allowed at ``location``, found by walking the annotations."""
+    current: type[BaseModel] | None = kind
+    for part in location:
+        if current is None or isinstance(part, int):
+            continue
+        fields = {field.alias or name: field.annotation for name, field in current.model_fields.items()}
+        current = _model_in(fields.get(part))
+    return [field.alias or name for name, field in current.model_fields.items()] if current else []
+
+
+def _model_in(annotation: object) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    if typing.get_origin(annotation) in (tuple, typing.Union, types.UnionType):
+        found = (_model_in(argument) for argument in typing.get_args(annotation))
+        return next((entry for entry in found if entry is not None), None)
+    return None
+
+
+def _yaml_kind(value: object) -> str:
+    kinds = {dict: "mapping", list: "list", tuple: "list", str: "text", bool: "boolean", int: "number", float: "number"}
+    return kinds.get(type(value), "null" if value is None else type(value).__name__)

@@ -1,0 +1,118 @@
+"""How a model is asked for scores: the protocol, and the exported SavedModel behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+from probity.errors import DataError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+
+__all__ = ["Predictor", "SavedModelPredictor"]
+
+
+class Predictor(Protocol):
+    """Scores of a model for raw rows, whatever stands behind it."""
+
+    def predict(self, rows: pa.Table) -> np.ndarray[Any, Any]:
+        """Returns the score of each row, shape (rows,), float32 in [0, 1].
+
+        Args:
+            rows: Raw feature columns; further columns are ignored.
+        """
+        ...
+
+
+class SavedModelPredictor:
+    """Scores of an exported SavedModel, through its own signatures: what a server of it would answer.
+
+    Args:
+        path: Folder of the SavedModel.
+
+    Raises:
+        DataError: If there is no SavedModel with both signatures.
+    """
+
+    BATCH_ROWS: ClassVar[int] = 4096
+
+    def __init__(self, path: Path) -> None:
+        import tensorflow as tf
+        from tensorflow.core.protobuf import saved_model_pb2
+
+        try:
+            self._loaded = tf.saved_model.load(str(path))
+            graph = saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes()).meta_graphs[0]
+            self._serve_examples = self._loaded.signatures["serving_default"]
+            self._serve_columns = self._loaded.signatures["predict_columns"]
+        except Exception as error:  # TensorFlow and protobuf raise many types
+            raise DataError(
+                f"model {path.name}",
+                seen=f"it cannot be loaded with the signatures serving_default and predict_columns "
+                f"({type(error).__name__})",
+                allowed="a SavedModel that a trainer exported",
+                remedy="run the pipeline again; the model is made anew",
+            ) from error
+        signature = graph.signature_def["predict_columns"]
+        self._types = {name: tf.dtypes.as_dtype(info.dtype) for name, info in signature.inputs.items()}
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The raw feature columns that the model needs, sorted."""
+        return tuple(sorted(self._types))
+
+    def predict(self, rows: pa.Table) -> np.ndarray[Any, Any]:
+        """Returns the score of each row through ``predict_columns``, float32 of shape (rows,).
+
+        Args:
+            rows: Raw feature columns, null where a value is missing; further columns are ignored.
+
+        Raises:
+            DataError: If a feature column is absent or of the wrong type.
+        """
+        import tensorflow as tf
+
+        arrays = {name: _raw_array(rows, name, text=kind == tf.string) for name, kind in self._types.items()}
+        return self._score(
+            rows.num_rows,
+            lambda batch: self._serve_columns(
+                **{name: tf.constant(array[batch], self._types[name]) for name, array in arrays.items()}
+            ),
+        )
+
+    def predict_examples(self, records: Sequence[bytes]) -> np.ndarray[Any, Any]:
+        """Returns the score of each serialized ``tf.Example`` through ``serving_default``, float32 of shape (rows,)."""
+        import tensorflow as tf
+
+        return self._score(len(records), lambda batch: self._serve_examples(tf.constant(records[batch], tf.string)))
+
+    def _score(self, rows: int, call: Callable[[slice], Any]) -> np.ndarray[Any, Any]:
+        import numpy as np
+
+        starts = range(0, rows, self.BATCH_ROWS)
+        parts = [call(slice(start, start + self.BATCH_ROWS))["scores"].numpy().reshape(-1) for start in starts]
+        return np.concatenate([np.zeros(0, np.float32), *parts])
+
+
+def _raw_array(rows: pa.Table, name: str, *, text: bool) -> np.ndarray[Any, Any]:
+    """Returns a column as ``predict_columns`` takes it: missing text is empty, a missing number is NaN."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    try:
+        column = rows.column(name)
+        if text:
+            filled = pc.fill_null(column.cast(pa.string()), "")
+            return np.array([word.encode() for word in filled.to_pylist()], object)
+        return np.asarray(column.cast(pa.float64()).to_numpy(), np.float64)
+    except (KeyError, pa.ArrowException) as error:
+        raise DataError(
+            f"column {name}",
+            seen="absent" if isinstance(error, KeyError) else f"of type {rows.schema.field(name).type}",
+            allowed="text" if text else "numbers",
+            remedy="give every feature column of the model, with the type it was trained on",
+        ) from error
