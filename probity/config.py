@@ -39,6 +39,17 @@ SPLITS: tuple[Literal["train", "eval", "test"], ...] = ("train", "eval", "test")
 """The three splits and their three jobs: fit, choose (early stopping), and - untouched until then - audit."""
 
 
+def _items_may_be_names(schema: dict[str, Any]) -> None:
+    """Tells editors of the short form: a name in place of a mapping."""
+    schema["items"] = {"anyOf": [schema["items"], {"type": "string"}]}
+
+
+def _may_be_one_name(schema: dict[str, Any]) -> None:
+    """Tells editors of the short form: one name in place of a list."""
+    listed = {key: schema.pop(key) for key in ("type", "items")}
+    schema["anyOf"] = [listed, {"type": "string"}]
+
+
 def _refuse_repeats(what: str, names: Iterable[str]) -> None:
     seen: set[str] = set()
     for name in names:
@@ -98,7 +109,7 @@ class DataConfig(Record):
     such source for each of train, eval and test, which keeps an existing split."""
     label: LabelConfig
     """The column to predict."""
-    sensitive: tuple[SensitiveConfig, ...] = ()
+    sensitive: tuple[SensitiveConfig, ...] = Field(default=(), json_schema_extra=_items_may_be_names)
     """Columns whose groups are audited. A plain column name is short for ``{column: NAME}``."""
     intersections: tuple[tuple[str, ...], ...] = ()
     """Combinations of sensitive attributes to audit as well, for example ``[[sex, race]]``."""
@@ -266,7 +277,7 @@ class Rule(Record):
     """A gateable term of the vocabulary of metrics."""
     slice: dict[str, str] = Field(default={})
     """Rows that the rule speaks of: sensitive attribute to group, for example ``{sex: Female}``; empty: all rows."""
-    across: tuple[str, ...] = ()
+    across: tuple[str, ...] = Field(default=(), json_schema_extra=_may_be_one_name)
     """Sensitive attribute, or list of them for an intersection, whose groups are compared."""
     threshold: float | None = Field(default=None, ge=0.0, lt=1.0)
     """Decision threshold of a rate; ``audits.decision_threshold`` when absent."""

@@ -12,8 +12,8 @@ positives or negatives  proportions
 precision               Poisson bootstrap of the rows: the two     Chamandy et al. 2012; Davison and Hinkley 1997,
                         have different denominators                section 5.2.1 (basic interval)
 log_loss                normal, on the rows' differences           large sample
-calibration_error       the two intervals joined with their        Zou 2007, MOVER for correlated estimates
-                        correlation in a bootstrap of the rows
+calibration_error       bounds by the triangle inequality and      :func:`probity.audits.intervals.absolute_sum`
+                        convexity, errors drawn jointly
 ======================  =========================================  =====================================================
 """
 
@@ -26,7 +26,7 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from probity.audits.intervals import absolute_sum, compare_auc, delong, difference, normal_mean, paired_difference
+from probity.audits.intervals import compare_auc, delong, normal_mean, paired_difference
 from probity.audits.scoring import ScoredRows
 from probity.audits.slices import (
     CALIBRATION_BINS,
@@ -275,31 +275,32 @@ def _precision_of(counts: npt.NDArray[np.int64]) -> Floats:
 
 
 def _calibration_change(rows: _Rows, *, confidence: float, seed: int) -> _Change:
-    """Compares the calibration errors: the interval of each, joined by MOVER with the correlation of the two.
+    """Compares the calibration errors by the argument of :func:`probity.audits.intervals.absolute_sum`.
 
-    The correlation is that of both errors in a Poisson bootstrap of the rows, whose residual sums per bin are drawn from
-    the normal distribution with the same mean and covariance.
+    With residual sums ``s = m + e`` of candidate (c) and baseline (b), the change ``sum|m_c| - sum|m_b|`` is at least
+    the measured one minus ``sum|e_c| - sum(sign(m_b) e_b)``, and at most the measured one plus the same with the models
+    exchanged. The errors are drawn jointly, with the covariance of a Poisson bootstrap of the rows.
     """
-    method = "mover_l1_bounds_paired"
+    method = "l1_bounds_paired"
     if not len(rows):
         return _Change(value=None, bounds=None, method=method, n=0, undefined="no rows")
     cells = np.zeros((len(rows), 2 * CALIBRATION_BINS))
     every = np.arange(len(rows))
     for model in (0, 1):
         cells[every, model * CALIBRATION_BINS + rows.bins[model]] = rows.residuals[model]
-    sums, covariance = cells.sum(axis=0), cells.T @ cells
-    drawn = np.random.default_rng(seed).multivariate_normal(sums, covariance, _REPLICATES, method="eigh")
-    errors = np.abs(drawn.reshape(-1, 2, CALIBRATION_BINS)).sum(axis=2)
-    spread = errors.std(axis=0)
-    correlation = float(np.corrcoef(errors.T)[0, 1]) if spread.all() else 0.0
-    parts = []
-    for part in (slice(0, CALIBRATION_BINS), slice(CALIBRATION_BINS, None)):
-        bounds = absolute_sum(sums[part], covariance.diagonal()[part], confidence=confidence, seed=seed)
-        parts.append([float(edge) / len(rows) for edge in (np.abs(sums[part]).sum(), *bounds)])
-    low, high = difference((*parts[0],), (*parts[1],), correlation=correlation)
-    value = parts[0][0] - parts[1][0]
-    bounds = (max(-1.0, float(low)), min(1.0, float(high)))
-    return _Change(value=value, bounds=bounds, method=method, n=len(rows))
+    rng = np.random.default_rng(seed)
+    noise = rng.multivariate_normal(np.zeros(2 * CALIBRATION_BINS), cells.T @ cells, _REPLICATES, method="eigh")
+    errors = noise.reshape(-1, 2, CALIBRATION_BINS)
+    absolute = np.abs(errors).sum(axis=2)
+    sums = cells.sum(axis=0).reshape(2, CALIBRATION_BINS)
+    signed = (errors * np.sign(sums)).sum(axis=2)
+    level = 0.5 + confidence / 2
+    below = max(0.0, float(np.quantile(absolute[:, 0] - signed[:, 1], level)))
+    above = max(0.0, float(np.quantile(absolute[:, 1] - signed[:, 0], level)))
+    change = float(np.abs(sums[0]).sum() - np.abs(sums[1]).sum())
+    n = len(rows)
+    bounds = (max(-1.0, (change - below) / n), min(1.0, (change + above) / n))
+    return _Change(value=change / n, bounds=bounds, method=method, n=n)
 
 
 def _basic_interval(value: float, replicates: Floats, *, confidence: float) -> tuple[float, float]:

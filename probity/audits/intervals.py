@@ -19,8 +19,7 @@ Every interval holds its own point estimate.
 References:
     Wilson (1927), JASA 22, 209-212. Brown, Cai, DasGupta (2001), Statistical Science 16, 101-133.
     Newcombe (1998a), Statistics in Medicine 17, 873-890, method 10; (1998b) 17, 2635-2650, method 10.
-    Zou, Donner (2008), Statistics in Medicine 27, 1693-1702, eq. 3 (MOVER). Zou (2007), Psychological Methods 12,
-    399-413 (MOVER for correlated estimates).
+    Zou, Donner (2008), Statistics in Medicine 27, 1693-1702, eq. 3 (MOVER).
     Donner, Zou (2012), Statistical Methods in Medical Research 21, 347-359, eq. 7-8 (MOVER-R).
     DeLong, DeLong, Clarke-Pearson (1988), Biometrics 44, 837-845.
     Sun, Xu (2014), IEEE Signal Processing Letters 21, 1389-1393 (mid-rank algorithm).
@@ -223,26 +222,15 @@ Bounds = tuple[npt.ArrayLike, npt.ArrayLike, npt.ArrayLike]
 """Value, lower bound, upper bound."""
 
 
-def difference(first: Bounds, second: Bounds, *, correlation: float = 0.0) -> tuple[Floats, Floats]:
-    """Returns the interval of first minus second (MOVER, Zou & Donner 2008, eq. 3; Zou 2007 for correlated ones).
+def difference(first: Bounds, second: Bounds) -> tuple[Floats, Floats]:
+    """Returns the interval of first minus second, two independent estimates (MOVER, Zou & Donner 2008, eq. 3).
 
     With Wilson intervals this is method 10 of Newcombe (1998a) for two proportions.
-
-    Args:
-        first: An estimate with its interval.
-        second: As ``first``.
-        correlation: Of the two estimates; 0 for independent ones.
     """
     v1, l1, u1 = (np.asarray(x, np.float64) for x in first)
     v2, l2, u2 = (np.asarray(x, np.float64) for x in second)
-    below = _distance(v1 - l1, u2 - v2, correlation=correlation)
-    above = _distance(u1 - v1, v2 - l2, correlation=correlation)
-    return v1 - v2 - below, v1 - v2 + above
-
-
-def _distance(a: Floats, b: Floats, *, correlation: float) -> Floats:
-    squared: Floats = a**2 + b**2 - 2 * correlation * a * b
-    return np.sqrt(np.maximum(0.0, squared))
+    change = v1 - v2
+    return change - np.hypot(v1 - l1, u2 - v2), change + np.hypot(u1 - v1, v2 - l2)
 
 
 def ratio(first: Bounds, second: Bounds) -> tuple[Floats, Floats]:

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from probity.card import CardNumber, ModelCard, NotAssessed, Numbers, Statement
-from probity.findings import PrivacyStatement
 from probity.model_cards.blocks import (
     Block,
     Cell,
     Document,
     Facts,
-    Figures,
     Gap,
     Items,
     Row,
@@ -20,27 +18,18 @@ from probity.model_cards.blocks import (
     Table,
     Tile,
 )
-from probity.model_cards.plots import interval_plot
+from probity.model_cards.measured import analyses, explanations, notes, pick, privacy
 from probity.model_cards.tables import (
-    GROUP_METRICS,
-    attribute_tables,
     cell,
     data_tables,
-    disparity_tables,
     evidence_table,
-    explanation_tables,
-    group_table,
-    plain_table,
     proxy_table,
-    threshold_table,
 )
-from probity.model_cards.wording import group_label, metric_title, rule_text, table_title, value_text
+from probity.model_cards.wording import metric_title, rule_text, table_title
 
 __all__ = ["document_of"]
 
-_PLOTTED = ("selection_rate", "true_positive_rate", "false_positive_rate", "accuracy")
 _NOTHING = Cell(text="")
-_Part = Numbers | NotAssessed
 
 
 def document_of(card: ModelCard, *, images: Sequence[tuple[str, str]] = ()) -> Document:
@@ -65,9 +54,9 @@ def document_of(card: ModelCard, *, images: Sequence[tuple[str, str]] = ()) -> D
             Section(anchor="factors", title="Factors", blocks=tuple(_factors(card))),
             Section(anchor="metrics", title="Metrics", blocks=tuple(_metrics(card))),
             Section(anchor="data", title="Training and evaluation data", blocks=tuple(_data(card))),
-            Section(anchor="analyses", title="Quantitative analyses", blocks=tuple(_analyses(card))),
-            Section(anchor="privacy", title="Privacy", blocks=tuple(_privacy(card))),
-            Section(anchor="explanations", title="Explanations", blocks=tuple(_explanations(card, images))),
+            Section(anchor="analyses", title="Quantitative analyses", blocks=tuple(analyses(card))),
+            Section(anchor="privacy", title="Privacy", blocks=tuple(privacy(card))),
+            Section(anchor="explanations", title="Explanations", blocks=tuple(explanations(card, images))),
             Section(
                 anchor="considerations",
                 title="Limitations, trade-offs and ethical considerations",
@@ -83,11 +72,11 @@ def _tiles(card: ModelCard) -> Iterator[Tile]:
     wanted = (("auc", None), ("accuracy", at), ("selection_rate", at))
     overall = card.overall.numbers if isinstance(card.overall, Numbers) else ()
     for name, threshold in wanted:
-        number = _pick(overall, name, threshold)
+        number = pick(overall, name, threshold)
         label = metric_title(name) + (f" at threshold {at:g}" if threshold is not None else "")
         yield Tile(label=label, cell=_tile_cell(number))
-    privacy = card.privacy.findings.numbers if isinstance(card.privacy.findings, Numbers) else ()
-    yield Tile(label="epsilon of the training", cell=_tile_cell(_pick(privacy, "epsilon", None)))
+    found = card.privacy.findings.numbers if isinstance(card.privacy.findings, Numbers) else ()
+    yield Tile(label="epsilon of the training", cell=_tile_cell(pick(found, "epsilon", None)))
 
 
 def _tile_cell(number: CardNumber | None) -> Cell:
@@ -227,7 +216,7 @@ def _data(card: ModelCard) -> Iterator[Block]:
     if isinstance(data.findings, Numbers):
         tables = tuple(data_tables(data.findings.numbers))
         yield from tables or (Items(texts=("No column misses a value in any group that is large enough to print.",)),)
-    yield from _notes(data.findings)
+    yield from notes(data.findings)
 
 
 def _preparation(card: ModelCard) -> Iterator[Block]:
@@ -255,140 +244,6 @@ def _preparation(card: ModelCard) -> Iterator[Block]:
         )
 
 
-def _analyses(card: ModelCard) -> Iterator[Block]:
-    yield Subheading(text="Overall")
-    if isinstance(card.overall, Numbers):
-        caption = f"All rows of the test split, with {card.confidence:.0%} intervals"
-        single = [number for number in card.overall.numbers if number.threshold is None]
-        if single:
-            yield plain_table(single, caption=caption)
-        if len(single) < len(card.overall.numbers):
-            yield threshold_table(card.overall.numbers, caption=f"{caption}, by decision threshold")
-    yield from _notes(card.overall)
-    yield Subheading(text="By group")
-    if isinstance(card.by_group, Numbers):
-        for attributes, numbers in attribute_tables(card.by_group.numbers).items():
-            yield from _group(card, attributes, numbers)
-    else:
-        yield from _notes(card.by_group)
-    yield Subheading(text="Differences between groups")
-    if isinstance(card.disparities, Numbers):
-        yield from _disparities(card, card.disparities.numbers)
-    yield from _notes(card.disparities)
-    yield Subheading(text="Change from the released model, on the same rows")
-    if isinstance(card.baseline, Numbers):
-        yield plain_table(card.baseline.numbers, caption="Candidate minus released model")
-    yield from _notes(card.baseline)
-
-
-def _group(card: ModelCard, attributes: tuple[str, ...], numbers: Sequence[CardNumber]) -> Iterator[Block]:
-    at = card.metrics.decision_threshold
-    rates = {n.metric for n in numbers if n.threshold is not None}
-    title = table_title(attributes)
-    columns = [(name, at if name in rates else None) for name in GROUP_METRICS]
-    yield group_table(attributes, numbers, caption=f"By {title}, at threshold {at:g}", columns=columns)
-    overall = card.overall.numbers if isinstance(card.overall, Numbers) else ()
-    drawings = []
-    for name in _PLOTTED:
-        rows = [(group_label(n.slice), n) for n in numbers if (n.metric, n.threshold) == (name, at)]
-        whole = _pick(overall, name, at)
-        reference = whole.value if whole is not None else None
-        drawings.append(interval_plot(metric_title(name), rows, reference=reference, reference_label="all rows"))
-    if any(drawings):
-        yield Figures(
-            caption=f"By {title} at threshold {at:g}: value and {card.confidence:.0%} interval of each group; dashed: "
-            "all rows. Axes do not start at zero.",
-            drawings=tuple(str(drawing) for drawing in drawings if drawing),
-        )
-    others = [value for value in card.metrics.thresholds if value != at]
-    more = [(name, value) for name in _PLOTTED[:3] for value in others]
-    if any((n.metric, n.threshold) in more for n in numbers):
-        yield group_table(
-            attributes, numbers, caption=f"By {title}, at the other thresholds", columns=more, collapsed=True
-        )
-
-
-def _disparities(card: ModelCard, numbers: Sequence[CardNumber]) -> Iterator[Block]:
-    at = card.metrics.decision_threshold
-    for attributes, table in disparity_tables(numbers, threshold=at):
-        yield table
-        mine = [n for n in numbers if n.across == attributes and n.threshold in (None, at)]
-        reasons = dict.fromkeys(f"Insufficient evidence: {n.reason}." for n in mine if n.status == "insufficient")
-        if reasons:
-            yield Items(texts=tuple(reasons), small=True)
-        drawings = [
-            interval_plot(
-                f"{kind} across {table_title(attributes)}",
-                [(metric_title(n.metric), n) for n in mine if n.comparison == kind],
-                reference=neutral,
-                reference_label="no difference",
-            )
-            for kind, neutral in (("gap", 0.0), ("ratio", 1.0))
-        ]
-        if any(drawings):
-            yield Figures(
-                caption=f"Differences between the groups of {table_title(attributes)}; dashed: no difference. A hollow "
-                "dot is insufficient evidence.",
-                drawings=tuple(str(drawing) for drawing in drawings if drawing),
-            )
-
-
-def _privacy(card: ModelCard) -> Iterator[Block]:
-    privacy = card.privacy
-    if isinstance(privacy.statement, PrivacyStatement):
-        yield from _privacy_statement(privacy.statement)
-    else:
-        yield Gap(what="Privacy statement", reason=privacy.statement.reason)
-    if isinstance(privacy.findings, Numbers):
-        yield plain_table(privacy.findings.numbers, caption="Findings of the privacy audit")
-        yield from _notes(privacy.findings)
-    yield Gap(what="Cumulative budget", reason=privacy.cumulative.reason)
-    yield Subheading(text="Attacks")
-    if isinstance(privacy.attacks, Numbers):
-        yield plain_table(privacy.attacks.numbers, caption="Findings of the privacy attacks")
-    yield from _notes(privacy.attacks)
-    yield Subheading(text="Who sees what")
-    yield Table(
-        caption="Trust: which party sees the data",
-        heads=("Party", "Rows in the clear", "What it sees"),
-        rows=tuple(
-            Row(header=row.party, cells=(Cell(text="yes" if row.sees_raw_rows else "no"), Cell(text=row.sees)))
-            for row in privacy.trust
-        ),
-        numeric=False,
-    )
-
-
-def _privacy_statement(statement: PrivacyStatement) -> Iterator[Block]:
-    yield Items(texts=(statement.text,))
-    yield Facts(
-        pairs=(
-            ("epsilon", (value_text(statement.epsilon),)),
-            ("delta", (f"{statement.delta:g}",)),
-            ("Unit of privacy", (statement.unit,)),
-            ("Neighbouring data", (statement.neighbouring_relation,)),
-            ("Accountant", (statement.accountant,)),
-            ("Sampling", (statement.sampling,)),
-            ("Assumptions", statement.assumptions or ("none stated",)),
-            ("Not covered", statement.not_covered or ("nothing stated",)),
-        )
-    )
-
-
-def _explanations(card: ModelCard, images: Sequence[tuple[str, str]]) -> Iterator[Block]:
-    part = card.explanations
-    if isinstance(part, NotAssessed):
-        yield Gap(reason=part.reason)
-        return
-    yield Items(texts=part.notes)
-    if images:
-        yield Figures(caption="Global importances of the columns, overall and by group", images=tuple(images))
-    yield from explanation_tables(part.numbers)
-    others = [number for number in part.numbers if number.metric != "mean_abs_shap"]
-    if others:
-        yield plain_table(others, caption="Checks of the explanations")
-
-
 def _considerations(card: ModelCard) -> Iterator[Block]:
     for title, said in (
         ("Limitations", card.limitations),
@@ -413,14 +268,6 @@ def _evidence(card: ModelCard) -> Iterator[Block]:
         yield evidence_table(numbers)
 
 
-def _notes(part: _Part) -> Iterator[Block]:
-    """Yields why a part is missing, or what its report says about it."""
-    if isinstance(part, NotAssessed):
-        yield Gap(reason=part.reason)
-    elif part.notes:
-        yield Items(texts=part.notes, small=True)
-
-
 def _said(part: Statement | NotAssessed) -> Block:
     return Items(texts=part.text) if isinstance(part, Statement) else Gap(reason=part.reason)
 
@@ -431,9 +278,3 @@ def _lines(part: Statement | NotAssessed) -> tuple[str, ...]:
 
 def _pairs(values: Mapping[str, str]) -> tuple[tuple[str, tuple[str, ...]], ...]:
     return tuple((name, (value,)) for name, value in values.items())
-
-
-def _pick(numbers: Sequence[CardNumber], name: str, threshold: float | None) -> CardNumber | None:
-    return next(
-        (n for n in numbers if (n.metric, n.threshold) == (name, threshold) and not n.slice and not n.comparison), None
-    )

@@ -131,7 +131,7 @@ def test_groups_below_the_minimum_are_insufficient_and_never_zero(run: tuple[Aud
         assert finding is not None
         assert finding.evidence == "insufficient"
         assert finding.estimate.value is None
-        assert "fewer than 20" in str(finding.reason)
+        assert finding.reason == "the group has fewer than 20 test rows"
 
 
 def test_every_large_group_is_filled_up_to_the_minimum(evidence: AuditInput, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from sklearn.metrics import roc_auc_score
 
 from probity.audits.intervals import (
     Auc,
+    absolute_sum,
     auc_interval,
     bonferroni,
     compare_auc,
@@ -221,6 +222,19 @@ def test_paired_difference_covers_the_truth():
 
 def test_paired_difference_without_trials_knows_nothing():
     assert tuple(map(float, paired_difference(0, 0, 0, 0, confidence=0.95))) == (0.0, -1.0, 1.0)
+
+
+@pytest.mark.parametrize("means", [(0.0,) * 10, (1.0, -1.0, 0.5, 0, 0), (8.0, 9.0, -7.0)])
+def test_absolute_sum_covers_the_truth(means):
+    rng = np.random.default_rng(6)
+    variances = np.linspace(0.5, 2, len(means))
+    held = 0
+    for _ in range(300):
+        sums = np.array(means) + rng.normal(size=len(means)) * np.sqrt(variances)
+        lower, upper = absolute_sum(sums, variances, confidence=0.9, seed=1)
+        assert 0 <= lower <= np.abs(sums).sum() <= upper
+        held += lower <= np.abs(means).sum() <= upper
+    assert held / 300 >= 0.85  # 90 % less three standard errors
 
 
 @given(*[st.integers(0, 60)] * 4)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from probity.audits.measures import finding_of, rate_measures, score_measures
+from probity.audits.measures import SCORES, finding_of, rate_measures, score_measures
 from probity.audits.scoring import ScoredRows
 from probity.audits.slices import confusion, score_metrics
 
@@ -18,12 +18,10 @@ def measured(metric, rows, seed=1):
     return score_measures(metric, score_metrics(rows, groupings=[()])[()], confidence=0.95, seed=seed)[0]
 
 
-@pytest.mark.parametrize(
-    ("metric", "why"), [("auc", "no rows"), ("log_loss", "no rows"), ("calibration_error", "no rows")]
-)
-def test_no_rows(metric, why):
+@pytest.mark.parametrize("metric", SCORES)
+def test_no_rows(metric):
     measure = measured(metric, rows_of([], []))
-    assert (measure.value, measure.undefined) == (None, why)
+    assert (measure.value, measure.undefined) == (None, "no rows")
 
 
 def test_one_label():
@@ -52,14 +50,13 @@ def test_rate_without_trials_is_none_and_says_why():
 
 
 def test_calibration_interval_is_seeded():
-    rng = np.random.default_rng(0)
-    scores = rng.random(300)
-    rows = rows_of(scores, rng.random(300) < scores)
+    rows = rows_of([0.1] * 100, [True, False, False, False, False] * 20)
+    assert measured("calibration_error", rows).value == pytest.approx(0.1)
     assert measured("calibration_error", rows) == measured("calibration_error", rows)
-    assert measured("calibration_error", rows).upper != measured("calibration_error", rows, seed=2).upper
+    assert measured("calibration_error", rows).lower != measured("calibration_error", rows, seed=2).lower
 
 
-@pytest.mark.parametrize("shift", [0.0, 0.15])
+@pytest.mark.parametrize("shift", [0.0, 0.05, 0.3])
 def test_calibration_interval_covers_the_truth(shift):
     rng = np.random.default_rng(9)
     repeats, held = 300, 0
@@ -70,7 +67,7 @@ def test_calibration_interval_covers_the_truth(shift):
         measure = measured("calibration_error", rows_of(scores, labels))
         assert measure.lower <= measure.value <= measure.upper
         held += measure.lower <= truth <= measure.upper
-    assert held / repeats >= 0.9  # stated 0.95; a bootstrap of absolute values keeps nine in ten
+    assert held / repeats >= 0.92  # 95 % less two and a half standard errors; the bounds are conservative
 
 
 def scores_truth(shift):

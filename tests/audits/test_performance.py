@@ -135,6 +135,10 @@ def test_a_slice_that_only_one_engine_has_fails_the_audit(evidence):
     assert largest_difference(official, evidence, counts=counts) == (float("inf"), "example_count of race=Rare")
 
 
+def with_first_rate(entry, value):
+    return replace(entry, rates=(replace(entry.rates[0], value=value), *entry.rates[1:]))
+
+
 def agreeing(evidence):
     """What TFMA would say, made from the rows one slice at a time."""
     rows, official = evidence.scored, {}

@@ -1,0 +1,177 @@
+"""The sections of a card that print measured numbers: analyses, privacy, explanations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from probity.card import CardNumber, ModelCard, NotAssessed, Numbers
+from probity.findings import PrivacyStatement
+from probity.model_cards.blocks import Block, Cell, Facts, Figures, Gap, Items, Row, Subheading, Table
+from probity.model_cards.plots import interval_plot
+from probity.model_cards.tables import (
+    GROUP_METRICS,
+    attribute_tables,
+    disparity_tables,
+    explanation_tables,
+    group_table,
+    plain_table,
+    threshold_table,
+)
+from probity.model_cards.wording import group_label, metric_title, table_title, value_text
+
+__all__ = ["analyses", "explanations", "notes", "pick", "privacy"]
+
+_PLOTTED = ("selection_rate", "true_positive_rate", "false_positive_rate", "accuracy")
+_Part = Numbers | NotAssessed
+
+
+def analyses(card: ModelCard) -> Iterator[Block]:
+    """Yields performance overall and by group, differences between groups, and the change from the released model."""
+    yield Subheading(text="Overall")
+    if isinstance(card.overall, Numbers):
+        caption = f"All rows of the test split, with {card.confidence:.0%} intervals"
+        single = [number for number in card.overall.numbers if number.threshold is None]
+        if single:
+            yield plain_table(single, caption=caption)
+        if len(single) < len(card.overall.numbers):
+            yield threshold_table(card.overall.numbers, caption=f"{caption}, by decision threshold")
+    yield from notes(card.overall)
+    yield Subheading(text="By group")
+    if isinstance(card.by_group, Numbers):
+        for attributes, numbers in attribute_tables(card.by_group.numbers).items():
+            yield from _group(card, attributes, numbers)
+    else:
+        yield from notes(card.by_group)
+    yield Subheading(text="Differences between groups")
+    if isinstance(card.disparities, Numbers):
+        yield from _disparities(card, card.disparities.numbers)
+    yield from notes(card.disparities)
+    yield Subheading(text="Change from the released model, on the same rows")
+    if isinstance(card.baseline, Numbers):
+        yield plain_table(card.baseline.numbers, caption="Candidate minus released model")
+    yield from notes(card.baseline)
+
+
+def _group(card: ModelCard, attributes: tuple[str, ...], numbers: Sequence[CardNumber]) -> Iterator[Block]:
+    at = card.metrics.decision_threshold
+    rates = {n.metric for n in numbers if n.threshold is not None}
+    title = table_title(attributes)
+    columns = [(name, at if name in rates else None) for name in GROUP_METRICS]
+    yield group_table(attributes, numbers, caption=f"By {title}, at threshold {at:g}", columns=columns)
+    overall = card.overall.numbers if isinstance(card.overall, Numbers) else ()
+    drawings = []
+    for name in _PLOTTED:
+        rows = [(group_label(n.slice), n) for n in numbers if (n.metric, n.threshold) == (name, at)]
+        whole = pick(overall, name, at)
+        reference = whole.value if whole is not None else None
+        drawings.append(interval_plot(metric_title(name), rows, reference=reference, reference_label="all rows"))
+    if any(drawings):
+        yield Figures(
+            caption=f"By {title} at threshold {at:g}: value and {card.confidence:.0%} interval of each group; dashed: "
+            "all rows. Axes do not start at zero.",
+            drawings=tuple(str(drawing) for drawing in drawings if drawing),
+        )
+    others = [value for value in card.metrics.thresholds if value != at]
+    more = [(name, value) for name in _PLOTTED[:3] for value in others]
+    if any((n.metric, n.threshold) in more for n in numbers):
+        yield group_table(
+            attributes, numbers, caption=f"By {title}, at the other thresholds", columns=more, collapsed=True
+        )
+
+
+def _disparities(card: ModelCard, numbers: Sequence[CardNumber]) -> Iterator[Block]:
+    at = card.metrics.decision_threshold
+    for attributes, table in disparity_tables(numbers, threshold=at):
+        yield table
+        mine = [n for n in numbers if n.across == attributes and n.threshold in (None, at)]
+        reasons = dict.fromkeys(f"Insufficient evidence: {n.reason}." for n in mine if n.status == "insufficient")
+        if reasons:
+            yield Items(texts=tuple(reasons), small=True)
+        drawings = [
+            interval_plot(
+                f"{kind} across {table_title(attributes)}",
+                [(metric_title(n.metric), n) for n in mine if n.comparison == kind],
+                reference=neutral,
+                reference_label="no difference",
+            )
+            for kind, neutral in (("gap", 0.0), ("ratio", 1.0))
+        ]
+        if any(drawings):
+            yield Figures(
+                caption=f"Differences between the groups of {table_title(attributes)}; dashed: no difference. A hollow "
+                "dot is insufficient evidence.",
+                drawings=tuple(str(drawing) for drawing in drawings if drawing),
+            )
+
+
+def privacy(card: ModelCard) -> Iterator[Block]:
+    """Yields the privacy statement, the attacks, and who sees what."""
+    part = card.privacy
+    if isinstance(part.statement, PrivacyStatement):
+        yield from _privacy_statement(part.statement)
+    else:
+        yield Gap(what="Privacy statement", reason=part.statement.reason)
+    if isinstance(part.findings, Numbers):
+        yield plain_table(part.findings.numbers, caption="Findings of the privacy audit")
+        yield from notes(part.findings)
+    yield Gap(what="Cumulative budget", reason=part.cumulative.reason)
+    yield Subheading(text="Attacks")
+    if isinstance(part.attacks, Numbers):
+        yield plain_table(part.attacks.numbers, caption="Findings of the privacy attacks")
+    yield from notes(part.attacks)
+    yield Subheading(text="Who sees what")
+    yield Table(
+        caption="Trust: which party sees the data",
+        heads=("Party", "Rows in the clear", "What it sees"),
+        rows=tuple(
+            Row(header=row.party, cells=(Cell(text="yes" if row.sees_raw_rows else "no"), Cell(text=row.sees)))
+            for row in part.trust
+        ),
+        numeric=False,
+    )
+
+
+def _privacy_statement(statement: PrivacyStatement) -> Iterator[Block]:
+    yield Items(texts=(statement.text,))
+    yield Facts(
+        pairs=(
+            ("epsilon", (value_text(statement.epsilon),)),
+            ("delta", (f"{statement.delta:g}",)),
+            ("Unit of privacy", (statement.unit,)),
+            ("Neighbouring data", (statement.neighbouring_relation,)),
+            ("Accountant", (statement.accountant,)),
+            ("Sampling", (statement.sampling,)),
+            ("Assumptions", statement.assumptions or ("none stated",)),
+            ("Not covered", statement.not_covered or ("nothing stated",)),
+        )
+    )
+
+
+def explanations(card: ModelCard, images: Sequence[tuple[str, str]]) -> Iterator[Block]:
+    """Yields how the explanations were made, the pictures, and the importances."""
+    part = card.explanations
+    if isinstance(part, NotAssessed):
+        yield Gap(reason=part.reason)
+        return
+    yield Items(texts=part.notes)
+    if images:
+        yield Figures(caption="Global importances of the columns, overall and by group", images=tuple(images))
+    yield from explanation_tables(part.numbers)
+    others = [number for number in part.numbers if number.metric != "mean_abs_shap"]
+    if others:
+        yield plain_table(others, caption="Checks of the explanations")
+
+
+def notes(part: _Part) -> Iterator[Block]:
+    """Yields why a part is missing, or what its report says about it."""
+    if isinstance(part, NotAssessed):
+        yield Gap(reason=part.reason)
+    elif part.notes:
+        yield Items(texts=part.notes, small=True)
+
+
+def pick(numbers: Sequence[CardNumber], name: str, threshold: float | None) -> CardNumber | None:
+    """Returns the number over all rows of a metric at a threshold."""
+    return next(
+        (n for n in numbers if (n.metric, n.threshold) == (name, threshold) and not n.slice and not n.comparison), None
+    )
