@@ -37,13 +37,11 @@ _NOUNS = {
     "parse_config": "config_file",
 }
 
-_ERRORS = tuple(name for name in _errors.__all__ if name.endswith("Error"))
-
-__all__ = sorted([*_NOUNS, *_ERRORS, "__version__"])  # noqa: PLE0605 - computed so that it cannot go stale
+__all__ = sorted([*_NOUNS, *_errors.__all__, "__version__"])
 
 
 def __getattr__(name: str) -> Any:
-    if name in _ERRORS:
+    if name in _errors.__all__:
         return getattr(_errors, name)
     if name in _NOUNS:
         return getattr(import_module(f"probity.{_NOUNS[name]}"), name)

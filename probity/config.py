@@ -12,9 +12,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from probity.errors import did_you_mean
 from probity.metric import METRICS, MetricKind
 from probity.record import Number, Record, Slug
+from probity.suggestion import did_you_mean
 
 __all__ = [
     "SPLITS",

@@ -16,7 +16,8 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from probity.config import RunConfig
-from probity.errors import ConfigError, did_you_mean
+from probity.errors import ConfigError
+from probity.suggestion import did_you_mean
 
 __all__ = ["load_config", "parse_config", "parse_settings"]
 

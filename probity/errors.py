@@ -33,8 +33,6 @@ than the data.
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable
 from typing import ClassVar
 
 __all__ = [
@@ -61,7 +59,6 @@ __all__ = [
     "WorkerNotReadyError",
     "WorkerReportedError",
     "WorkerTimeoutError",
-    "did_you_mean",
 ]
 
 
@@ -198,9 +195,3 @@ class ReleaseHeldError(ReleaseError):
 
 class SignatureError(ReleaseError):
     """A signature is missing or does not verify."""
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Returns `` - did you mean 'NAME'?`` for the known name that resembles ``name``, or nothing if none does."""
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f" - did you mean {close[0]!r}?" if close else ""

@@ -14,9 +14,10 @@ import pyarrow.compute as pc
 
 from probity.config import DataConfig, PrivacyUnitColumn, SensitiveConfig
 from probity.data import MISSING_GROUP, Column, ColumnKind, Role, SensitiveAttribute
-from probity.errors import ConfigError, DataError, did_you_mean
+from probity.errors import ConfigError, DataError
 from probity.groups import group_codes, group_names, value_texts
 from probity.platform.columns import is_text
+from probity.suggestion import did_you_mean
 
 __all__ = ["column_roles", "positive_text", "require_columns", "sensitive_attribute", "unit_column"]
 

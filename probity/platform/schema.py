@@ -24,9 +24,10 @@ from typing import Any, Literal
 from probity.config import SPLITS
 from probity.data import Anomalies, Anomaly, ColumnKind, Dataset, FeatureSpec, Role, Schema, Statistics
 from probity.digest import digest_file, require_digest
-from probity.errors import ConfigError, SchemaViolationError, did_you_mean
+from probity.errors import ConfigError, SchemaViolationError
 from probity.platform.anomaly_facts import MISSING, UNLISTED, SplitFacts, type_name
 from probity.platform.profile import load_statistics
+from probity.suggestion import did_you_mean
 
 __all__ = ["make_schema", "read_schema", "require_valid", "text_columns", "validate"]
 

@@ -128,6 +128,7 @@ class Stages:
         with self._recorded(name, inputs) as execution, _disk_errors(self._workspace.root):
             found = self._workspace.finished_stage(key) if cached and self._use_cache else None
             work = self._run.work / name.replace(":", "-")
+            shutil.rmtree(work, ignore_errors=True)  # what a failed attempt at this stage left
             work.mkdir(parents=True)
             if found is not None:
                 source, earlier = found

@@ -172,6 +172,19 @@ def test_disk_errors_become_one_message_whoever_met_them(workspace, error, word)
     assert "1,2,3" not in str(caught.value)
 
 
+def test_a_stage_that_failed_can_be_performed_again(workspace):
+    run, stages, _ = open_run(workspace)
+
+    def produce(out, report):
+        (out / "half").write_text("x")
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        stages.perform("release", produce=produce)
+    assert list(stages.perform("release", produce=writer("a", "x")).outputs) == ["a"]
+    assert not (run.path / "half").exists()
+
+
 def test_other_errors_stay_what_they_are(workspace):
     _, stages, _ = open_run(workspace)
 

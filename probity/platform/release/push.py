@@ -64,8 +64,8 @@ def push(
 
     Guarantees: the pushed bytes are the audited bytes (digested before and after the copy, both equal to the decision's
     model); the version appears by one rename, after everything was flushed to disk; a version that is there already is
-    never changed; its number is above every other one, so that it is what a server loads. Pushing what is already the
-    latest release, intact, returns that release.
+    never changed; its number is above every other one, so that it is what a server loads. A model that is already the
+    latest release, intact, is not pushed again: that release is returned, with the run and the evidence that led to it.
 
     Args:
         saved_model: The exported model, exactly as it was audited.
@@ -89,7 +89,7 @@ def push(
     with _locked(base_path, model_name, base_label):
         _sweep(base_path, model_name)
         found = latest(base_path, model_name)
-        if found is not None and _is_the_same(found, decision):
+        if found is not None and _is_live(found, decision):
             return found[0]
         moment = now().astimezone(UTC)
         version = _next_version(base_path / model_name, moment)
@@ -209,9 +209,9 @@ def _digest_or_absent(path: Path) -> str:
     return digest_file(path) if path.is_file() else "absent"
 
 
-def _is_the_same(found: tuple[Release, Path], decision: GateDecision) -> bool:
+def _is_live(found: tuple[Release, Path], decision: GateDecision) -> bool:
     release, path = found
-    if (release.model, release.card, release.decision) != (decision.model, decision.card, decision.record_digest()):
+    if release.model != decision.model:
         return False
     try:
         verify_release(path)
