@@ -48,8 +48,19 @@ def analyses(card: ModelCard) -> Iterator[Block]:
     yield from notes(card.disparities)
     yield Subheading(text="Change from the released model, on the same rows")
     if isinstance(card.baseline, Numbers):
-        yield plain_table(card.baseline.numbers, caption="Candidate minus released model")
+        yield from _changes(card, card.baseline.numbers)
     yield from notes(card.baseline)
+
+
+def _changes(card: ModelCard, numbers: Sequence[CardNumber]) -> Iterator[Block]:
+    """Yields the changes over all rows at the decision threshold; every other one is a click away."""
+    at = card.metrics.decision_threshold
+    main = [number for number in numbers if not number.slice and number.threshold in (None, at)]
+    rest = [number for number in numbers if number not in main]
+    yield plain_table(main, caption=f"Candidate minus released model, all rows, at threshold {at:g}")
+    if rest:
+        caption = "Candidate minus released model, by group and at the other thresholds"
+        yield plain_table(rest, caption=caption, collapsed=True)
 
 
 def _group(card: ModelCard, attributes: tuple[str, ...], numbers: Sequence[CardNumber]) -> Iterator[Block]:

@@ -63,7 +63,7 @@ def cell(number: CardNumber | None, *, with_id: bool = False, with_n: bool = Fal
     )
 
 
-def plain_table(numbers: Iterable[CardNumber], *, caption: str) -> Table:
+def plain_table(numbers: Iterable[CardNumber], *, caption: str, collapsed: bool = False) -> Table:
     """Returns one row per number, each with its id."""
     rows = []
     for number in numbers:
@@ -72,7 +72,7 @@ def plain_table(numbers: Iterable[CardNumber], *, caption: str) -> Table:
         where = table_title(number.across) or (group_label(number.slice) if number.slice else "")
         header = " ".join(word for word in words if word) + (f", {where}" if where else "")
         rows.append(Row(header=header, cells=(cell(number, with_id=True, with_n=True),)))
-    return Table(caption=caption, heads=("Metric", "Value"), rows=tuple(rows))
+    return Table(caption=caption, heads=("Metric", "Value"), rows=tuple(rows), collapsed=collapsed)
 
 
 def threshold_table(numbers: Sequence[CardNumber], *, caption: str) -> Table:
