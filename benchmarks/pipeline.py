@@ -1,7 +1,7 @@
 """Times the main job as a user meets it: whole processes, wall seconds and peak memory.
 
-Command: ``make bench`` or ``python benchmarks/pipeline.py``. Writes ``benchmarks/pipeline.md``. The machine's other load
-is part of every number, so each figure is the median of several runs where that is affordable, and the plain
+Command: ``make bench`` or ``python benchmarks/pipeline.py``. Writes ``benchmarks/pipeline.md``. The machine's other
+load is part of every number, so each figure is the median of several runs where that is affordable, and the plain
 ``python -c pass`` of the same machine stands beside the short ones.
 """
 
