@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Protocol
 
 from probity.digest import digest_file, digest_json
-from probity.errors import ConfigError, ProbityError
+from probity.errors import ConfigError, ProbityError, TrackingError
 from probity.runs import Receipt, RunFolder, Workspace, copy_outputs, files_below
 
 __all__ = ["Execution", "Observer", "Produce", "Progress", "Recorder", "Stages", "Stopped", "environment"]
@@ -125,7 +125,7 @@ class Stages:
         self._observer.stage_started(name)
         key = self._key(name, settings, inputs)
         started = time.monotonic()
-        with self._recorded(name, inputs) as execution, _disk_errors(self._workspace.root):
+        with _disk_errors(self._workspace.root), self._recorded(name, inputs) as execution:
             found = self._workspace.finished_stage(key) if cached and self._use_cache else None
             work = self._run.work / name.replace(":", "-")
             shutil.rmtree(work, ignore_errors=True)  # what a failed attempt at this stage left
@@ -199,12 +199,12 @@ def _disk_errors(root: Path) -> Iterator[None]:
     """
     try:
         yield
-    except ProbityError:
-        raise
     except Exception as error:
         number = getattr(error, "errno", None)
         full = number == errno.ENOSPC or "No space left" in str(error) or shutil.disk_usage(root).free < 1 << 20
-        if not full and number not in (errno.EROFS, errno.EACCES, errno.EPERM, errno.EDQUOT):
+        # An expected error says what is wrong by itself, but for the stores: they only see a write that failed.
+        expected = isinstance(error, ProbityError) and not (full and isinstance(error, TrackingError))
+        if expected or not (full or number in (errno.EROFS, errno.EACCES, errno.EPERM, errno.EDQUOT)):
             raise
         raise ConfigError(
             "--workspace",

@@ -8,9 +8,9 @@ import typing
 from typing import Annotated, Any
 
 import pytest
-from probity.card import ModelCard
 from pydantic import BaseModel
 
+from probity.card import ModelCard
 from probity.data import Statistics
 from probity.decision import GateDecision, GatePolicy, Release
 from probity.findings import AuditReport, Finding

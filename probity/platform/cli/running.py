@@ -113,7 +113,10 @@ def release(run: RunArgument, workspace: WorkspaceOption = None, as_json: JsonOp
     if as_json:
         typer.echo(json.dumps(released.to_json(), indent=1))
     else:
-        typer.echo(f"released {released.model_name} version {released.version} in {released.path}")
+        from probity.platform.cli.summary import released_path
+
+        where = released_path(folder, released)
+        typer.echo(f"released {released.model_name} version {released.version} in {where}")
 
 
 def _exit_by_verdict(folder: RunFolder) -> None:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
+import os
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from probity.decision import Check, GateDecision
+from probity.decision import Check, GateDecision, Release
 from probity.findings import Estimate, finding_id
 from probity.record import Record
 from probity.runs import CARD, DECISION, RunFolder
 
-__all__ = ["number", "print_decision", "print_run", "run_json", "wide_console"]
+__all__ = ["number", "print_decision", "print_run", "released_path", "run_json", "wide_console"]
 
 EVIDENCE = "evidence:"
 """How the gate names its checks that a report or the card is there."""
@@ -61,9 +62,17 @@ def print_run(folder: RunFolder) -> None:
     print_decision(folder, folder.decision(), console=console)
     released = folder.release()
     if released is not None:
-        console.print(f"released   {released.model_name} version {released.version} in {escape(released.path)}")
+        where = released_path(folder, released)
+        console.print(f"released   {released.model_name} version {released.version} in {escape(where)}", soft_wrap=True)
     console.print(f"card       {escape(str(folder.path / CARD / 'card.html'))}", soft_wrap=True)
     console.print(f"run        {folder.id}", soft_wrap=True)
+
+
+def released_path(folder: RunFolder, released: Release) -> str:
+    """Returns where a release lies, as the user would type it from the current folder."""
+    workspace = folder.path.parents[1]
+    config_folder = str(folder.provenance()["config_folder"])
+    return os.path.relpath(workspace / config_folder / released.path)
 
 
 def print_decision(folder: RunFolder, decision: GateDecision, *, console: Console | None = None) -> None:
