@@ -16,9 +16,7 @@ process leaves behind is either complete or not counted.
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import re
 import secrets
 import shutil
@@ -26,11 +24,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import yaml
 from filelock import FileLock, Timeout
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from probity.card import ModelCard
 from probity.config import RunConfig
@@ -51,6 +49,7 @@ from probity.errors import ConfigError, DataError, DigestMismatchError
 from probity.findings import AuditReport
 from probity.model import TrainedModel
 from probity.record import Digest, Record
+from probity.storage import read_record, write_atomically, write_record
 
 __all__ = [
     "ANOMALIES",
@@ -74,13 +73,8 @@ __all__ = [
     "Workspace",
     "copy_outputs",
     "files_below",
-    "read_record",
-    "write_atomically",
-    "write_record",
     "write_splits",
 ]
-
-_Noun = TypeVar("_Noun", bound=Record)
 
 CONFIG = "01_config.yaml"
 DATASET = "02_dataset.json"
@@ -367,46 +361,6 @@ def _age(path: Path) -> tuple[str, int]:
         return path.name[:16], (path / CONFIG).stat().st_mtime_ns
     except OSError:
         return path.name[:16], 0
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Writes a file that is either absent (or as before) or complete, whatever happens to this process."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
-
-
-def write_record(path: Path, record: Record) -> None:
-    """Writes a noun as readable JSON, atomically."""
-    text = json.dumps(record.to_json(), indent=1, ensure_ascii=False, allow_nan=False)
-    write_atomically(path, f"{text}\n".encode())
-
-
-def read_record(path: Path, kind: type[_Noun]) -> _Noun:
-    """Reads a noun.
-
-    Raises:
-        DataError: If the file is absent, no JSON, or not of this kind and version.
-    """
-    try:
-        return kind.from_json(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, ValidationError) as error:
-        seen = "no such file" if isinstance(error, FileNotFoundError) else f"no readable {kind.__name__}"
-        raise DataError(
-            path.name,
-            seen=seen,
-            allowed=f"a {kind.__name__} as this version writes it",
-            remedy="run the pipeline again; this run did not get that far or was changed",
-        ) from error
 
 
 def write_splits(folder: Path, files: Mapping[str, SplitFile]) -> None:

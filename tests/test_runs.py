@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from datetime import UTC, datetime
 
 import pytest
 
 from probity.digest import digest_bytes, digest_file
-from probity.errors import ConfigError, DataError, DigestMismatchError
+from probity.errors import ConfigError, DigestMismatchError
 from probity.findings import AuditReport, Subject
 from probity.runs import (
     AUDITS,
@@ -19,10 +18,8 @@ from probity.runs import (
     RunFolder,
     Workspace,
     copy_outputs,
-    read_record,
-    write_atomically,
-    write_record,
 )
+from probity.storage import write_atomically, write_record
 
 KEY = digest_bytes(b"key")
 MOMENT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -73,27 +70,6 @@ class TestLookup:
         (tmp_path / "w").write_text("")
         with pytest.raises(ConfigError, match="--workspace"):
             Workspace(tmp_path / "w").new_run("a")
-
-
-class TestAtomicWrites:
-    def test_a_failing_write_leaves_the_old_file_and_no_temporary_one(self, tmp_path, monkeypatch):
-        path = tmp_path / "file"
-        write_atomically(path, b"old")
-        monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
-        with pytest.raises(OSError, match="No space"):
-            write_atomically(path, b"new")
-        assert path.read_bytes() == b"old"
-        assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
-
-    def test_a_record_reads_back_equal(self, tmp_path):
-        write_record(tmp_path / "r.json", report())
-        assert read_record(tmp_path / "r.json", AuditReport) == report()
-
-    @pytest.mark.parametrize("text", ["", "{", "[]", '{"schema_version": 2}', "\x00"])
-    def test_an_unreadable_record_is_a_data_error_without_its_content(self, tmp_path, text):
-        (tmp_path / "r.json").write_text(text)
-        with pytest.raises(DataError, match="no readable AuditReport"):
-            read_record(tmp_path / "r.json", AuditReport)
 
 
 class TestFinishedStages:

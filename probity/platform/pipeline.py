@@ -29,6 +29,7 @@ from probity.platform.plan import Plan, make_plan
 from probity.platform.release import push
 from probity.platform.stages import Observer, Progress, Stages, Stopped, environment, installed_digest
 from probity.runs import RunError, RunFolder, Workspace
+from probity.storage import write_atomically, write_record
 from probity.trainers.base import TrainingRequest
 
 __all__ = ["decide", "release", "run", "stage_names"]
@@ -138,7 +139,7 @@ def _read_data(plan: Plan, folder: RunFolder, stages: Stages) -> None:
         target = _subfolder(out, runs.EXAMPLES)
         dataset, examples = ingest.ingest(config.data, name=config.name, root=plan.root, out=target, text_columns=texts)
         runs.write_splits(target, examples.files)
-        runs.write_record(out / runs.DATASET, dataset)
+        write_record(out / runs.DATASET, dataset)
 
     source = ingest.source_digest(config.data, root=plan.root)
     settings = {"data": config.data.to_json(), "name": config.name, "source": source, "texts": sorted(texts)}
@@ -147,7 +148,7 @@ def _read_data(plan: Plan, folder: RunFolder, stages: Stages) -> None:
 
     def describe(out: Path, report: Progress) -> None:
         target = _subfolder(out, runs.STATISTICS)
-        runs.write_record(target / "statistics.json", profile.profile(examples, dataset, out=target))
+        write_record(target / "statistics.json", profile.profile(examples, dataset, out=target))
 
     stages.perform("statistics", produce=describe, inputs=("ingest",))
     statistics = folder.statistics()
@@ -156,7 +157,7 @@ def _read_data(plan: Plan, folder: RunFolder, stages: Stages) -> None:
         made = schema.make_schema(
             statistics, dataset, folder=folder.path / runs.STATISTICS, curated=curated, out=out / runs.SCHEMA
         )
-        runs.write_record(out / runs.SCHEMA_RECORD, made)
+        write_record(out / runs.SCHEMA_RECORD, made)
 
     curated_digest = {"curated": digest_file(curated) if curated else None}
     stages.perform("schema", produce=make_schema, settings=curated_digest, inputs=("ingest", "statistics"))
@@ -169,7 +170,7 @@ def _read_data(plan: Plan, folder: RunFolder, stages: Stages) -> None:
             folder=folder.path / runs.STATISTICS,
             schema_path=folder.path / runs.SCHEMA,
         )
-        runs.write_record(out / runs.ANOMALIES, found)
+        write_record(out / runs.ANOMALIES, found)
 
     stages.perform("anomalies", produce=validate, inputs=("ingest", "statistics", "schema"))
     schema.require_valid(folder.anomalies())
@@ -184,7 +185,7 @@ def _train(plan: Plan, folder: RunFolder, stages: Stages) -> None:
         made, transformed = transform.transform(
             examples, dataset, folder.schema(), config.transform, root=plan.root, out=target
         )
-        runs.write_record(target / "transform.json", made)
+        write_record(target / "transform.json", made)
         runs.write_splits(target / "examples", transformed.files)
 
     settings = {"transform": config.transform.to_json(), "module": plan.module_digest(config.transform.module)}
@@ -202,7 +203,7 @@ def _train(plan: Plan, folder: RunFolder, stages: Stages) -> None:
             seed=config.seed,
         )
         target = _subfolder(out, runs.MODEL)
-        runs.write_record(target / "model.json", plan.trainer.train(request, workdir=target, report=report))
+        write_record(target / "model.json", plan.trainer.train(request, workdir=target, report=report))
 
     asked = {
         "trainer": config.trainer.name,
@@ -243,7 +244,7 @@ def _audit(plan: Plan, folder: RunFolder, stages: Stages) -> None:
 
     def compare(out: Path, report: Progress) -> None:
         found = _compare(evidence, released[1] if released else None, released[0].model if released else None)
-        runs.write_record(_subfolder(out, runs.AUDITS) / "baseline.json", found)
+        write_record(_subfolder(out, runs.AUDITS) / "baseline.json", found)
 
     stages.perform(
         "baseline",
@@ -269,7 +270,7 @@ def _run_audit(name: str, evidence: AuditInput, out: Path, report: Progress) -> 
         found = AuditReport(audit=name, status="failed", subject=evidence.subject, reasons=(str(error),))
     if not any(workdir.iterdir()):
         workdir.rmdir()
-    runs.write_record(target / f"{name}.json", found)
+    write_record(target / f"{name}.json", found)
 
 
 def _compare(evidence: AuditInput, path: Path | None, digest: str | None) -> AuditReport:
@@ -309,16 +310,16 @@ def _decide(plan: Plan, folder: RunFolder, stages: Stages) -> None:
             reports={name: report for name, report in folder.reports().items() if report is not None},
         )
         target = _subfolder(out, runs.CARD)
-        runs.write_record(target / "card.json", card)
-        runs.write_atomically(target / "card.md", render.to_markdown(card).encode())
-        runs.write_atomically(target / "card.html", render.to_html(card, plots=_plots(folder)).encode())
+        write_record(target / "card.json", card)
+        write_atomically(target / "card.md", render.to_markdown(card).encode())
+        write_atomically(target / "card.html", render.to_html(card, plots=_plots(folder)).encode())
 
     reports = ("baseline", *plan.audits)
     read = ("ingest", "schema", "anomalies", "transform", "train", *reports)
     stages.perform("card", produce=write_card, inputs=read, cached=False)
 
     def write_decision(out: Path, report: Progress) -> None:
-        runs.write_record(out / runs.DECISION, decide(folder))
+        write_record(out / runs.DECISION, decide(folder))
 
     stages.perform("gate", produce=write_decision, inputs=("ingest", "train", "card", *reports), cached=False)
 
@@ -337,7 +338,7 @@ def _release(plan: Plan, folder: RunFolder, stages: Stages) -> None:
             base_label=plan.config.serving.base_path,
             dataset=folder.dataset().content_digest,
         )
-        runs.write_record(out / runs.RELEASE, pushed)
+        write_record(out / runs.RELEASE, pushed)
 
     stages.perform("release", produce=publish, inputs=("train", "card", "gate"), cached=False)
 
@@ -363,7 +364,7 @@ def _failures_kept(folder: RunFolder, stages: Stages) -> Iterator[None]:
     try:
         yield
     except Stopped:
-        runs.write_atomically(folder.path / ".run" / "stopped", b"")
+        write_atomically(folder.path / ".run" / "stopped", b"")
     except Exception as error:
         # The message of an unexpected error may quote data, so only expected ones are kept in words.
         message = str(error) if isinstance(error, ProbityError) else type(error).__name__
@@ -378,7 +379,7 @@ def _write_config(plan: Plan, workspace: Workspace, folder: RunFolder) -> None:
         "audits": list(plan.audits),
         "environment": {**environment(), "installed": installed_digest()},
     }
-    runs.write_atomically(folder.path / runs.CONFIG, yaml.safe_dump(value, sort_keys=False).encode())
+    write_atomically(folder.path / runs.CONFIG, yaml.safe_dump(value, sort_keys=False).encode())
 
 
 def _plots(folder: RunFolder) -> dict[str, str]:

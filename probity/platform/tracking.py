@@ -24,7 +24,8 @@ from probity.data import ColumnKind, Dataset
 from probity.errors import TrackingError
 from probity.platform.tracking_store import artifact_root, open_client, quiet, turn
 from probity.platform.tracking_values import infinities_of, metrics_of, params_of
-from probity.runs import RunFolder, Workspace, write_atomically
+from probity.runs import RunFolder, Workspace
+from probity.storage import write_atomically
 
 __all__ = ["TrackerStatus", "default_uri", "track", "track_run"]
 

@@ -32,6 +32,7 @@ from probity.digest import digest_bytes, digest_file
 from probity.findings import AuditReport, Estimate, Finding, PrivacyStatement, Subject, finding_id
 from probity.model import NonPrivate, TrainedModel
 from probity.runs import Receipt, RunFolder, Workspace
+from probity.storage import write_atomically, write_record
 
 STAGES = {
     "ingest": (),
@@ -65,7 +66,7 @@ class FinishedRun:
         self.folder: RunFolder = self.workspace.new_run(self.config.name)
         self.seed, self.data = seed, data
         value = yaml.safe_dump({"config": self.config.to_json(), "config_folder": "..", "environment": {}})
-        runs.write_atomically(self.folder.path / runs.CONFIG, value.encode())
+        write_atomically(self.folder.path / runs.CONFIG, value.encode())
 
     def perform(self, stage: str, *, reused_from: str | None = None) -> Receipt:
         before = {path for path in self.folder.path.rglob("*") if path.is_file()}
@@ -94,38 +95,38 @@ class FinishedRun:
         return Subject(model=self.folder.model().digest, examples=self.folder.examples().files["test"].digest)
 
     def _ingest(self, out: Path) -> None:
-        runs.write_record(out / runs.DATASET, make_dataset(self.data))
+        write_record(out / runs.DATASET, make_dataset(self.data))
         files = {}
         for split in ("train", "eval", "test"):
             path = out / runs.EXAMPLES / f"{split}.tfrecord.gz"
-            runs.write_atomically(path, f"{split} of {self.data}".encode())
+            write_atomically(path, f"{split} of {self.data}".encode())
             files[split] = SplitFile(path=path.name, digest=digest_file(path), num_rows=100)
         runs.write_splits(out / runs.EXAMPLES, files)
 
     def _statistics(self, out: Path) -> None:
         made = Statistics(splits={"train": "train.pb"}, groups={}, group_counts={"train": {"sex=Female": 3}})
-        runs.write_record(out / runs.STATISTICS / "statistics.json", made)
+        write_record(out / runs.STATISTICS / "statistics.json", made)
 
     def _schema(self, out: Path) -> None:
-        runs.write_atomically(out / runs.SCHEMA, b"feature { name: 'age' }")
+        write_atomically(out / runs.SCHEMA, b"feature { name: 'age' }")
         feature = FeatureSpec(name="age", kind=ColumnKind.INT, required=True)
         made = Schema(digest=digest_file(out / runs.SCHEMA), curated=False, features=(feature,))
-        runs.write_record(out / runs.SCHEMA_RECORD, made)
+        write_record(out / runs.SCHEMA_RECORD, made)
 
     def _anomalies(self, out: Path) -> None:
         warning = Anomaly(split="eval", feature="age", severity="warning", reason="RARE", description="seldom there")
         made = Anomalies(schema_digest=self.folder.schema().digest, anomalies=(warning,))
-        runs.write_record(out / runs.ANOMALIES, made)
+        write_record(out / runs.ANOMALIES, made)
 
     def _transform(self, out: Path) -> None:
-        runs.write_atomically(out / runs.TRANSFORM / "transform_fn" / "saved_model.pb", self.data.encode())
+        write_atomically(out / runs.TRANSFORM / "transform_fn" / "saved_model.pb", self.data.encode())
         made = Transform(
             digest=digest_of(f"transform of {self.data}"),
             inputs=(Column(name="age", kind=ColumnKind.INT, roles=(Role.FEATURE,)),),
             outputs=(TransformedFeature(name="age_xf", source="age", width=4),),
             constants=(TransformConstant(feature="age", kind="quantiles", source="training data"),),
         )
-        runs.write_record(out / runs.TRANSFORM / "transform.json", made)
+        write_record(out / runs.TRANSFORM / "transform.json", made)
 
     def _train(self, out: Path) -> None:
         made = TrainedModel(
@@ -145,11 +146,11 @@ class FinishedRun:
             history={"loss": (0.5, 0.25), "val_auc": (0.7, 0.8)},
             environment={"python": "3.11"},
         )
-        runs.write_atomically(out / runs.MODEL / "saved_model" / "saved_model.pb", f"{self.seed}".encode())
-        runs.write_record(out / runs.MODEL / "model.json", made)
+        write_atomically(out / runs.MODEL / "saved_model" / "saved_model.pb", f"{self.seed}".encode())
+        write_record(out / runs.MODEL / "model.json", made)
 
     def _score(self, out: Path) -> None:
-        runs.write_atomically(out / runs.SCORED_ROWS, f"scores {self.seed}".encode())
+        write_atomically(out / runs.SCORED_ROWS, f"scores {self.seed}".encode())
 
     def _performance(self, out: Path) -> None:
         findings = (
@@ -161,7 +162,7 @@ class FinishedRun:
             ),
         )
         made = AuditReport(audit="performance", status="complete", subject=self.subject, findings=findings)
-        runs.write_record(out / runs.AUDITS / "performance.json", made)
+        write_record(out / runs.AUDITS / "performance.json", made)
 
     def _privacy(self, out: Path) -> None:
         statement = PrivacyStatement(
@@ -182,11 +183,11 @@ class FinishedRun:
             findings=(make_finding("epsilon", float("inf"), n=100, audit="privacy"),),
             privacy_statement=statement,
         )
-        runs.write_record(out / runs.AUDITS / "privacy.json", made)
+        write_record(out / runs.AUDITS / "privacy.json", made)
 
     def _card(self, out: Path) -> None:
         for name in ("card.json", "card.md", "card.html"):
-            runs.write_atomically(out / runs.CARD / name, f"{name} {self.folder.id}".encode())
+            write_atomically(out / runs.CARD / name, f"{name} {self.folder.id}".encode())
 
     def _gate(self, out: Path) -> None:
         check = Check(rule="four fifths", outcome="fail", required="ratio >= 0.8", observed=0.3, reason="too low")
@@ -199,7 +200,7 @@ class FinishedRun:
             card=digest_file(out / runs.CARD / "card.json"),
             checks=(floor, check) if held else (floor,),
         )
-        runs.write_record(out / runs.DECISION, made)
+        write_record(out / runs.DECISION, made)
 
     def _release(self, out: Path) -> None:
         decision = self.folder.decision()
@@ -214,7 +215,7 @@ class FinishedRun:
             dataset=self.folder.dataset().content_digest,
             released_at="2026-01-02T00:00:00+00:00",
         )
-        runs.write_record(out / runs.RELEASE, made)
+        write_record(out / runs.RELEASE, made)
 
 
 SIZES = {"Female": 150, "Male": 340, "Other": 10}

@@ -15,7 +15,8 @@ from probity import runs
 from probity.errors import TrackingError
 from probity.platform import tracking
 from probity.platform.tracking import default_uri, track, track_run
-from probity.runs import RunError, RunFolder, Workspace, write_atomically
+from probity.runs import RunError, RunFolder, Workspace
+from probity.storage import write_atomically
 
 
 @pytest.fixture(scope="module")

@@ -80,7 +80,8 @@ def card(
     Example: probity card latest --format html --out card.html
     """
     from probity.errors import DataError
-    from probity.runs import CARD, write_atomically
+    from probity.runs import CARD
+    from probity.storage import write_atomically
 
     folder = workspace_at(workspace).find(run)
     path = folder.path / CARD / f"card.{form.value}"

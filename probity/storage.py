@@ -1,0 +1,59 @@
+"""How records come to disk and back: written whole or not at all, read strictly."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from probity.errors import DataError
+from probity.record import Record
+
+__all__ = ["read_record", "write_atomically", "write_record"]
+
+_Noun = TypeVar("_Noun", bound=Record)
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Writes a file that is either absent (or as before) or complete, whatever happens to this process."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+
+
+def write_record(path: Path, record: Record) -> None:
+    """Writes a noun as readable JSON, atomically."""
+    text = json.dumps(record.to_json(), indent=1, ensure_ascii=False, allow_nan=False)
+    write_atomically(path, f"{text}\n".encode())
+
+
+def read_record(path: Path, kind: type[_Noun]) -> _Noun:
+    """Reads a noun.
+
+    Raises:
+        DataError: If the file is absent, no JSON, or not of this kind and version.
+    """
+    try:
+        return kind.from_json(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, ValidationError) as error:
+        seen = "no such file" if isinstance(error, FileNotFoundError) else f"no readable {kind.__name__}"
+        raise DataError(
+            path.name,
+            seen=seen,
+            allowed=f"a {kind.__name__} as this version writes it",
+            remedy="run the pipeline again; this run did not get that far or was changed",
+        ) from error
