@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from probity.platform.cli.options import JsonOption, WorkspaceOption, workspace_at
+from probity.platform.cli.options import JsonOption, WorkspaceOption, quiet, workspace_at
 
 __all__ = ["doctor", "schema"]
 
@@ -27,6 +27,7 @@ def doctor(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> No
 
     Example: probity doctor
     """
+    quiet()
     from probity.platform.diagnosis import diagnose
 
     checks = diagnose(workspace_at(workspace).root)

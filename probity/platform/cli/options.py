@@ -1,7 +1,10 @@
-"""Arguments and options that several commands share."""
+"""Arguments, options and manners that several commands share."""
 
 from __future__ import annotations
 
+import logging
+import os
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +13,7 @@ import typer
 if TYPE_CHECKING:
     from probity.runs import Workspace
 
-__all__ = ["JsonOption", "RunArgument", "WorkspaceOption", "workspace_at"]
+__all__ = ["JsonOption", "RunArgument", "WorkspaceOption", "quiet", "workspace_at"]
 
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run id, a unique prefix, or latest.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -25,3 +28,12 @@ def workspace_at(folder: Path | None, *, beside: Path | None = None) -> Workspac
     from probity.runs import Workspace
 
     return Workspace((folder or (beside or Path.cwd()) / ".probity").resolve())
+
+
+def quiet() -> None:
+    """Keeps the chatter of the libraries off the terminal. Set before TensorFlow is imported, or it has no effect."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    warnings.simplefilter("ignore")
+    for name in ("tensorflow", "absl", "apache_beam", "root", "mlflow", "alembic", "shap"):
+        logging.getLogger(name).setLevel(logging.ERROR)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from probity.platform.cli.options import JsonOption, RunArgument, WorkspaceOption, workspace_at
+from probity.platform.cli.options import JsonOption, RunArgument, WorkspaceOption, quiet, workspace_at
 
 if TYPE_CHECKING:
     from probity.runs import RunFolder
@@ -48,7 +46,7 @@ def run(
         overrides.insert(0, f"trainer={{name: {json.dumps(trainer)}}}")
     loaded = load_config(config, overrides=overrides)
     place = workspace_at(workspace, beside=config.resolve().parent)
-    _quiet()
+    quiet()
     from probity.platform import pipeline
     from probity.platform.cli.progress import progress
     from probity.platform.cli.summary import print_run, run_json
@@ -99,7 +97,7 @@ def release(run: RunArgument, workspace: WorkspaceOption = None, as_json: JsonOp
 
     Example: probity release latest
     """
-    _quiet()
+    quiet()
     from probity.platform import pipeline
     from probity.platform.cli.progress import progress
 
@@ -131,14 +129,3 @@ def _require_stage(until: str | None, known: tuple[str, ...]) -> None:
 
     if until is not None and until not in known:
         raise ConfigError("--until", seen=repr(until), allowed=", ".join(known), remedy="choose one of these stages")
-
-
-def _quiet() -> None:
-    """Keeps the chatter of the libraries off the terminal. Set before TensorFlow is imported, or it has no effect."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    warnings.simplefilter("ignore")
-    import logging
-
-    for name in ("tensorflow", "absl", "apache_beam", "root", "mlflow", "alembic", "shap"):
-        logging.getLogger(name).setLevel(logging.ERROR)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-import os
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -69,10 +69,12 @@ def print_run(folder: RunFolder) -> None:
 
 
 def released_path(folder: RunFolder, released: Release) -> str:
-    """Returns where a release lies, as the user would type it from the current folder."""
+    """Returns where a release lies, relative to the current folder where it is below it."""
     workspace = folder.path.parents[1]
     config_folder = str(folder.provenance()["config_folder"])
-    return os.path.relpath(workspace / config_folder / released.path)
+    where = (workspace / config_folder / released.path).resolve()
+    here = Path.cwd()
+    return str(where.relative_to(here) if where.is_relative_to(here) else where)
 
 
 def print_decision(folder: RunFolder, decision: GateDecision, *, console: Console | None = None) -> None:
