@@ -40,8 +40,12 @@ demo: setup ## Adult census data to a released model, then the same under a stri
 	if [ $$code -eq 3 ]; then echo "Held (exit code 3), as expected."; else echo "Expected exit code 3, got $$code."; exit 1; fi
 
 .PHONY: test
-test: setup ## The whole default test suite
-	$(BIN)/python -m pytest
+test: setup ## The whole default test suite, in two processes; a file's tests stay together
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+
+.PHONY: test-statistical
+test-statistical: setup ## Experiments with power in both directions: noise, sampling, audits
+	$(BIN)/python -m pytest -m statistical
 
 .PHONY: check
 check: setup ## Format, lint, types, import contracts, generated reference

@@ -7,8 +7,10 @@ before anything runs.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -20,12 +22,14 @@ __all__ = [
     "SPLITS",
     "Approval",
     "AuditsConfig",
+    "BudgetConfig",
     "CardConfig",
     "DataConfig",
     "GateConfig",
     "LabelConfig",
     "ModelConfig",
     "PrivacyUnitColumn",
+    "PrivateStatisticsConfig",
     "Rule",
     "RunConfig",
     "SensitiveConfig",
@@ -126,6 +130,8 @@ class DataConfig(Record):
     """Which prediction benefits a person."""
     missing_values: tuple[str, ...] = ("",)
     """Texts that mean "missing" in CSV files."""
+    budget_id: Slug | None = None
+    """Name under which the privacy spent on this data adds up, for data that grow; absent: the digest of their rows."""
     licence: str | None = None
     """Licence of the data, for the card."""
     citation: str | None = None
@@ -182,6 +188,15 @@ class DataConfig(Record):
         return self
 
 
+class PrivateStatisticsConfig(Record):
+    """What may be spent on differentially private statistics for constants that no public fact states."""
+
+    epsilon: float = Field(gt=0.0, allow_inf_nan=False)
+    """Epsilon of all statistics together; it is part of the privacy statement and of a ``target_epsilon``."""
+    delta: float | None = Field(default=None, gt=0.0, lt=1.0)
+    """Delta of the vocabularies; a tenth of the largest power of ten below one over the number of units when absent."""
+
+
 class TransformConfig(Record):
     """How raw columns become model inputs. Everything here is in the exported graph, so serving does the same."""
 
@@ -191,8 +206,20 @@ class TransformConfig(Record):
     """Number of quantile buckets for ``bucketize``."""
     max_vocabulary: int = Field(default=1000, ge=1)
     """Most frequent values kept per categorical column when the schema gives no domain; others count as unknown."""
+    boundaries: dict[str, tuple[float, ...]] = Field(default={})
+    """Bucket boundaries by numeric column, ascending: public facts, used instead of quantiles of the training rows."""
+    private_statistics: PrivateStatisticsConfig | None = None
+    """For trainers that are private: compute constants that no public fact states with noise, and charge for them."""
     module: str | None = None
     """A Python file beside the config with ``preprocessing_fn(inputs)`` that replaces the built-in transform."""
+
+    @field_validator("boundaries")
+    @classmethod
+    def _ascending(cls, boundaries: dict[str, tuple[float, ...]]) -> dict[str, tuple[float, ...]]:
+        for column, edges in boundaries.items():
+            if not edges or list(edges) != sorted(set(edges)) or not all(map(math.isfinite, edges)):
+                raise ValueError(f"boundaries of {column!r} must be at least one, finite, ascending and different")
+        return boundaries
 
 
 class ModelConfig(Record):
@@ -341,11 +368,28 @@ class GateConfig(Record):
     """Every rule must pass."""
     approval: Approval = Approval()
     """Whether a person must sign as well."""
+    uncovered_preprocessing: Literal["forbidden", "allowed"] = "forbidden"
+    """Whether a model with a finite epsilon may be released although constants of its transform were computed from
+    private rows without noise, which its epsilon does not cover."""
 
     @model_validator(mode="after")
     def _names_differ(self) -> GateConfig:
         _refuse_repeats("rules", [rule.name for rule in self.rules])
         return self
+
+
+class BudgetConfig(Record):
+    """The ledger in which the privacy spent on data sets adds up."""
+
+    url: str | None = None
+    """SQLAlchemy URL of a database that a team shares, without a password; absent: a SQLite file in the workspace."""
+
+    @field_validator("url")
+    @classmethod
+    def _no_password(cls, url: str | None) -> str | None:
+        if url is not None and urlsplit(url).password is not None:
+            raise ValueError("a config is recorded and shared: keep the password in PGPASSWORD or ~/.pgpass")
+        return url
 
 
 class ServingConfig(Record):
@@ -414,6 +458,8 @@ class RunConfig(Record):
     """Where a released model goes."""
     tracking: TrackingConfig = TrackingConfig()
     """Where MLflow records the run."""
+    budget: BudgetConfig = BudgetConfig()
+    """Where the privacy spent on the data is added up."""
     card: CardConfig = CardConfig()
     """What only the owner of the model can say."""
 

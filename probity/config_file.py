@@ -27,7 +27,8 @@ _Settings = TypeVar("_Settings", bound=BaseModel)
 def load_config(path: Path, *, overrides: Iterable[str] = ()) -> RunConfig:
     """Reads a YAML config.
 
-    A file may say ``extends: OTHER.yaml`` (relative to itself): mappings are merged, everything else is replaced, and
+    A file may say ``extends: OTHER.yaml`` (relative to itself): mappings are merged (but not a trainer of another
+    name or a model of another kind), everything else is replaced, and
     relative paths of both start at the folder of the file that was asked for.
 
     Args:
@@ -121,12 +122,22 @@ def _read_mapping(path: Path, *, seen: tuple[Path, ...]) -> dict[str, Any]:
 
 
 def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """Returns ``base`` with the values of ``over``: mappings are merged, everything else is replaced."""
+    """Returns ``base`` with the values of ``over``: mappings are merged, everything else is replaced.
+
+    A trainer of another name and a model of another kind are replaced too: settings of the one mean nothing to the other.
+    """
     merged = dict(base)
     for key, value in over.items():
-        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        both = (
+            isinstance(value, dict) and isinstance(merged.get(key), dict) and not _is_another(key, merged[key], value)
+        )
         merged[key] = _merged(merged[key], value) if both else value
     return merged
+
+
+def _is_another(key: str, base: dict[str, Any], over: dict[str, Any]) -> bool:
+    telling = {"trainer": ("name",), "model": ("kind", "module")}.get(key, ())
+    return any(name in over and over[name] != base.get(name) for name in telling)
 
 
 def _assign(value: dict[str, Any], assignment: str) -> None:

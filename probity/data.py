@@ -29,6 +29,7 @@ __all__ = [
     "Dataset",
     "Examples",
     "FeatureSpec",
+    "PrivateStatistics",
     "Role",
     "Schema",
     "SensitiveAttribute",
@@ -256,8 +257,25 @@ class TransformConstant(Record):
     feature: str
     kind: str
     """For example ``quantiles``, ``mean and variance``, ``vocabulary``."""
-    source: Literal["schema", "training data"]
-    """``schema``: a curated, public fact. ``training data``: computed from private rows without noise."""
+    source: Literal["schema", "config", "private statistics", "training data"]
+    """``schema``, ``config``: a public fact, stated by a curated schema or by the config. ``private statistics``:
+    computed from private rows by a differentially private mechanism. ``training data``: computed from them without
+    noise."""
+
+
+class PrivateStatistics(Record):
+    """Differentially private statistics of the training rows that became constants of the transform.
+
+    What was spent on them is part of the privacy statement and of the budget.
+    """
+
+    kind: Literal["private_statistics"] = "private_statistics"
+    epsilon: float = Field(gt=0.0, allow_inf_nan=False)
+    delta: float = Field(ge=0.0, lt=1.0)
+    unit: str
+    """The protected unit: ``row``, or the name of the privacy-unit column."""
+    mechanisms: tuple[str, ...]
+    """Each mechanism in words, with its share of epsilon. Names columns, holds no value."""
 
 
 class TransformedFeature(Record):
@@ -284,6 +302,8 @@ class Transform(Record):
     """The raw columns that enter the graph: features only."""
     outputs: tuple[TransformedFeature, ...]
     constants: tuple[TransformConstant, ...]
+    private_statistics: PrivateStatistics | None = None
+    """What was spent on differentially private constants, if there are any."""
     module: Digest | None = None
     """Digest of the user's ``preprocessing_fn`` file, when it replaces the built-in transform."""
     unknown_rates: dict[str, float] = Field(default={})
@@ -291,7 +311,7 @@ class Transform(Record):
 
     @property
     def depends_on_private_data(self) -> bool:
-        """Whether any constant was computed from private rows: then a DP claim covers the gradient steps only."""
+        """Whether any constant was computed from private rows without noise: then a DP claim leaves it out."""
         return any(constant.source == "training data" for constant in self.constants)
 
     @property

@@ -24,6 +24,7 @@ class GatePolicy(Record):
     required_reports: tuple[str, ...]
     """Audits whose report must be there and complete (or, where an audit may say so, not applicable)."""
     approval: Approval = Approval()
+    uncovered_preprocessing: Literal["forbidden", "allowed"] = "forbidden"
 
 
 class Check(Record):

@@ -119,6 +119,13 @@ class PrivacyStatement(Record):
     assumptions: tuple[str, ...]
     not_covered: tuple[str, ...]
     """What else read the data without noise, such as vocabularies or bucket boundaries."""
+    uncovered_preprocessing: tuple[str, ...] = ()
+    """Columns whose constants in the transform were computed from private rows without noise."""
+    composed: tuple[str, ...] = ()
+    """What the epsilon was composed of, in words."""
+    second_accountant: str | None = None
+    second_epsilon: Number | None = None
+    """What the second accountant says: not smaller than ``epsilon``, or no statement would have been made."""
     text: str
     """The statement in words."""
 

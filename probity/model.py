@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from probity.record import Digest, Number, Record
 
@@ -20,20 +20,45 @@ class NonPrivate(Record):
 class DpSgd(Record):
     """Clipped, noisy gradient steps as they were executed (Abadi et al. 2016, algorithm 1).
 
-    No field is an epsilon: :mod:`probity.audits.privacy` computes it, so a trainer cannot claim one.
+    Every step adds Gaussian noise of standard deviation ``noise_multiplier * l2_clip_norm`` to a sum in which each
+    protected unit weighs at most ``l2_clip_norm``. No field is an epsilon, and none has a default that would make a
+    claim on the trainer's behalf: :mod:`probity.audits.privacy` computes epsilon, so a trainer cannot state one.
     """
 
     kind: Literal["dp_sgd"] = "dp_sgd"
-    noise_multiplier: float = Field(ge=0.0)
+    noise_multiplier: float = Field(ge=0.0, allow_inf_nan=False)
     """Standard deviation of the noise over ``l2_clip_norm``."""
+    noise_source: Literal["os_entropy", "fixed_seed"]
+    """``os_entropy``: noise and batches came from a cryptographic generator keyed by the operating system.
+    ``fixed_seed``: they can be repeated, so they hide nothing; for tests only."""
     sampling: Literal["poisson", "shuffled"]
-    """How batches were drawn, as it was done."""
+    """How batches were drawn, as it was done. ``poisson``: each unit independently at every step. ``shuffled``: each
+    unit exactly once per pass, in an order drawn anew."""
     sampling_prob: float = Field(gt=0.0, le=1.0)
+    """``poisson``: the probability of each unit at each step. ``shuffled``: batch size over number of units."""
+    max_participations: int | None = Field(default=None, ge=0)
+    """``shuffled``: the largest number of steps that any one unit took part in. ``None`` under ``poisson``."""
     steps: int = Field(ge=0)
-    """Steps that were executed, each counted once."""
+    """Steps that were executed, each counted once, over all interruptions."""
     l2_clip_norm: Number = Field(gt=0.0)
-    """Bound on each example's gradient norm; infinite: no clipping."""
-    unit: str = "row"
+    """Bound on one unit's contribution to the sum of a step; infinite: no clipping."""
+    expected_batch_size: float = Field(gt=0.0, allow_inf_nan=False)
+    """Expected number of units per step."""
+    normalization: Literal["expected_batch_size", "actual_batch_size"]
+    """What the noisy sum was divided by. Dividing by the number of units that happened to be drawn would release that
+    number, and change the ratio of noise to signal from step to step."""
+    unit: str
+    """The protected unit: ``row``, or the name of the privacy-unit column."""
+    rows_per_unit: int = Field(default=1, ge=1)
+    """Largest number of rows that one unit gave to one step; each was clipped to ``l2_clip_norm / rows_per_unit``."""
+    engine: str
+    """What computed the clipped sums."""
+
+    @model_validator(mode="after")
+    def _participations_belong_to_shuffling(self) -> DpSgd:
+        if (self.max_participations is None) != (self.sampling == "poisson"):
+            raise ValueError("max_participations is given for shuffled batches, and for these only")
+        return self
 
 
 Mechanism = Annotated[NonPrivate | DpSgd, Field(discriminator="kind")]
@@ -59,6 +84,10 @@ class TrainedModel(Record):
     """The trainer's settings, fully resolved."""
     seed: int
     num_train_examples: int = Field(ge=1)
+    num_train_units: int = Field(ge=1)
+    """Number of protected units among the training examples; equal to their number where each row is a unit."""
+    target_delta: float | None = Field(default=None, gt=0.0, lt=1.0)
+    """The delta at which the owner asked for epsilon to be stated; ``None``: the auditor's rule."""
     num_parameters: int = Field(ge=1)
     steps: int = Field(ge=1)
     """Optimiser steps that were executed."""
@@ -66,6 +95,8 @@ class TrainedModel(Record):
     """Epochs that were executed; fewer than asked when training stopped early."""
     best_epoch: int = Field(ge=1)
     """The epoch whose weights were kept."""
+    chosen_on_eval: bool
+    """Whether the eval split decided which weights were kept, or when training stopped."""
     history: dict[str, tuple[Number, ...]]
     """Per executed epoch: ``loss``, ``auc`` on train; ``val_loss``, ``val_auc`` on eval."""
     environment: dict[str, str]

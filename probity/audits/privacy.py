@@ -1,179 +1,193 @@
-"""The privacy audit: the mechanism that was executed becomes an epsilon, by an accountant. Nobody else states one.
+"""The privacy audit: what was executed becomes a statement, by an accountant. Nobody else states an epsilon.
 
-A trainer reports what it did (:data:`probity.model.Mechanism`); this audit translates that into a ``dp_accounting``
-event and asks the privacy-loss-distribution accountant. A mechanism without noise gives an infinite epsilon, which is
-stated and never left out; a mechanism that cannot be accounted for gives a failed report, and the gate holds.
+A trainer reports what it did (:data:`probity.model.Mechanism`), the transform what its constants cost; this audit asks two
+accountants (:mod:`probity.audits.accounting`) and writes down what may be claimed and what may not. A mechanism without
+noise gives an infinite epsilon, which is stated and never left out; a mechanism that cannot be accounted for, or accountants
+that contradict each other, give a failed report, and the gate holds.
 
 References:
-    Abadi et al. (2016), Deep Learning with Differential Privacy, algorithm 1.
-    Doroshenko et al. (2022), Connect the Dots: Tighter Discrete Approximations of Privacy Loss Distributions.
+    NIST SP 800-226 (2025), Guidelines for Evaluating Differential Privacy Guarantees.
+    Ponomareva et al. (2023), How to DP-fy ML, section 5.3: what to report.
 """
 
 from __future__ import annotations
 
 import math
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
+from probity.audits.accounting import (
+    Spent,
+    consistent,
+    default_delta,
+    epsilon_of,
+    neighbouring_relation,
+    renyi_epsilon_of,
+    unaccountable,
+)
 from probity.audits.base import AuditInput
-from probity.data import Transform
+from probity.data import PrivateStatistics, Transform
 from probity.findings import AuditReport, Estimate, Finding, PrivacyStatement, finding_id
 from probity.metric import metric
-from probity.model import Mechanism, NonPrivate
+from probity.model import DpSgd, Mechanism, TrainedModel
 
-__all__ = ["PrivacyAudit", "default_delta", "epsilon_of"]
+__all__ = ["PrivacyAudit"]
 
-ACCOUNTANT = "dp_accounting, privacy loss distributions (PLD)"
-NEIGHBOURS = "add or remove one unit"
+FLOATING_POINT = "noise and sums are real numbers: they are computed in single precision and rounded to a grid"
 
 
 class PrivacyAudit:
-    """Computes epsilon for the executed mechanism, at a delta below one over the number of training examples."""
+    """States epsilon for what was executed, at a delta below one over the number of protected units."""
 
     name = "privacy"
 
     def run(self, evidence: AuditInput, *, workdir: Path) -> AuditReport:
-        """Accounts for the mechanism.
+        """Accounts for the mechanism and for private statistics.
 
-        Guarantees: the report is complete with an epsilon from the accountant (infinite without noise), or failed; it
-        never holds a finite epsilon for a mechanism that the accountant does not know.
+        Guarantees: the report is complete with an epsilon that two accountants agree on (infinite without noise), or
+        failed; it never holds a finite epsilon for something that the accountants do not know.
         """
-        mechanism = evidence.model.mechanism
-        reason = unaccounted(mechanism, unit=evidence.dataset.privacy_unit)
-        if reason is not None:
-            return AuditReport(audit=self.name, status="failed", subject=evidence.subject, reasons=(reason,))
-        n = evidence.model.num_train_examples
-        delta = default_delta(n)
-        epsilon = epsilon_of(mechanism, delta=delta)
-        findings = tuple(
-            Finding(
-                id=finding_id(self.name, name),
-                metric=name,
-                estimate=Estimate(value=value, method="exact", n=n),
-                direction=metric(name).direction,
+        model, unit = evidence.model, evidence.dataset.privacy_unit
+        delta = model.target_delta or default_delta(model.num_train_units)
+        spent = _spent(model.mechanism, evidence.transform.private_statistics)
+        reasons = [reason for entry in spent if (reason := unaccountable(entry, unit=unit)) is not None]
+        if delta * model.num_train_units >= 1.0:
+            reasons.append(
+                f"delta {delta:g} is not below one over the {model.num_train_units} units: publishing one unit's rows "
+                "outright would count as private"
             )
-            for name, value in (("epsilon", epsilon), ("delta", delta))
-        )
-        statement = _statement(
-            mechanism, epsilon, delta, unit=evidence.dataset.privacy_unit, transform=evidence.transform
-        )
+        if reasons:
+            return self._failed(evidence, *reasons)
+        epsilon, second = epsilon_of(spent, delta=delta), renyi_epsilon_of(spent, delta=delta)
+        if not consistent(epsilon, second):
+            return self._failed(
+                evidence,
+                f"two accountants contradict each other: privacy loss distributions give epsilon {epsilon:.6g}, which must "
+                f"not be above the {second:.6g} of Rényi accounting",
+            )
         return AuditReport(
             audit=self.name,
             status="complete",
             subject=evidence.subject,
-            findings=findings,
-            privacy_statement=statement,
+            findings=tuple(
+                Finding(
+                    id=finding_id(self.name, name),
+                    metric=name,
+                    estimate=Estimate(value=value, method="exact", n=model.num_train_units),
+                    direction=metric(name).direction,
+                )
+                for name, value in (("epsilon", epsilon), ("delta", delta))
+            ),
+            privacy_statement=_statement(evidence, spent=spent, epsilon=epsilon, second_epsilon=second, delta=delta),
         )
 
-
-def default_delta(num_examples: int) -> float:
-    """Returns the largest power of ten below one over the number of examples.
-
-    A delta of ``1 / n`` or more would allow a mechanism that publishes one person's row outright (Dwork and Roth 2014,
-    section 2.3), so the result is strictly smaller.
-
-    Args:
-        num_examples: Number of training examples, at least 1.
-    """
-    # len(str(n)) digits means 10**(digits - 1) <= n < 10**digits, so this is exact where floating logarithms are not.
-    return float(f"1e-{len(str(num_examples))}")
+    def _failed(self, evidence: AuditInput, *reasons: str) -> AuditReport:
+        return AuditReport(audit=self.name, status="failed", subject=evidence.subject, reasons=reasons)
 
 
-def unaccounted(mechanism: Mechanism, *, unit: str) -> str | None:
-    """Returns why no epsilon can be given for a mechanism and a unit of privacy, or ``None`` if one can."""
-    if isinstance(mechanism, NonPrivate):
-        return None
-    if mechanism.unit != unit:
-        return (
-            f"the mechanism protects one {mechanism.unit}, and the data declares {unit} as its unit of privacy; an "
-            "epsilon for the one says nothing about the other"
-        )
-    if mechanism.sampling != "poisson":
-        return (
-            f"no accountant here covers {mechanism.sampling} batches; accounting for them as if they were Poisson "
-            "samples would understate epsilon"
-        )
-    return None
-
-
-def epsilon_of(mechanism: Mechanism, *, delta: float) -> float:
-    """Returns the epsilon of an executed mechanism at ``delta``, under add-or-remove-one adjacency.
-
-    Guarantees: infinite without noise, 0 if no step was executed, never decreasing in steps, never increasing in noise.
-
-    Args:
-        mechanism: What was executed; one for which :func:`unaccounted` returns ``None``.
-        delta: In (0, 1).
-    """
-    from dp_accounting import pld
-
-    accountant = pld.PLDAccountant()
-    accountant.compose(_event(mechanism))
-    return float(accountant.get_epsilon(delta))
-
-
-def _event(mechanism: Mechanism) -> Any:
-    """Translates a mechanism into the event it was."""
-    import dp_accounting
-
-    if isinstance(mechanism, NonPrivate):
-        return dp_accounting.NonPrivateDpEvent()
-    if mechanism.steps == 0:
-        return dp_accounting.NoOpDpEvent()
-    if mechanism.noise_multiplier == 0.0:
-        return dp_accounting.NonPrivateDpEvent()
-    step = dp_accounting.PoissonSampledDpEvent(
-        mechanism.sampling_prob, dp_accounting.GaussianDpEvent(mechanism.noise_multiplier)
-    )
-    return dp_accounting.SelfComposedDpEvent(step, mechanism.steps)
+def _spent(mechanism: Mechanism, statistics: PrivateStatistics | None) -> tuple[Spent, ...]:
+    return (mechanism,) if statistics is None else (mechanism, statistics)
 
 
 def _statement(
-    mechanism: Mechanism, epsilon: float, delta: float, *, unit: str, transform: Transform
+    evidence: AuditInput, *, spent: tuple[Spent, ...], epsilon: float, second_epsilon: float, delta: float
 ) -> PrivacyStatement:
-    described = "row" if unit == "row" else f"value of {unit}"
+    model, unit = evidence.model, evidence.dataset.privacy_unit
     private = not math.isinf(epsilon)
+    described = _described(unit)
+    relation = neighbouring_relation(spent)
     text = (
-        f"Training is ({epsilon:.4g}, {delta:g})-differentially private with respect to one {described}."
+        f"The released weights are ({epsilon:.4g}, {delta:g})-differentially private with respect to one {described} of "
+        f"the training split (neighbouring data sets: {relation}). Whatever anybody computes from them, the probability "
+        f"of any outcome changes by at most a factor e^{epsilon:.4g}, apart from {delta:g}, with or without that {described}. "
+        "The guarantee is on the stated assumptions and leaves out what is listed as not covered."
         if private
         else (
             "Training was not differentially private: epsilon is infinite. Nothing bounds what the model may reveal "
             f"about any one {described} of the training data."
         )
     )
-    assumptions = ["one row is one person"] if unit == "row" else []
-    if private:
-        assumptions += [
-            "every example was drawn independently with the stated probability at every step",
-            "the number of examples is public",
-        ]
+    uncovered = _uncovered_preprocessing(evidence.transform)
     return PrivacyStatement(
         epsilon=epsilon,
         delta=delta,
         unit=unit,
-        neighbouring_relation=NEIGHBOURS,
-        accountant=ACCOUNTANT,
-        sampling=_sampling(mechanism),
-        assumptions=tuple(assumptions),
-        not_covered=_not_covered(transform),
+        neighbouring_relation=relation,
+        accountant=f"dp_accounting {version('dp-accounting')}, privacy loss distributions (PLD)",
+        second_accountant=f"dp_accounting {version('dp-accounting')}, Rényi divergences (RDP)",
+        second_epsilon=second_epsilon,
+        sampling=_sampling(model.mechanism),
+        composed=tuple(_composed(spent)),
+        assumptions=tuple(_assumptions(model.mechanism, unit=unit, private=private)),
+        uncovered_preprocessing=uncovered,
+        not_covered=tuple(_not_covered(model, uncovered)),
         text=text,
     )
 
 
+def _described(unit: str) -> str:
+    return "row" if unit == "row" else f"value of {unit}, with all its rows,"
+
+
 def _sampling(mechanism: Mechanism) -> str:
-    if isinstance(mechanism, NonPrivate):
+    if not isinstance(mechanism, DpSgd):
         return "not applicable: there is no mechanism to amplify"
-    return f"{mechanism.sampling}, probability {mechanism.sampling_prob:g} per step, {mechanism.steps} steps"
-
-
-def _not_covered(transform: Transform) -> tuple[str, ...]:
-    """What else read the data without noise: an epsilon speaks of the training steps only."""
-    constants = sorted({entry.kind for entry in transform.constants if entry.source == "training data"})
-    items = [f"preprocessing constants computed from training rows: {', '.join(constants)}"] if constants else []
+    if mechanism.sampling == "poisson":
+        return (
+            f"poisson, probability {mechanism.sampling_prob:g} per step, {mechanism.steps} steps: every unit was drawn "
+            "independently at every step"
+        )
     return (
-        *items,
-        "early stopping and the choice of the kept epoch, which read the eval split",
-        "the schema and the statistics, which are exact",
-        "the audits and the gate, which read the test split",
-        "the choice of settings, and other runs on the same data",
+        f"shuffled, {mechanism.steps} steps: every unit took part in at most {mechanism.max_participations} steps. Shuffled "
+        "batches are not Poisson samples and no amplification is credited to them: one pass counts as one Gaussian mechanism"
     )
+
+
+def _composed(spent: tuple[Spent, ...]) -> list[str]:
+    found = []
+    for entry in spent:
+        if isinstance(entry, DpSgd):
+            found.append(
+                f"{entry.steps} steps of DP-SGD with noise multiplier {entry.noise_multiplier:g} at an L2 clip norm of "
+                f"{entry.l2_clip_norm:g} (epsilon does not depend on the clip norm)"
+            )
+        elif isinstance(entry, PrivateStatistics):
+            found.append(
+                f"statistics for preprocessing, epsilon {entry.epsilon:g}, delta {entry.delta:g}: "
+                + "; ".join(entry.mechanisms)
+            )
+    return found
+
+
+def _assumptions(mechanism: Mechanism, *, unit: str, private: bool) -> list[str]:
+    found = ["one row is one person"] if unit == "row" else [f"the rows of one person share one value of {unit}"]
+    if not private or not isinstance(mechanism, DpSgd):
+        return found
+    if mechanism.rows_per_unit > 1 or unit != "row":
+        found.append(f"at most {mechanism.rows_per_unit} rows of one {unit} took part in one step, as was executed")
+    return [
+        *found,
+        "the number of units is public",
+        "the batches and the noise stay secret; they came from AES in counter mode under a key of the operating system",
+        FLOATING_POINT,
+    ]
+
+
+def _uncovered_preprocessing(transform: Transform) -> tuple[str, ...]:
+    return tuple(sorted({entry.feature for entry in transform.constants if entry.source == "training data"}))
+
+
+def _not_covered(model: TrainedModel, uncovered: tuple[str, ...]) -> list[str]:
+    """What else read the data without noise: an epsilon speaks of the mechanisms it was composed of, and of no more."""
+    found = []
+    if uncovered:
+        found.append(f"preprocessing constants computed from training rows without noise: {', '.join(uncovered)}")
+    if model.chosen_on_eval:
+        found.append("early stopping and the choice of the kept epoch, which read the eval split")
+    return [
+        *found,
+        "the rows of the eval and test splits: metrics per epoch, the audits, the card and the gate read them without noise",
+        "the statistics and an inferred schema, which are exact and stay in the run folder",
+        "the choice of settings, and other models trained on the same data; the ledger of the data set adds up what it was "
+        "told of",
+    ]

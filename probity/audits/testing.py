@@ -224,10 +224,12 @@ def _model(folder: Path, mechanism: Mechanism) -> TrainedModel:
         settings={},
         seed=0,
         num_train_examples=200,
+        num_train_units=200,
         num_parameters=3,
         steps=1,
         epochs=1,
         best_epoch=1,
+        chosen_on_eval=True,
         history={},
         environment={},
     )

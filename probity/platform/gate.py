@@ -14,12 +14,14 @@ value infinite, or beyond the bound                         ``fail``
 value not computable, or a group too small                  ``insufficient_evidence``
 the same, but the value is beyond the bound already         ``fail``
 no earlier release to compare with                          ``pass`` of change rules
+finite epsilon, preprocessing not covered by it             ``fail``
 approval required                                           ``insufficient_evidence``
 =========================================================== =====================
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -27,12 +29,13 @@ from probity.config import Approval, Rule, RunConfig
 from probity.data import MISSING_GROUP, Dataset
 from probity.decision import Check, GateDecision, GatePolicy
 from probity.digest import digest_json
-from probity.findings import AuditReport, Subject
+from probity.findings import AuditReport, Subject, finding_id
 from probity.metric import METRICS, MetricKind
 from probity.platform.gate_rules import condition_of, judge, unusable
 
 __all__ = ["decide", "make_policy"]
 
+_EPSILON = finding_id("privacy", "epsilon")
 _ABOUT_DATA_ALONE = ("data",)
 """Audits whose subject names no model."""
 
@@ -55,6 +58,7 @@ def make_policy(config: RunConfig, dataset: Dataset, *, required_reports: tuple[
         attributes={attribute.name: attribute.groups for attribute in dataset.sensitive},
         required_reports=required_reports,
         approval=config.gate.approval,
+        uncovered_preprocessing=config.gate.uncovered_preprocessing,
     )
 
 
@@ -102,6 +106,7 @@ def decide(
     checks.append(_check_card(card, card_subject, candidate))
     checks += _check_policy(policy)
     if policy is not None:
+        checks += _check_preprocessing(policy, candidate)
         checks += [_check_rule(rule, candidate, policy) for rule in policy.rules]
         checks += _check_approval(policy.approval)
     return GateDecision(
@@ -205,6 +210,39 @@ def _check_card(card: str | None, subject: Subject | None, candidate: _Candidate
         required="a model card about this model and these test examples",
         evidence=() if reason else ("card",),
         reason=reason or "The model card is there and speaks of this candidate.",
+    )
+
+
+def _check_preprocessing(policy: GatePolicy, candidate: _Candidate) -> Iterator[Check]:
+    """An epsilon that leaves out what preprocessing read is a claim about half of the training."""
+    report = candidate.reports.get("privacy")
+    if policy.uncovered_preprocessing == "allowed" or report is None or report.status != "complete":
+        return  # a report that is missing or failed has a check of its own
+    finding, statement = report.find(_EPSILON), report.privacy_statement
+    rule, required = "uncovered preprocessing", "no constant computed from private rows without noise"
+    if statement is None or (finding is not None and finding.estimate.value != statement.epsilon):
+        yield Check(
+            rule=rule,
+            outcome="error",
+            required=required,
+            reason="The privacy report has no statement of its epsilon, or one of another, so nobody can tell what the number "
+            "covers; run the audit again.",
+        )
+        return
+    if math.isinf(statement.epsilon):
+        return  # nothing is claimed, so nothing is left out
+    columns = statement.uncovered_preprocessing
+    yield Check(
+        rule=rule,
+        outcome="fail" if columns else "pass",
+        required=required,
+        observed=len(columns),
+        evidence=(_EPSILON,),
+        reason=f"The constants of {', '.join(columns)} were computed from training rows without noise, which epsilon does not "
+        "cover; state their domains and bounds in a curated schema or under transform.boundaries, or give "
+        "transform.private_statistics."
+        if columns
+        else "All constants of the transform are public facts, or were computed with noise that epsilon covers.",
     )
 
 

@@ -23,7 +23,7 @@ from probity.errors import AuditError, ProbityError, ReleaseHeldError
 from probity.findings import AuditReport
 from probity.model_cards import render
 from probity.model_cards.compose import compose
-from probity.platform import gate, ingest, profile, schema, tracking, transform
+from probity.platform import gate, ingest, profile, schema, tracking, training, transform
 from probity.platform.lineage import Lineage, LineageRun
 from probity.platform.plan import Plan, make_plan
 from probity.platform.release import push
@@ -49,6 +49,7 @@ def run(
     until: str | None = None,
     use_cache: bool = True,
     push_release: bool = True,
+    parent: str | None = None,
 ) -> RunFolder:
     """Runs the pipeline to a decision, and releases the model if the decision says so.
 
@@ -59,6 +60,7 @@ def run(
         until: Stop after this stage.
         use_cache: Whether finished stages of earlier runs may be taken over.
         push_release: Whether to push on verdict ``release``; otherwise :func:`release` does it later.
+        parent: MLflow run that this run is a part of.
 
     Returns:
         The run folder; it holds a decision unless ``until`` stopped before it.
@@ -68,14 +70,14 @@ def run(
     """
     config = plan.config
     folder = workspace.new_run(config.name)
-    with _recorded(plan, workspace, folder, observer) as lineage:
+    with _recorded(plan, workspace, folder, observer, parent=parent) as lineage:
         stages = Stages(
             workspace, folder, lineage=lineage, observer=observer, use_cache=use_cache, until=until
         )  # fmt: skip
         with _failures_kept(folder, stages):
             _write_config(plan, workspace, folder)
             _read_data(plan, folder, stages)
-            _train(plan, folder, stages)
+            _train(plan, workspace, folder, stages)
             _audit(plan, folder, stages)
             _decide(plan, folder, stages)
             if push_release and folder.decision().verdict == "release":
@@ -176,35 +178,42 @@ def _read_data(plan: Plan, folder: RunFolder, stages: Stages) -> None:
     schema.require_valid(folder.anomalies())
 
 
-def _train(plan: Plan, folder: RunFolder, stages: Stages) -> None:
+def _train(plan: Plan, workspace: Workspace, folder: RunFolder, stages: Stages) -> None:
     config = plan.config
     examples, dataset = folder.examples(), folder.dataset()
+    units = training.units_of(dataset, examples)
+    population = training.population_of(dataset, examples, units)
+    proposal = plan.trainer.propose(plan.settings, population)
+    private = training.is_private(proposal)
+    purse = training.Purse(
+        config, workspace, dataset, population, run=folder.id, target_delta=training.target_delta(proposal)
+    )
 
     def prepare(out: Path, report: Progress) -> None:
         target = _subfolder(out, runs.TRANSFORM)
-        made, transformed = transform.transform(
-            examples, dataset, folder.schema(), config.transform, root=plan.root, out=target
-        )
+        schema_, planned = folder.schema(), None
+        if private:
+            planned = transform.planned_private_statistics(config.transform, dataset, schema_, population.num_units)
+        with purse.pay_for_statistics(planned):
+            made, transformed = transform.transform(
+                examples,
+                dataset,
+                schema_,
+                config.transform,
+                root=plan.root,
+                out=target,
+                public_first=private,
+                units=units,
+            )
         write_record(target / "transform.json", made)
         runs.write_splits(target / "examples", transformed.files)
 
-    settings = {"transform": config.transform.to_json(), "module": plan.module_digest(config.transform.module)}
+    settings = {
+        "transform": config.transform.to_json(),
+        "module": plan.module_digest(config.transform.module),
+        "public_first": private,
+    }
     stages.perform("transform", produce=prepare, settings=settings, inputs=("ingest", "schema"))
-
-    def train(out: Path, report: Progress) -> None:
-        request = TrainingRequest(
-            examples=folder.transformed(),
-            transform=folder.transform(),
-            transform_folder=folder.path / runs.TRANSFORM,
-            dataset=dataset,
-            model=config.model,
-            root=plan.root,
-            settings=plan.settings,
-            seed=config.seed,
-        )
-        target = _subfolder(out, runs.MODEL)
-        write_record(target / "model.json", plan.trainer.train(request, workdir=target, report=report))
-
     asked = {
         "trainer": config.trainer.name,
         "settings": plan.settings.to_json(),
@@ -212,6 +221,26 @@ def _train(plan: Plan, folder: RunFolder, stages: Stages) -> None:
         "module": plan.module_digest(config.model.module),
         "seed": config.seed,
     }
+
+    def train(out: Path, report: Progress) -> None:
+        graph = folder.transform()
+        key = stages.key("train", settings=asked, inputs=("ingest", "transform"))
+        request = TrainingRequest(
+            examples=folder.transformed(),
+            transform=graph,
+            transform_folder=folder.path / runs.TRANSFORM,
+            dataset=dataset,
+            model=config.model,
+            root=plan.root,
+            settings=plan.settings,
+            seed=config.seed,
+            mechanism=training.settle(proposal, delta=purse.delta, statistics=graph.private_statistics),
+            units=units,
+        )
+        target = _subfolder(out, runs.MODEL)
+        model = purse.pay_for_training(plan.trainer, request, key=key, workdir=target, report=report)
+        write_record(target / "model.json", model)
+
     stages.perform("train", produce=train, settings=asked, inputs=("ingest", "transform"))
 
 
@@ -347,14 +376,16 @@ def _release(plan: Plan, folder: RunFolder, stages: Stages) -> None:
 
 
 @contextmanager
-def _recorded(plan: Plan, workspace: Workspace, folder: RunFolder, observer: Observer) -> Iterator[LineageRun]:
+def _recorded(
+    plan: Plan, workspace: Workspace, folder: RunFolder, observer: Observer, *, parent: str | None = None
+) -> Iterator[LineageRun]:
     """Holds the run's lock, writes lineage, and tracks the run whatever its end."""
     with folder.lock:
         try:
             yield Lineage(workspace.metadata).run(folder.id, plan.config.name)
         finally:
             try:
-                tracking.track_run(plan.config, folder, workspace)
+                tracking.track_run(plan.config, folder, workspace, parent=parent)
             except ProbityError as error:
                 observer.note(f"not tracked in MLflow - {error}")
 

@@ -15,7 +15,7 @@ A missing value is an absent one, NaN, or the empty text.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -25,7 +25,10 @@ import numpy.typing as npt
 
 from probity.config import TransformConfig
 from probity.data import Column, ColumnKind, Dataset, Schema, TransformConstant, TransformedFeature
+from probity.errors import ConfigError
 from probity.platform.analysis import bucket_boundaries, dense, dense_number, learn, sparse_specs
+from probity.platform.private_statistics import Measured
+from probity.suggestion import did_you_mean
 
 __all__ = [
     "MISSING",
@@ -36,6 +39,7 @@ __all__ = [
     "Scaling",
     "Words",
     "prepare",
+    "public_step",
     "write_graph",
     "write_input_layout",
 ]
@@ -44,7 +48,9 @@ SUFFIX = "_xf"
 UNKNOWN = "(unknown)"
 MISSING = "(missing)"
 
-Source = Literal["schema", "training data"]
+Source = Literal["schema", "config", "private statistics", "training data"]
+Measure = Callable[[Sequence[Column]], Measured]
+"""Computes what constants are made from, with noise, for the columns it is given."""
 _STATISTICS: dict[str, Literal["quantiles", "moments", "bounds"]] = {
     "bucketize": "quantiles",
     "z_score": "moments",
@@ -125,11 +131,14 @@ class Words:
         return tf.one_hot(tf.where(word == "", unknown + 1, position), unknown + 2)
 
 
+Step = Buckets | Scaling | Words
+
+
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """What is done to each feature column, and where its constants came from."""
 
-    steps: dict[str, Buckets | Scaling | Words]
+    steps: dict[str, Step]
     sources: dict[str, Source]
     kinds: dict[str, str]
 
@@ -154,9 +163,17 @@ class Recipe:
 
 
 def prepare(
-    dataset: Dataset, schema: Schema, config: TransformConfig, *, empty: Collection[str], train: Path, scratch: Path
+    dataset: Dataset,
+    schema: Schema,
+    config: TransformConfig,
+    *,
+    empty: Collection[str],
+    train: Path,
+    scratch: Path,
+    public_first: bool = False,
+    measure: Measure | None = None,
 ) -> Recipe:
-    """Finds the constants: in the schema if it is curated and states them, else in the training split.
+    """Finds the constants: in the config and a curated schema where these state them, else in the training split.
 
     Args:
         dataset: The columns' roles.
@@ -165,16 +182,57 @@ def prepare(
         empty: Names of columns without any value in the training split, from which nothing can be learnt.
         train: The training split.
         scratch: A folder that does not exist yet, for the analysis.
+        public_first: Whether public bounds replace what would otherwise be learnt, as private training needs it.
+        measure: Computes what no public fact states with noise; ``None``: it is learnt without noise.
+
+    Raises:
+        ConfigError: If ``transform.boundaries`` names what is no numeric feature.
     """
-    steps: dict[str, Buckets | Scaling | Words] = {}
-    for column in dataset.features:
-        known = _from_schema(column, schema, config)
-        if known is not None:
-            steps[column.name] = known
-    unknown = [column for column in dataset.features if column.name not in steps]
-    filled = [column for column in unknown if column.name not in empty]
-    for column in unknown:
-        steps[column.name] = Words(vocabulary=()) if column.kind is ColumnKind.TEXT else _numeric(config, _NOTHING)
+    _require_numeric(config, dataset)
+    known = {
+        column.name: found
+        for column in dataset.features
+        if (found := public_step(column, schema, config, public_first=public_first)) is not None
+    }
+    unknown = [column for column in dataset.features if column.name not in known]
+    if measure is not None and unknown:
+        source: Source = "private statistics"
+        found_steps = _measured(measure(unknown), unknown, config)
+    else:
+        source = "training data"
+        found_steps = _learnt(unknown, config, empty=empty, train=train, scratch=scratch)
+    return Recipe(
+        steps={
+            column.name: known[column.name][0] if column.name in known else found_steps[column.name]
+            for column in dataset.features
+        },
+        sources={column.name: known.get(column.name, (None, source))[1] for column in dataset.features},
+        kinds={
+            column.name: "vocabulary" if column.kind is ColumnKind.TEXT else _KIND[config.numeric]
+            for column in dataset.features
+        },
+    )
+
+
+def public_step(
+    column: Column, schema: Schema, config: TransformConfig, *, public_first: bool
+) -> tuple[Step, Literal["schema", "config"]] | None:
+    """Returns what is done to a column if public facts state all its constants, and where they stand; else ``None``."""
+    if column.name in config.boundaries:
+        return Buckets(boundaries=config.boundaries[column.name]), "config"
+    step = _from_schema(column, schema, config, public_first=public_first)
+    return None if step is None else (step, "schema")
+
+
+def _learnt(
+    columns: Sequence[Column], config: TransformConfig, *, empty: Collection[str], train: Path, scratch: Path
+) -> dict[str, Step]:
+    """Computes constants from the training rows, without noise."""
+    filled = [column for column in columns if column.name not in empty]
+    steps: dict[str, Step] = {
+        column.name: Words(vocabulary=()) if column.kind is ColumnKind.TEXT else _numeric(config, _NOTHING)
+        for column in columns
+    }
     found = learn(
         numeric=[column for column in filled if column.kind is not ColumnKind.TEXT],
         statistic=_STATISTICS[config.numeric],
@@ -185,15 +243,24 @@ def prepare(
     )
     steps |= {name: _numeric(config, statistic) for name, statistic in found.numbers.items()}
     steps |= {name: Words(vocabulary=words) for name, words in found.vocabularies.items()}
-    learnt = {column.name for column in unknown}
-    return Recipe(
-        steps={column.name: steps[column.name] for column in dataset.features},
-        sources={name: "training data" if name in learnt else "schema" for name in steps},
-        kinds={
-            column.name: "vocabulary" if column.kind is ColumnKind.TEXT else _KIND[config.numeric]
-            for column in dataset.features
-        },
-    )
+    return steps
+
+
+def _measured(found: Measured, columns: Sequence[Column], config: TransformConfig) -> dict[str, Step]:
+    """Makes constants of what was measured with noise."""
+    steps: dict[str, Step] = {}
+    for column in columns:
+        if column.kind is ColumnKind.TEXT:
+            steps[column.name] = Words(vocabulary=found.vocabularies[column.name])
+            continue
+        quantiles = found.quantiles[column.name]
+        statistic = quantiles
+        if config.numeric == "z_score" and len(quantiles):
+            statistic = np.array([quantiles.mean(), quantiles.var()], np.float32)
+        elif config.numeric == "min_max" and len(quantiles):
+            statistic = np.array(found.bounds[column.name], np.float32)
+        steps[column.name] = _numeric(config, statistic)
+    return steps
 
 
 def write_graph(recipe: Recipe, columns: Sequence[Column], *, folder: Path) -> None:
@@ -220,7 +287,7 @@ def write_input_layout(columns: Sequence[Column], *, folder: Path) -> None:
     metadata_io.write_metadata(raw, str(folder / "metadata"))
 
 
-def _from_schema(column: Column, schema: Schema, config: TransformConfig) -> Scaling | Words | None:
+def _from_schema(column: Column, schema: Schema, config: TransformConfig, *, public_first: bool) -> Step | None:
     """Returns the step if a curated schema states all its constants."""
     spec = schema.feature(column.name) if schema.curated else None
     if spec is None:
@@ -228,9 +295,36 @@ def _from_schema(column: Column, schema: Schema, config: TransformConfig) -> Sca
     if column.kind is ColumnKind.TEXT:
         return None if spec.domain is None else Words(vocabulary=tuple(dict.fromkeys(filter(None, spec.domain))))
     low, high = spec.minimum, spec.maximum
-    if config.numeric != "min_max" or low is None or high is None or not math.isfinite(high - low):
+    if low is None or high is None or not math.isfinite(high - low):
         return None
-    return _scaled(low, high)
+    if config.numeric == "min_max":
+        return _scaled(low, high)
+    if not public_first:
+        return None
+    if config.numeric == "z_score":  # there is no public mean: the middle and half the width scale to [-1, 1]
+        return Scaling(offset=(low + high) / 2, scale=(high - low) / 2 or 1.0, clipped=False)
+    return Buckets(boundaries=_even_boundaries(low, high, config.num_buckets, whole=column.kind is ColumnKind.INT))
+
+
+def _even_boundaries(low: float, high: float, num_buckets: int, *, whole: bool) -> tuple[float, ...]:
+    """Returns boundaries of buckets of equal width; of one whole number each where there are no more of these."""
+    if whole and high - low < num_buckets:
+        return tuple(np.arange(math.floor(low) + 1.0, math.floor(high) + 1.0).tolist())
+    return tuple(np.linspace(low, high, num_buckets + 1)[1:-1].tolist()) if high > low else ()
+
+
+def _require_numeric(config: TransformConfig, dataset: Dataset) -> None:
+    kinds = {column.name: column.kind for column in dataset.features}
+    for name in config.boundaries:
+        if kinds.get(name) in (None, ColumnKind.TEXT):
+            raise ConfigError(
+                f"transform.boundaries.{name}",
+                seen="a column of text"
+                if name in kinds
+                else f"no feature of this name{did_you_mean(name, list(kinds))}",
+                allowed=f"numeric features: {', '.join(n for n, kind in kinds.items() if kind is not ColumnKind.TEXT)}",
+                remedy="correct the name, or remove the boundaries",
+            )
 
 
 def _numeric(config: TransformConfig, statistic: npt.NDArray[np.float32]) -> Buckets | Scaling:

@@ -123,7 +123,7 @@ class Stages:
         """
         self.current = name
         self._observer.stage_started(name)
-        key = self._key(name, settings, inputs)
+        key = self.key(name, settings=settings, inputs=inputs)
         started = time.monotonic()
         with _disk_errors(self._workspace.root), self._recorded(name, inputs) as execution:
             found = self._workspace.finished_stage(key) if cached and self._use_cache else None
@@ -151,7 +151,8 @@ class Stages:
             raise Stopped(name)
         return receipt
 
-    def _key(self, name: str, settings: object, inputs: Sequence[str]) -> str:
+    def key(self, name: str, *, settings: object, inputs: Sequence[str]) -> str:
+        """Returns the digest of everything that decides the outputs of a stage."""
         outputs = {stage: self._output_digest(stage) for stage in inputs}
         return digest_json({"stage": name, "settings": settings, "inputs": outputs, **environment()})
 

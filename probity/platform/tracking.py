@@ -42,11 +42,17 @@ def default_uri(workspace: Path) -> str:
     return f"sqlite:///{(workspace / 'mlflow.sqlite').resolve()}"
 
 
-def track_run(config: RunConfig, folder: RunFolder, workspace: Workspace) -> str:
+def track_run(config: RunConfig, folder: RunFolder, workspace: Workspace, *, parent: str | None = None) -> str:
     """Tracks a run as far as it got: settings, data, metrics, verdict, card.
 
     Guarantees: statistics, schema, examples, scored rows and reports stay in the run folder, and so do the numbers of
     groups below ``audits.min_group_size``. Tracking the same run again continues the same MLflow run.
+
+    Args:
+        config: What was asked.
+        folder: The run.
+        workspace: Holds the tracker by default.
+        parent: MLflow run that this one is shown under.
 
     Returns:
         MLflow's run id.
@@ -66,7 +72,11 @@ def track_run(config: RunConfig, folder: RunFolder, workspace: Workspace) -> str
         status=_status(folder),
         params=params_of(config, dataset, model),
         metrics=metrics_of(reports, min_group_size=size),
-        tags={**_tags(folder), **infinities_of(reports, min_group_size=size)},
+        tags={
+            **_tags(folder),
+            **infinities_of(reports, min_group_size=size),
+            **({} if parent is None else {"mlflow.parentRunId": parent}),
+        },
         artifacts={name: path for name, path in _artifacts(folder).items() if path.exists()},
         history={} if model is None else model.history,
         dataset=dataset,

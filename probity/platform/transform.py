@@ -23,8 +23,10 @@ import pyarrow.compute as pc
 from probity.config import SPLITS, TransformConfig
 from probity.data import (
     Column,
+    ColumnKind,
     Dataset,
     Examples,
+    PrivateStatistics,
     Schema,
     SplitFile,
     Transform,
@@ -35,22 +37,57 @@ from probity.data import (
 from probity.digest import digest_file, digest_json
 from probity.errors import ConfigError, DataError
 from probity.groups import value_texts
-from probity.platform import preprocessing
+from probity.platform import preprocessing, private_statistics
 from probity.platform.analysis import run_analysis, sparse_specs
 from probity.platform.preprocessing import SUFFIX, UNKNOWN, Recipe
 from probity.tfexample import read_records, write_arrays
 from probity.usercode import load_function, module_path, user_error
 
-__all__ = ["transform"]
+__all__ = ["planned_private_statistics", "transform"]
 
 _GRAPH = "transform_fn"
 _KEY = "transform.module"
+_ROUNDING = 1e-9
+"""By how much the sum of the shares may come out above the whole, for rounding."""
 
 Arrays = dict[str, npt.NDArray[np.float32]]
 
 
+def planned_private_statistics(
+    config: TransformConfig, dataset: Dataset, schema: Schema, num_units: int
+) -> PrivateStatistics | None:
+    """Returns what differentially private statistics will cost at most, known before any row is read for them.
+
+    Returns:
+        The cost, or ``None`` where none are asked for, or public facts state every constant.
+    """
+    asked = config.private_statistics
+    unknown = [
+        column
+        for column in dataset.features
+        if preprocessing.public_step(column, schema, config, public_first=True) is None
+    ]
+    if asked is None or config.module is not None or not unknown:
+        return None
+    texts = any(column.kind is ColumnKind.TEXT for column in unknown)
+    return PrivateStatistics(
+        epsilon=asked.epsilon * (1 + _ROUNDING),
+        delta=private_statistics.delta_for(asked, num_units) if texts else 0.0,
+        unit=dataset.privacy_unit,
+        mechanisms=tuple(f"constants of {column.name}" for column in unknown),
+    )
+
+
 def transform(
-    examples: Examples, dataset: Dataset, schema: Schema, config: TransformConfig, *, root: Path, out: Path
+    examples: Examples,
+    dataset: Dataset,
+    schema: Schema,
+    config: TransformConfig,
+    *,
+    root: Path,
+    out: Path,
+    public_first: bool = False,
+    units: npt.NDArray[np.int64] | None = None,
 ) -> tuple[Transform, TransformedExamples]:
     """Analyses the training split, writes the graph, and applies it to every split.
 
@@ -64,6 +101,9 @@ def transform(
         config: How to preprocess.
         root: The config file's folder, where a user's module is looked for.
         out: An empty folder; gets ``transform_fn/`` and ``examples/``.
+        public_first: Whether the model will be trained with differential privacy: then public facts are used wherever
+            there are any, and what they leave open is measured with noise where the config says so.
+        units: For each training row the number of its protected unit; ``None`` where each row is a unit.
 
     Returns:
         The layout of the graph, and the transformed rows below ``out / "examples"``.
@@ -90,13 +130,24 @@ def transform(
     if config.module is None:
         empty = [column.name for column in dataset.features if not _has_value(tables["train"].column(column.name))]
         train = examples.path("train")
-        recipe = preprocessing.prepare(dataset, schema, config, empty=empty, train=train, scratch=out / "analysis")
+        measuring = _Measuring(tables["train"], dataset, schema, config, units) if public_first else None
+        recipe = preprocessing.prepare(
+            dataset,
+            schema,
+            config,
+            empty=empty,
+            train=train,
+            scratch=out / "analysis",
+            public_first=public_first,
+            measure=measuring if measuring is not None and config.private_statistics is not None else None,
+        )
         shutil.rmtree(out / "analysis", ignore_errors=True)
         preprocessing.write_graph(recipe, dataset.features, folder=graph)
         outputs, constants, module = recipe.outputs, recipe.constants, None
+        spent = None if measuring is None else measuring.spent
     else:
         outputs, constants = _user_graph(config.module, examples, dataset, root=root, folder=graph)
-        recipe, module = None, digest_file(module_path(config.module, root=root, key=_KEY))
+        recipe, module, spent = None, digest_file(module_path(config.module, root=root, key=_KEY)), None
     transformed, unknown = _apply(graph, outputs, examples, labels, folder=out / "examples")
     record = Transform(
         digest=_meaning(dataset.features, outputs, recipe, module, transformed),
@@ -104,10 +155,48 @@ def transform(
         inputs=dataset.features,
         outputs=outputs,
         constants=constants,
+        private_statistics=spent,
         module=module,
         unknown_rates=unknown,
     )
     return record, transformed
+
+
+class _Measuring:
+    """Measures columns of the training rows with noise, and keeps what that cost."""
+
+    def __init__(
+        self,
+        train: pa.Table,
+        dataset: Dataset,
+        schema: Schema,
+        config: TransformConfig,
+        units: npt.NDArray[np.int64] | None,
+    ) -> None:
+        self._train = train
+        self._dataset = dataset
+        self._schema = schema
+        self._config = config
+        self._units = units
+        self.spent: PrivateStatistics | None = None
+
+    def __call__(self, columns: Sequence[Column]) -> private_statistics.Measured:
+        asked = self._config.private_statistics
+        if asked is None:
+            raise AssertionError("nothing was asked for")
+        rows = private_statistics.bounded_rows(self._train, self._units)
+        specs = {spec.name: spec for spec in self._schema.features} if self._schema.curated else {}
+        measured = private_statistics.measure(
+            rows,
+            columns,
+            specs=specs,
+            epsilon=asked.epsilon,
+            delta=private_statistics.delta_for(asked, rows.num_rows),
+            max_vocabulary=self._config.max_vocabulary,
+            unit=self._dataset.privacy_unit,
+        )
+        self.spent = measured.spent
+        return measured
 
 
 def _meaning(

@@ -9,14 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from probity.config import ModelConfig
 from probity.data import Dataset, Transform, TransformedExamples
-from probity.model import TrainedModel
+from probity.model import DpSgd, Mechanism, TrainedModel
 from probity.record import Record
 
-__all__ = ["Progress", "Trainer", "TrainerSettings", "TrainingRequest"]
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+__all__ = ["Population", "Progress", "Trainer", "TrainerSettings", "TrainingRequest", "Uncalibrated"]
 
 Progress = Callable[[float, str], None]
 """Called with the fraction done, in [0, 1], and a short text without data values."""
@@ -24,6 +28,38 @@ Progress = Callable[[float, str], None]
 
 class TrainerSettings(Record):
     """Settings of a trainer, as they stand beside ``name`` in the config's ``trainer``. Each trainer has a subclass."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Population:
+    """The training rows as a mechanism sees them. Their numbers are taken to be public.
+
+    Attributes:
+        num_rows: Number of training rows.
+        num_units: Number of protected units among them.
+        unit: ``row``, or the name of the privacy-unit column.
+    """
+
+    num_rows: int
+    num_units: int
+    unit: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Uncalibrated:
+    """A mechanism whose noise is still to be found, because the settings name an epsilon and not a noise multiplier.
+
+    A trainer has no accountant: whoever called :meth:`Trainer.propose` finds the noise multiplier.
+
+    Attributes:
+        target_epsilon: The epsilon asked for.
+        target_delta: The delta asked for; ``None``: the accountant's rule for the number of units.
+        with_noise_multiplier: Returns what would be executed with this noise multiplier.
+    """
+
+    target_epsilon: float
+    target_delta: float | None
+    with_noise_multiplier: Callable[[float], DpSgd]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +74,12 @@ class TrainingRequest:
         model: The architecture.
         root: The config file's folder, where a user's module is looked for.
         settings: The trainer's own settings, an instance of its ``settings_type``.
-        seed: Decides initial weights and the order of rows.
+        seed: Decides initial weights and, where privacy does not forbid it, the order of rows.
+        mechanism: What to execute, calibrated and paid for: the answer to the trainer's own proposal.
+        units: For each training row, the number of its protected unit, from 0, of shape (rows,); ``None`` where each
+            row is a unit.
+        checkpoints: An existing folder that outlives this attempt and belongs to attempts at this very training;
+            ``None``: an interrupted training starts over.
     """
 
     examples: TransformedExamples
@@ -49,6 +90,14 @@ class TrainingRequest:
     root: Path
     settings: TrainerSettings
     seed: int
+    mechanism: Mechanism
+    units: npt.NDArray[np.int64] | None = None
+    checkpoints: Path | None = None
+
+    @property
+    def num_units(self) -> int:
+        """Number of protected units among the training rows."""
+        return self.examples.files["train"].num_rows if self.units is None else int(self.units.max()) + 1
 
 
 class Trainer(Protocol):
@@ -61,11 +110,21 @@ class Trainer(Protocol):
     """The name of its entry point."""
     settings_type: ClassVar[type[TrainerSettings]]
 
+    def propose(self, settings: TrainerSettings, population: Population) -> Mechanism | Uncalibrated:
+        """Returns what :meth:`train` would execute on such data, before anything is trained or paid for.
+
+        Guarantees: reads no data; the answer depends on the arguments alone.
+
+        Raises:
+            ConfigError: If settings and population do not go together.
+        """
+        ...
+
     def train(self, request: TrainingRequest, *, workdir: Path, report: Progress) -> TrainedModel:
         """Trains, exports ``workdir/saved_model`` and ``workdir/model.keras``, and says what happened.
 
-        Guarantees: nothing is written outside ``workdir``; the test split is not read; the returned mechanism is what
-        was executed, and no epsilon is stated.
+        Guarantees: nothing is written outside ``workdir`` and ``request.checkpoints``; the test split is not read; the
+        returned mechanism is what was executed, never more than ``request.mechanism`` allows, and no epsilon is stated.
 
         Args:
             request: What to train on, and how.

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import math
-import platform
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
 from probity.errors import TrainingError
-from probity.model import NonPrivate, TrainedModel
-from probity.trainers.base import Progress, TrainerSettings, TrainingRequest
+from probity.model import Mechanism, NonPrivate, TrainedModel
+from probity.trainers.base import Population, Progress, TrainerSettings, TrainingRequest
 
 __all__ = ["PlainSettings", "PlainTrainer"]
-
-_PREDICT_ROWS = 8192
 
 
 class PlainSettings(TrainerSettings):
@@ -42,6 +38,10 @@ class PlainTrainer:
     name: ClassVar[str] = "plain"
     settings_type: ClassVar[type[TrainerSettings]] = PlainSettings
 
+    def propose(self, settings: TrainerSettings, population: Population) -> Mechanism:
+        """Returns that no noise will be added."""
+        return NonPrivate()
+
     def train(self, request: TrainingRequest, *, workdir: Path, report: Progress) -> TrainedModel:
         """Trains, exports and says what happened; see :meth:`probity.trainers.base.Trainer.train`.
 
@@ -55,6 +55,7 @@ class PlainTrainer:
 
         from probity.trainers.architecture import build
         from probity.trainers.export import export, weights_digest
+        from probity.trainers.outcome import environment, require_probabilities
 
         if not isinstance(request.settings, PlainSettings):
             raise TypeError(f"the trainer plain takes PlainSettings, not {type(request.settings).__name__}")
@@ -79,7 +80,8 @@ class PlainTrainer:
             verbose=0,
             callbacks=[watch, tf.keras.callbacks.TensorBoard(workdir / "logs", write_graph=False)],
         )
-        _require_usable(model, watch, train)
+        _require_finite(watch)
+        require_probabilities(model, train)
         report(1.0, "exporting the model")
         return TrainedModel(
             trainer=self.name,
@@ -91,12 +93,14 @@ class PlainTrainer:
             settings=settings.to_json(),
             seed=request.seed,
             num_train_examples=len(labels),
+            num_train_units=request.num_units,
             num_parameters=model.count_params(),
             steps=int(model.optimizer.iterations.numpy()),
             epochs=len(watch.history["loss"]),
             best_epoch=watch.best_epoch,
+            chosen_on_eval=bool(len(validation[1])),
             history={name: tuple(numbers) for name, numbers in watch.history.items()},
-            environment=_environment(devices),
+            environment=environment(devices=devices),
             warnings=tuple(warnings),
         )
 
@@ -173,33 +177,12 @@ def _watch(settings: PlainSettings, report: Progress) -> Any:
     return Watch()
 
 
-def _require_usable(model: Any, watch: Any, inputs: dict[str, Any]) -> None:
-    """Raises unless the losses were finite and the scores are probabilities."""
-    import numpy as np
-
-    epochs = len(watch.history["loss"])
+def _require_finite(watch: Any) -> None:
+    """Raises unless all losses were finite."""
     if not all(math.isfinite(number) for numbers in watch.history.values() for number in numbers):
         raise TrainingError(
             "trainer plain",
-            seen=f"the loss was not a finite number in epoch {epochs}",
+            seen=f"the loss was not a finite number in epoch {len(watch.history['loss'])}",
             allowed="a finite loss in every epoch",
             remedy="use a smaller learning_rate, or scale the features (transform.numeric: bucketize)",
         )
-    scores = model.predict({name: array[:_PREDICT_ROWS] for name, array in inputs.items()}, batch_size=1024, verbose=0)
-    if not np.isfinite(scores).all() or scores.min() < 0 or scores.max() > 1:
-        raise TrainingError(
-            "model",
-            seen="scores that are not in [0, 1]",
-            allowed="one probability per row",
-            remedy="end build_model in a sigmoid",
-        )
-
-
-def _environment(devices: int) -> dict[str, str]:
-    packages = ("tensorflow", "keras", "tensorflow-transform", "numpy")
-    return {
-        "python": platform.python_version(),
-        **{name: version(name) for name in packages},
-        "machine": platform.machine(),
-        "devices": str(devices),
-    }

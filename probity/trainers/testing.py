@@ -48,9 +48,9 @@ from probity.digest import digest_bytes, digest_file, digest_tree
 from probity.model import Mechanism, TrainedModel
 from probity.predictor import SavedModelPredictor
 from probity.tfexample import encode, write_arrays
-from probity.trainers.base import Trainer, TrainerSettings, TrainingRequest
+from probity.trainers.base import Population, Trainer, TrainerSettings, TrainingRequest, Uncalibrated
 
-__all__ = ["Trained", "TrainerContract", "World", "make_request", "make_world", "transformed"]
+__all__ = ["Trained", "TrainerContract", "World", "agreed", "make_request", "make_world", "transformed"]
 
 _CITIES = ("Aarhus", "Bergen", "Cádiz")
 _COLUMNS = (
@@ -117,7 +117,12 @@ def make_world(folder: Path, *, rows: int = 480, seed: int = 1) -> World:
 
 
 def make_request(
-    world: World, settings: TrainerSettings, *, seed: int = 7, model: ModelConfig | None = None
+    world: World,
+    settings: TrainerSettings,
+    *,
+    mechanism: Mechanism,
+    seed: int = 7,
+    model: ModelConfig | None = None,
 ) -> TrainingRequest:
     """Returns a request to train a small network on the made-up rows."""
     return TrainingRequest(
@@ -129,7 +134,15 @@ def make_request(
         root=world.folder,
         settings=settings,
         seed=seed,
+        mechanism=mechanism,
     )
+
+
+def agreed(trainer: Trainer, settings: TrainerSettings, world: World) -> Mechanism:
+    """Returns what the trainer proposes to execute, with a noise multiplier of 1 where one would have to be found."""
+    rows = world.examples.files["train"].num_rows
+    proposal = trainer.propose(settings, Population(num_rows=rows, num_units=rows, unit="row"))
+    return proposal.with_noise_multiplier(1.0) if isinstance(proposal, Uncalibrated) else proposal
 
 
 def transformed(folder: Path, raw: pa.Table) -> dict[str, np.ndarray[Any, Any]]:
@@ -175,7 +188,8 @@ class TrainerContract:
     ) -> Iterator[Trained]:
         """The model that most tests look at."""
         with _nothing_written_elsewhere(world, tmp_path_factory.mktemp("elsewhere")):
-            yield _train(trainer, make_request(world, settings), tmp_path_factory.mktemp("workdir"))
+            request = make_request(world, settings, mechanism=agreed(trainer, settings, world))
+            yield _train(trainer, request, tmp_path_factory.mktemp("workdir"))
 
     def test_it_names_itself_and_its_settings(self, trainer: Trainer) -> None:
         """The entry point finds it by its name, and its settings refuse unknown keys."""
@@ -193,7 +207,7 @@ class TrainerContract:
         assert record.digest == digest_tree(trained.workdir / "saved_model")
         assert record.train_examples == world.examples.files["train"].digest
         assert record.transform == world.transform.digest
-        assert record.num_train_examples == world.examples.files["train"].num_rows
+        assert record.num_train_examples == record.num_train_units == world.examples.files["train"].num_rows
         assert set(record.settings) == set(settings.to_json())
         assert 1 <= record.best_epoch <= record.epochs <= record.steps
         assert {len(numbers) for numbers in record.history.values()} <= {record.epochs}
@@ -203,6 +217,16 @@ class TrainerContract:
         stated = trained.record.to_json()
         assert TypeAdapter(Mechanism).validate_python(stated["mechanism"]) == trained.record.mechanism
         assert "epsilon" not in set(_keys(stated))
+
+    def test_what_was_executed_is_what_was_agreed(
+        self, trained: Trained, trainer: Trainer, settings: TrainerSettings, world: World
+    ) -> None:
+        """Nothing beyond the mechanism that was accounted and paid for before training was executed.
+
+        What computed it may depend on the model, which a proposal does not see.
+        """
+        executed, proposed = trained.record.mechanism, agreed(trainer, settings, world)
+        assert executed.model_dump(exclude={"engine"}) == proposed.model_dump(exclude={"engine"})
 
     def test_it_writes_the_model_and_the_keras_file(self, trained: Trained) -> None:
         """Later stages find both under their fixed names."""
@@ -268,7 +292,7 @@ class TrainerContract:
         files = {**world.examples.files, "test": SplitFile(path="x", digest=digest_bytes(b"other"), num_rows=1)}
         for seed, equal in ((7, True), (8, False)):
             (tmp_path / str(seed)).mkdir()
-            request = make_request(world, settings, seed=seed)
+            request = make_request(world, settings, mechanism=agreed(trainer, settings, world), seed=seed)
             request = replace(request, examples=replace(world.examples, files=files))
             again = _train(trainer, request, tmp_path / str(seed))
             assert (again.record.weights == trained.record.weights) is equal

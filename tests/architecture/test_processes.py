@@ -1,4 +1,4 @@
-"""Nobody starts a process but the worker client and the launcher of the model server."""
+"""Nobody starts a process but the worker client, the launcher of the model server, and a comparison of runs."""
 
 import ast
 from pathlib import Path
@@ -7,7 +7,11 @@ import probity
 
 PACKAGE = Path(probity.__file__).parent
 
-MAY_START_PROCESSES = {"trainers/worker.py", "platform/serving/launcher.py"}
+MAY_START_PROCESSES = {
+    "trainers/worker.py",
+    "platform/serving/launcher.py",
+    "platform/compare/processes.py",  # cells of a comparison: the seconds and the memory of each are its own
+}
 
 MODULES = {"subprocess", "multiprocessing", "pty", "pexpect"}
 FUNCTIONS = ("system", "popen", "fork", "forkpty", "spawn", "exec", "posix_spawn")

@@ -83,6 +83,12 @@ def make_project(folder: Path, *, rows: int = 5000) -> Project:
     return Project(folder)
 
 
+@pytest.fixture(scope="session", name="make_project")
+def project_maker():
+    """The function that writes such a project, for tests that need one of another kind."""
+    return make_project
+
+
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory) -> Project:
     """A project whose first run was released. Tests may add runs; none may change this one."""

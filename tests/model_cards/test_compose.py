@@ -148,7 +148,18 @@ def test_the_trust_table_follows_mechanism_and_transform(parts, reports):
     (holder,) = [row for row in plain.privacy.trust if "model files" in row.party]
     assert "nothing bounds" in holder.sees
     assert "without noise" in holder.sees
-    mechanism = DpSgd(noise_multiplier=1.0, sampling="poisson", sampling_prob=0.01, steps=10, l2_clip_norm=1.0)
+    mechanism = DpSgd(
+        noise_multiplier=1.0,
+        noise_source="os_entropy",
+        sampling="poisson",
+        sampling_prob=0.01,
+        steps=10,
+        l2_clip_norm=1.0,
+        expected_batch_size=100,
+        normalization="expected_batch_size",
+        unit="row",
+        engine="book_keeping",
+    )
     curated = TransformConstant(feature="age", kind="quantiles", source="schema")
     changed = {
         **parts,

@@ -139,10 +139,12 @@ class FinishedRun:
             settings={"epochs": 2, "learning_rate": 0.001},
             seed=self.seed,
             num_train_examples=100,
+            num_train_units=100,
             num_parameters=9,
             steps=4,
             epochs=2,
             best_epoch=2,
+            chosen_on_eval=True,
             history={"loss": (0.5, 0.25), "val_auc": (0.7, 0.8)},
             environment={"python": "3.11"},
         )

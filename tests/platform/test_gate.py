@@ -15,7 +15,7 @@ from probity.config import Approval, Rule
 from probity.config_file import parse_config
 from probity.data import Column, ColumnKind, Dataset, Role, SensitiveAttribute
 from probity.decision import GateDecision, GatePolicy
-from probity.findings import AuditReport, Estimate, Finding, Subject, finding_id
+from probity.findings import AuditReport, Estimate, Finding, PrivacyStatement, Subject, finding_id
 from probity.platform import gate, gate_rules
 
 MODEL, OTHER = "sha256:" + "a" * 64, "sha256:" + "b" * 64
@@ -84,6 +84,26 @@ def finding_for(rule, value, **changes):
     return Finding(**{**fields, **changes})
 
 
+def statement(**changes):
+    values = {
+        "epsilon": 2.0,
+        "delta": 1e-5,
+        "unit": "row",
+        "neighbouring_relation": "add or remove one unit",
+        "accountant": "PLD",
+        "sampling": "poisson",
+        "assumptions": (),
+        "not_covered": (),
+        "text": "private",
+    }
+    return PrivacyStatement(**{**values, **changes})
+
+
+def statement_of(findings):
+    epsilons = [entry.estimate.value for entry in findings if entry.metric == "epsilon"]
+    return statement(epsilon=epsilons[0]) if epsilons and epsilons[0] is not None else statement()
+
+
 def reports_of(findings, **changes):
     found = {
         name: AuditReport(
@@ -91,6 +111,7 @@ def reports_of(findings, **changes):
             status="complete",
             subject=SUBJECT,
             findings=tuple(entry for entry in findings if entry.id.startswith(f"{name}/")),
+            privacy_statement=statement_of(findings) if name == "privacy" else None,
         )
         for name in REQUIRED
     }
@@ -132,6 +153,7 @@ def test_complete_evidence_within_every_bound_is_released():
     assert [check.rule for check in decision.checks] == [
         *(f"evidence: {name}" for name in REQUIRED),
         "evidence: card",
+        "uncovered preprocessing",
         *(rule.name for rule in RULES),
     ]
     assert all(check.evidence for check in decision.checks)
@@ -307,7 +329,8 @@ def test_no_number_that_is_not_finite_passes_even_if_somebody_smuggles_it_in(rul
         chosen = tuple(entry for entry in findings if entry.id.startswith(f"{name}/"))
         reports[name] = report.model_copy(update={"findings": chosen})
     decision = decide(reports=reports)
-    assert [check.rule for check in decision.blocking] == [rule.name]
+    # A statement of another epsilon than the finding's is an error of its own.
+    assert [check.rule for check in decision.blocking if check.rule != "uncovered preprocessing"] == [rule.name]
 
 
 def test_a_finding_whose_fields_contradict_its_id_supports_nothing():
@@ -361,6 +384,41 @@ def test_a_required_approval_that_is_not_recorded_holds(required, verdict):
 def test_approval_on_insufficient_evidence_turns_nothing_into_a_pass():
     rules = policy(approval=Approval(required="on_insufficient_evidence"))
     assert decide(rules, reports=good_reports(women=None)).verdict == "hold"
+
+
+def uncovered(**changes):
+    report = good_reports()["privacy"].model_copy(update=changes)
+    return {**good_reports(), "privacy": report}
+
+
+def test_an_epsilon_that_leaves_preprocessing_out_is_held_and_says_which_columns():
+    reports = uncovered(privacy_statement=statement(uncovered_preprocessing=("age", "zip")))
+    held = decide(reports=reports)
+    assert held.verdict == "hold"
+    (check,) = held.blocking
+    assert (check.rule, check.outcome, check.observed) == ("uncovered preprocessing", "fail", 2)
+    assert "age, zip" in check.reason
+    assert "private_statistics" in check.reason
+    assert decide(policy(uncovered_preprocessing="allowed"), reports=reports).verdict == "release"
+
+
+def test_where_nothing_is_claimed_no_preprocessing_is_uncovered():
+    rules = tuple(rule for rule in RULES if rule.metric != "epsilon")
+    lax = Rule(name="privacy budget", metric="epsilon", at_most=3.0)
+    infinite = [finding_for(rule, VALUES[rule.name]) for rule in rules] + [finding_for(lax, math.inf)]
+    reports = reports_of(infinite)
+    infinite_statement = statement(epsilon=math.inf, uncovered_preprocessing=("age",))
+    assert reports["privacy"].privacy_statement.epsilon == math.inf
+    reports["privacy"] = reports["privacy"].model_copy(update={"privacy_statement": infinite_statement})
+    assert decide(policy(rules=rules), reports=reports).verdict == "release"
+
+
+@pytest.mark.parametrize("changes", [{"privacy_statement": None}, {"privacy_statement": statement(epsilon=1.0)}])
+def test_a_privacy_report_that_does_not_say_what_it_covers_is_an_error(changes):
+    rules = tuple(rule for rule in RULES if rule.metric != "epsilon")
+    decision = decide(policy(rules=rules), reports=uncovered(**changes))
+    assert outcome(decision, "uncovered preprocessing") == "error"
+    assert decision.verdict == "hold"
 
 
 def test_attributes_of_an_intersection_may_be_named_in_any_order():

@@ -27,7 +27,7 @@ class TestPlainTrainer(TrainerContract):
 
 
 def train(world, workdir, *, model=None, seed=7, **settings):
-    request = make_request(world, PlainSettings(**settings), model=model, seed=seed)
+    request = make_request(world, PlainSettings(**settings), mechanism=NonPrivate(), model=model, seed=seed)
     workdir.mkdir(exist_ok=True)
     return PlainTrainer().train(request, workdir=workdir, report=lambda fraction, text: None)
 
@@ -103,7 +103,7 @@ def test_settings_refuse_what_cannot_be():
 def test_settings_of_another_trainer_are_refused(world, tmp_path):
     from probity.trainers.base import TrainerSettings
 
-    request = make_request(world, TrainerSettings())
+    request = make_request(world, TrainerSettings(), mechanism=NonPrivate())
     with pytest.raises(TypeError, match="PlainSettings"):
         PlainTrainer().train(request, workdir=tmp_path, report=lambda fraction, text: None)
 
@@ -121,12 +121,13 @@ def test_two_devices_train_together(world, tmp_path):
 import json, pathlib, tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+from probity.model import NonPrivate
 from probity.trainers.plain import PlainSettings, PlainTrainer
 from probity.trainers.testing import make_request, make_world
 root = pathlib.Path({str(tmp_path)!r})
 (root / "world").mkdir(); (root / "work").mkdir()
 world = make_world(root / "world")
-request = make_request(world, PlainSettings(epochs=2, batch_size=63))
+request = make_request(world, PlainSettings(epochs=2, batch_size=63), mechanism=NonPrivate())
 record = PlainTrainer().train(request, workdir=root / "work", report=lambda fraction, text: None)
 print(json.dumps(record.to_json()))
 """

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typer
 
-from probity.platform.cli import check, inspect, project, running
+from probity.platform.cli import budget, check, compare, inspect, project, running
 
 __all__ = ["app"]
 
@@ -17,15 +17,17 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Train, audit, gate and release models that must be shown to be private and fair. "
-    "Exit codes: 0 done or released, 2 wrong config, data or arguments, 3 held by the gate, 1 unexpected. "
+    "Exit codes: 0 done or released, 2 wrong config, data or arguments, 3 held by the gate, 4 privacy budget, 1 unexpected. "
     "Add --debug to any command for tracebacks.",
 )
 app.command("init")(project.init)
 app.command("run")(running.run)
+app.command("compare")(compare.compare)
 app.command("runs")(inspect.runs)
 app.command("show")(inspect.show)
 app.command("gate")(running.gate)
 app.command("release")(running.release)
 app.command("card")(inspect.card)
+app.add_typer(budget.app, name="budget")
 app.command("doctor")(check.doctor)
 app.command("schema")(check.schema)

@@ -1,0 +1,193 @@
+"""What surrounds training: who the protected units are, how much noise the asked epsilon needs, where work is kept.
+
+A trainer proposes a mechanism and executes the one it is given; it has no accountant and knows no budget. Between the
+two, this module counts the units and lets the accountant find the noise. Nothing here looks at a trainer's name.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from filelock import FileLock, Timeout
+
+from probity.config import RunConfig
+from probity.data import Dataset, Examples, PrivateStatistics
+from probity.errors import DataError
+from probity.model import Mechanism, NonPrivate, TrainedModel
+from probity.runs import Workspace
+from probity.trainers.base import Population, Progress, Trainer, TrainingRequest, Uncalibrated
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from probity.audits.accounting import Spent
+
+__all__ = ["Purse", "checkpoint_folder", "is_private", "population_of", "settle", "target_delta", "units_of"]
+
+ROW = "row"
+
+
+def units_of(dataset: Dataset, examples: Examples) -> npt.NDArray[np.int64] | None:
+    """Returns the number of the protected unit of each training row, in file order; ``None`` where a row is a unit.
+
+    Raises:
+        DataError: If a training row names no unit: nothing could be said about the person it belongs to.
+    """
+    import numpy as np
+
+    if dataset.privacy_unit == ROW:
+        return None
+    column = examples.table("train").column(dataset.privacy_unit)
+    if column.null_count:
+        raise DataError(
+            f"privacy unit {dataset.privacy_unit}",
+            seen=f"missing in {column.null_count} training rows",
+            allowed="a value in every row, so that all rows of one unit are known to be its own",
+            remedy="fill the column, or remove these rows from the source",
+        )
+    numbers: npt.NDArray[np.int64] = column.combine_chunks().dictionary_encode().indices.to_numpy().astype(np.int64)
+    return numbers
+
+
+def population_of(dataset: Dataset, examples: Examples, units: npt.NDArray[np.int64] | None) -> Population:
+    """Returns the training rows as a mechanism sees them."""
+    rows = examples.files["train"].num_rows
+    return Population(
+        num_rows=rows, num_units=rows if units is None else int(units.max()) + 1, unit=dataset.privacy_unit
+    )
+
+
+def is_private(proposal: Mechanism | Uncalibrated) -> bool:
+    """Whether a trainer means to add noise at all, so that preprocessing should not undo it."""
+    return not isinstance(proposal, NonPrivate)
+
+
+def target_delta(proposal: Mechanism | Uncalibrated) -> float | None:
+    """Returns the delta that was asked for, or ``None`` where the accountant's rule decides."""
+    return proposal.target_delta if isinstance(proposal, Uncalibrated) else None
+
+
+def settle(
+    proposal: Mechanism | Uncalibrated, *, delta: float, statistics: PrivateStatistics | None = None
+) -> Mechanism:
+    """Returns the mechanism to execute: as proposed, or with the least noise that keeps the asked epsilon.
+
+    Args:
+        proposal: What the trainer answered.
+        delta: The delta at which the asked epsilon is meant.
+        statistics: What preprocessing spent on the same rows; the asked epsilon covers both.
+
+    Raises:
+        ConfigError: If no amount of noise reaches the asked epsilon.
+    """
+    if not isinstance(proposal, Uncalibrated):
+        return proposal
+    from probity.audits.accounting import calibrate
+
+    return calibrate(
+        proposal.with_noise_multiplier,
+        target_epsilon=proposal.target_epsilon,
+        delta=delta,
+        beside=() if statistics is None else (statistics,),
+    )
+
+
+class Purse:
+    """Pays from the budget of a run's data set: before anything is executed, and for no more than was executed.
+
+    Args:
+        config: Names the ledger and, perhaps, the account.
+        workspace: Holds the ledger by default, and checkpoints.
+        dataset: Whose budget it is.
+        population: The training rows.
+        run: The run that spends.
+        target_delta: The delta at which the run states its epsilon; ``None``: the accountant's rule.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        workspace: Workspace,
+        dataset: Dataset,
+        population: Population,
+        *,
+        run: str,
+        target_delta: float | None,
+    ) -> None:
+        from probity.audits.accounting import default_delta
+
+        self._config = config
+        self._workspace = workspace
+        self._dataset = dataset
+        self._run = run
+        self.delta = target_delta or default_delta(population.num_units)
+
+    @contextmanager
+    def pay_for_statistics(self, planned: PrivateStatistics | None) -> Iterator[None]:
+        """Reserves what differentially private statistics will cost, and pays it when they were computed."""
+        if planned is None:
+            yield
+            return
+        with self._spending(planned) as executed:
+            yield
+            executed.append(planned)
+
+    def pay_for_training(
+        self, trainer: Trainer, request: TrainingRequest, *, key: str, workdir: Path, report: Progress
+    ) -> TrainedModel:
+        """Reserves, trains, and pays for the mechanism that was executed.
+
+        Args:
+            trainer: Who trains.
+            request: What; it gets a folder for checkpoints.
+            key: Digest of everything that decides the training: attempts with equal keys continue each other.
+            workdir: Where the model goes.
+            report: Told how far training is.
+
+        Raises:
+            BudgetError: If the budget does not allow it; nothing was trained then.
+        """
+        folder = self._workspace.root / "checkpoints" / key.removeprefix("sha256:")
+        with checkpoint_folder(folder) as kept:
+            resume = kept is not None and any(kept.iterdir())
+            with self._spending(request.mechanism, work=key, resume=resume) as executed:
+                model = trainer.train(replace(request, checkpoints=kept), workdir=workdir, report=report)
+                executed.append(model.mechanism)
+        return model
+
+    def _spending(
+        self, spending: Spent, *, work: str | None = None, resume: bool = False
+    ) -> AbstractContextManager[list[Spent]]:
+        from probity.platform.budget.ledger import account_of, open_ledger
+
+        account = account_of(self._config, self._dataset)
+        return open_ledger(self._config, self._workspace).spending(
+            account, spending, run=self._run, delta=self.delta, work=work, resume=resume
+        )
+
+
+@contextmanager
+def checkpoint_folder(folder: Path) -> Iterator[Path | None]:
+    """Holds the folder in which attempts at one training keep what a next attempt can continue.
+
+    Yields ``None`` while another process works at the same training: two of them must not share checkpoints. The
+    operating system frees the lock of a killed process. After a training that ended well the folder is removed.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder.with_suffix(".lock"))
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        yield None
+        return
+    try:
+        yield folder
+        shutil.rmtree(folder, ignore_errors=True)
+    finally:
+        lock.release()

@@ -1,0 +1,117 @@
+"""The engine ``tensorflow_privacy``: clipped sums by TensorFlow Privacy, for layers that the book-keeping engine does not know.
+
+Where TensorFlow Privacy's registry knows every layer with weights, its fast gradient clipping computes the norms; else its
+vectorized clipping goes through every row's own gradient, which takes any layer and is several times slower. Its fast
+way is not used for a layer that is called more than once: it adds the squared norms of the calls, where the norm of their
+sum is wanted, and a row could then pass the clip norm.
+
+Each row is clipped alone; the library's noise and its division by the batch size are not used.
+
+References:
+    Subramani, Vadivelu and Kamath (2021), Enabling Fast Differentially Private SGD via Just-in-Time Compilation and
+    Vectorization. Kong and Muñoz Medina (2023), A Unified Fast Gradient Clipping Framework for DP-SGD.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from probity.trainers.dp_sgd import mixing
+from probity.trainers.dp_sgd.engine import ClippedSum, Refusal, coefficients, per_row_losses
+from probity.trainers.dp_sgd.recording import layers_with_weights
+
+__all__ = ["clipped_sum", "is_fast"]
+
+
+def clipped_sum(model: Any, *, l2_clip_norm: float) -> ClippedSum | Refusal:
+    """Returns the function that sums this model's clipped per-row gradients, or why there is none.
+
+    Args:
+        model: A Keras model with one score in [0, 1] per row.
+        l2_clip_norm: Bound on the L2 norm of one row's gradient; infinite: none.
+
+    References:
+        :mod:`probity.trainers.dp_sgd.engine` says what the function guarantees.
+    """
+    refusal = mixing.refusal(model)
+    if refusal is not None:
+        return refusal
+    if is_fast(model):
+        return _fast(model, l2_clip_norm)
+    summed = _vectorized(model, l2_clip_norm)
+    return _untraceable(model, summed) or summed
+
+
+def is_fast(model: Any) -> bool:
+    """Whether TensorFlow Privacy's fast gradient clipping is right for a model: all layers known, each called once."""
+    from tensorflow_privacy.privacy.fast_gradient_clipping import layer_registry
+
+    registry = layer_registry.make_default_layer_registry()
+    layers = layers_with_weights(model)
+    own = {id(layer) for layer in model.layers}
+    return all(registry.is_elem(layer) and id(layer) in own and len(layer.inbound_nodes) == 1 for layer in layers)
+
+
+def _fast(model: Any, l2_clip_norm: float) -> ClippedSum:
+    from tensorflow_privacy.privacy.fast_gradient_clipping import clip_grads, layer_registry
+
+    registry = layer_registry.make_default_layer_registry()
+
+    def loss(labels: Any, scores: Any, weights: Any) -> Any:
+        return per_row_losses(labels, scores)
+
+    def summed(inputs: dict[str, Any], labels: Any) -> list[Any]:
+        import tensorflow as tf
+
+        norms = clip_grads.compute_gradient_norms(model, registry, inputs, labels, per_example_loss_fn=loss)
+        weights = coefficients(tf.square(norms), l2_clip_norm)
+        with tf.GradientTape() as tape:
+            total = tf.reduce_sum(weights * per_row_losses(labels, model(inputs, training=True)))
+        return _dense(tape.gradient(total, model.trainable_variables, unconnected_gradients="zero"))
+
+    return summed
+
+
+def _vectorized(model: Any, l2_clip_norm: float) -> ClippedSum:
+    from tensorflow_privacy.privacy.optimizers.dp_optimizer_keras_vectorized import clip_gradients_vmap
+
+    def clipped(row: tuple[dict[str, Any], Any]) -> list[Any]:
+        import tensorflow as tf
+
+        inputs, label = row
+        with tf.GradientTape() as tape:
+            scores = model({name: value[None] for name, value in inputs.items()}, training=True)
+            loss = per_row_losses(label[None], scores)[0]
+        gradients = _dense(tape.gradient(loss, model.trainable_variables, unconnected_gradients="zero"))
+        return gradients if l2_clip_norm == float("inf") else list(clip_gradients_vmap(gradients, l2_clip_norm))
+
+    def summed(inputs: dict[str, Any], labels: Any) -> list[Any]:
+        import tensorflow as tf
+
+        rows = tf.vectorized_map(clipped, (inputs, labels))
+        return [tf.reduce_sum(gradients, axis=0) for gradients in rows]
+
+    return summed
+
+
+def _untraceable(model: Any, summed: ClippedSum) -> Refusal | None:
+    """Returns why a model's rows cannot be vectorized, if tracing fails; loops inside layers are the known case."""
+    import tensorflow as tf
+
+    inputs = {tensor.name: tf.TensorSpec([None, *tensor.shape[1:]]) for tensor in tf.nest.flatten(model.input)}
+    try:
+        tf.function(summed).get_concrete_function(inputs, tf.TensorSpec([None]))
+    except Exception as error:  # TensorFlow's converters raise errors of many kinds
+        return Refusal(
+            layer=model.name,
+            reason=f"has operations that cannot be vectorized over rows ({type(error).__name__})",
+            remedy="give recurrent layers unroll=True, or use attention or convolutions over the sequence",
+        )
+    return None
+
+
+def _dense(gradients: list[Any]) -> list[Any]:
+    """Returns gradients as plain tensors: those of an embedding come as the rows that were touched."""
+    import tensorflow as tf
+
+    return [tf.convert_to_tensor(gradient) for gradient in gradients]

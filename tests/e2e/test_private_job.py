@@ -1,0 +1,96 @@
+"""Differentially private training through the command line: a statement, a verdict, and a budget that runs out."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+pytestmark = pytest.mark.slow
+
+EXAMPLES = Path(__file__).parents[2] / "examples/adult_income"
+
+
+@pytest.fixture(scope="module")
+def private(tmp_path_factory, make_project):
+    """The small project with the example's public facts and the private trainer, and a cap of epsilon 4."""
+    project = make_project(tmp_path_factory.mktemp("private"), rows=6000)
+    shutil.copyfile(EXAMPLES / "schema.pbtxt", project.folder / "schema.pbtxt")
+    example = yaml.safe_load((EXAMPLES / "dp.yaml").read_text())
+    trainer = {**example["trainer"], "target_epsilon": 3.0, "expected_batch_size": 512, "epochs": 10}
+    rules = [
+        {"name": "quality floor", "metric": "auc", "at_least": 0.8},
+        {"name": "privacy budget", "metric": "epsilon", "at_most": 3.0},
+    ]
+    project.edit(
+        schema="schema.pbtxt",
+        transform=example["transform"],
+        model=example["model"],
+        trainer=trainer,
+        gate={"rules": rules},
+    )
+    granted = project.probity("budget", "grant", "probity.yaml", "--epsilon", "4", "--delta", "1e-4")
+    assert granted.returncode == 0, granted.stderr
+    return project
+
+
+@pytest.fixture(scope="module")
+def released(private):
+    done = private.probity("run", "probity.yaml", "--json")
+    assert done.returncode == 0, done.stderr + done.stdout
+    return private.run_folders()[-1]
+
+
+def test_the_statement_is_about_what_was_executed(released):
+    model = json.loads((released / "07_model/model.json").read_text())
+    report = json.loads((released / "08_audits/privacy.json").read_text())
+    statement, mechanism = report["privacy_statement"], model["mechanism"]
+    assert 0.99 * 3 <= statement["epsilon"] <= 3
+    assert statement["delta"] < 1 / model["num_train_units"]
+    assert mechanism["kind"] == "dp_sgd"
+    assert mechanism["noise_source"] == "os_entropy"
+    assert mechanism["steps"] == model["steps"]
+    assert "epsilon" not in json.dumps(mechanism)
+    assert not statement["uncovered_preprocessing"]
+    assert statement["not_covered"]
+
+
+def test_the_statement_equals_an_independent_computation(released):
+    import dp_accounting
+    from dp_accounting import pld
+
+    mechanism = json.loads((released / "07_model/model.json").read_text())["mechanism"]
+    statement = json.loads((released / "08_audits/privacy.json").read_text())["privacy_statement"]
+    accountant = pld.PLDAccountant()
+    step = dp_accounting.GaussianDpEvent(mechanism["noise_multiplier"])
+    accountant.compose(dp_accounting.PoissonSampledDpEvent(mechanism["sampling_prob"], step), mechanism["steps"])
+    assert accountant.get_epsilon(statement["delta"]) == pytest.approx(statement["epsilon"], rel=1e-9)
+
+
+def test_an_unchanged_run_trains_nothing_and_pays_nothing(private, released):
+    before = json.loads(private.probity("budget", "show", "--json").stdout)
+    done = private.probity("run", "probity.yaml")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(private.probity("budget", "show", "--json").stdout) == before
+
+
+def test_a_second_training_over_the_cap_is_refused_before_it_starts(private, released):
+    done = private.probity("run", "probity.yaml", "--set", "seed=8")
+    assert done.returncode == 4, done.stderr
+    assert "4" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (private.run_folders()[-1] / "07_model").exists()
+
+
+def test_a_weak_promise_is_held_by_the_gate(private, released):
+    raised = private.probity("budget", "grant", "probity.yaml", "--epsilon", "50", "--delta", "1e-4")
+    assert raised.returncode == 0, raised.stderr
+    done = private.probity("run", "probity.yaml", "--set", "trainer.target_epsilon=30")
+    assert done.returncode == 3, done.stderr
+    decision = json.loads((private.run_folders()[-1] / "10_decision.json").read_text())
+    (blocking,) = [check for check in decision["checks"] if check["outcome"] != "pass"]
+    assert blocking["rule"] == "privacy budget"
+    assert 29 < blocking["observed"] <= 30

@@ -1,0 +1,97 @@
+"""What surrounds training: units, population, checkpoints that two trainings never share."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from probity.data import Column, ColumnKind, Examples, Role, SplitFile
+from probity.digest import digest_file
+from probity.errors import DataError
+from probity.model import NonPrivate
+from probity.platform.training import checkpoint_folder, is_private, population_of, settle, units_of
+from probity.tfexample import write_table
+from probity.trainers.base import Uncalibrated
+from tests.platform.conftest import make_dataset
+
+COLUMNS = (
+    Column(name="person", kind=ColumnKind.TEXT, roles=(Role.PRIVACY_UNIT,)),
+    Column(name="age", kind=ColumnKind.INT, roles=(Role.FEATURE,)),
+    Column(name="y", kind=ColumnKind.INT, roles=(Role.LABEL,)),
+)
+
+
+@pytest.fixture
+def made(tmp_path):
+    def make(people):
+        rows = len(people)
+        table = pa.table({"person": people, "age": [30] * rows, "y": [0, 1] * (rows // 2) + [0] * (rows % 2)})
+        path = tmp_path / "train.tfrecord.gz"
+        write_table(path, table)
+        split = SplitFile(path=path.name, digest=digest_file(path), num_rows=rows)
+        dataset = make_dataset("people").model_copy(update={"privacy_unit": "person", "columns": COLUMNS})
+        return dataset, Examples(folder=tmp_path, files={"train": split}, columns=COLUMNS)
+
+    return make
+
+
+def test_rows_of_one_person_are_one_unit(made):
+    dataset, examples = made(["b", "a", "b", "c", "a", "b"])
+    units = units_of(dataset, examples)
+    assert units.dtype == np.int64
+    assert (units == units[0]).tolist() == [True, False, True, False, False, True]
+    assert sorted(set(units.tolist())) == [0, 1, 2]
+    population = population_of(dataset, examples, units)
+    assert (population.num_rows, population.num_units, population.unit) == (6, 3, "person")
+
+
+def test_a_row_without_a_unit_is_refused_by_column_and_count(made):
+    with pytest.raises(DataError, match=r"person: missing in 2 training rows"):
+        units_of(*made(["b", None, "b", None]))
+
+
+def test_where_rows_are_units_nothing_is_read(made):
+    dataset, examples = made(["a", "b"])
+    examples.path("train").unlink()
+    assert units_of(dataset.model_copy(update={"privacy_unit": "row"}), examples) is None
+
+
+def test_a_proposal_without_noise_is_executed_as_it_is():
+    assert settle(NonPrivate(), delta=1e-5) == NonPrivate()
+    assert not is_private(NonPrivate())
+    assert is_private(Uncalibrated(target_epsilon=1, target_delta=None, with_noise_multiplier=lambda noise: noise))
+
+
+def test_checkpoints_outlive_a_failure_and_not_a_success(tmp_path):
+    folder = tmp_path / "checkpoints" / "key"
+    with pytest.raises(ZeroDivisionError), checkpoint_folder(folder) as kept:
+        (kept / "weights").write_text("step 7")
+        raise ZeroDivisionError
+    with checkpoint_folder(folder) as kept:
+        assert (kept / "weights").read_text() == "step 7"
+    assert not folder.exists()
+
+
+def test_two_trainings_never_share_checkpoints_and_a_killed_one_frees_them(tmp_path):
+    folder = tmp_path / "checkpoints" / "key"
+    program = f"""
+import time
+from pathlib import Path
+from probity.platform.training import checkpoint_folder
+with checkpoint_folder(Path({str(folder)!r})) as kept:
+    (kept / "weights").write_text("half way")
+    print("held", flush=True)
+    time.sleep(60)
+"""
+    other = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    assert other.stdout.readline() == "held\n"
+    with checkpoint_folder(folder) as kept:
+        assert kept is None
+    other.kill()
+    other.wait()
+    with checkpoint_folder(folder) as kept:
+        assert (kept / "weights").read_text() == "half way"
