@@ -21,6 +21,7 @@ help: ## List the targets
 $(VENV)/.synced: $(LOCK) pyproject.toml | $(filter .tools/bin/uv,$(UV))
 	@test -x $(BIN)/python || $(UV) venv --quiet --python $(PYTHON) $(VENV)
 	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(UV) pip sync --quiet --compile-bytecode $(LOCK)
+	@rm -rf probity.egg-info   # a stale one would hide new entry points from whoever runs in this folder
 	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(UV) pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
@@ -69,6 +70,19 @@ bench: setup ## Measure; writes the tables in benchmarks/
 	$(BIN)/python benchmarks/slice_engine.py
 	$(BIN)/python benchmarks/pipeline.py
 
+.venv-bench/.synced: requirements/bench.in $(LOCK)
+	$(PYTHON) -m venv .venv-bench
+	VIRTUAL_ENV=$(CURDIR)/.venv-bench $(UV) pip install --quiet --require-hashes -r $(LOCK)
+	VIRTUAL_ENV=$(CURDIR)/.venv-bench $(UV) pip install --quiet --require-hashes --no-deps -r requirements/bench.txt
+	# PyTorch's CPU build of this version has to be what pip finds; a plain one brings several GB of GPU libraries.
+	.venv-bench/bin/pip install --quiet --disable-pip-version-check torch==2.13.0 opt-einsum numpy==1.26.4
+	VIRTUAL_ENV=$(CURDIR)/.venv-bench $(UV) pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.PHONY: bench-dp
+bench-dp: .venv-bench/.synced ## Measure DP-SGD steps beside other libraries; writes benchmarks/dp_sgd.md
+	.venv-bench/bin/python benchmarks/dp_sgd.py
+
 .PHONY: clean
 clean: ## Remove the environment, caches, runs and releases of the examples
-	rm -rf $(VENV) .tools .mypy_cache .ruff_cache serving $(EXAMPLE)/.probity
+	rm -rf $(VENV) .venv-bench .tools .mypy_cache .ruff_cache serving $(EXAMPLE)/.probity

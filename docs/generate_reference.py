@@ -93,7 +93,8 @@ def config_page() -> str:
         lines += settings_table(title, kind)
     lines += ["## Settings of the trainers", "", "They stand beside `name` under `trainer`.", ""]
     for name in names(trainers.GROUP):
-        lines += settings_table(f"trainer: {name}", trainers.load(name).settings_type)
+        for title, kind in sections(trainers.load(name).settings_type, f"trainer: {name}"):
+            lines += settings_table(title, kind)
     return page(lines)
 
 

@@ -19,7 +19,7 @@ from probity.config import RunConfig
 from probity.errors import ConfigError
 from probity.suggestion import did_you_mean
 
-__all__ = ["load_config", "parse_config", "parse_settings"]
+__all__ = ["load_config", "parse_assignments", "parse_config", "parse_settings"]
 
 _Settings = TypeVar("_Settings", bound=BaseModel)
 
@@ -124,7 +124,8 @@ def _read_mapping(path: Path, *, seen: tuple[Path, ...]) -> dict[str, Any]:
 def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     """Returns ``base`` with the values of ``over``: mappings are merged, everything else is replaced.
 
-    A trainer of another name and a model of another kind are replaced too: settings of the one mean nothing to the other.
+    A trainer of another name and a model of another kind are replaced too: settings of the one mean nothing to the
+    other.
     """
     merged = dict(base)
     for key, value in over.items():
@@ -140,25 +141,44 @@ def _is_another(key: str, base: dict[str, Any], over: dict[str, Any]) -> bool:
     return any(name in over and over[name] != base.get(name) for name in telling)
 
 
-def _assign(value: dict[str, Any], assignment: str) -> None:
+def parse_assignments(assignments: Iterable[str], *, argument: str) -> dict[str, Any]:
+    """Returns ``a.b=c`` assignments as one mapping; ``c`` is read as YAML.
+
+    Args:
+        assignments: As they stand on the command line.
+        argument: The option that they were given to, for messages.
+
+    Raises:
+        ConfigError: If one is no assignment.
+    """
+    value: dict[str, Any] = {}
+    for assignment in assignments:
+        _assign(value, assignment, argument=argument)
+    return value
+
+
+def _assign(value: dict[str, Any], assignment: str, *, argument: str = "--set") -> None:
     key, separator, text = assignment.partition("=")
     parts = key.split(".")
     if not separator or not all(parts):
         raise ConfigError(
-            "--set", seen=f"{assignment!r}", allowed="KEY.SUBKEY=VALUE", remedy="for example --set trainer.epochs=3"
+            argument,
+            seen=f"{assignment!r}",
+            allowed="KEY.SUBKEY=VALUE",
+            remedy=f"for example {argument} {'trainer' if argument == '--set' else 'plain'}.epochs=3",
         )
     try:
         parsed = _read_yaml(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(
-            f"--set {key}", seen="a value that is not YAML", allowed="a YAML value", remedy="quote it"
+            f"{argument} {key}", seen="a value that is not YAML", allowed="a YAML value", remedy="quote it"
         ) from error
     target = value
     for part in parts[:-1]:
         target = target.setdefault(part, {})
         if not isinstance(target, dict):
             raise ConfigError(
-                f"--set {key}",
+                f"{argument} {key}",
                 seen=f"{part!r} is a {_yaml_kind(target)}",
                 allowed="a path through mappings",
                 remedy="set the whole value in the file instead",

@@ -195,6 +195,8 @@ class FeatureSpec(Record):
     """The allowed values of a categorical column, in order."""
     minimum: Number | None = None
     maximum: Number | None = None
+    reviewed: bool = True
+    """``False``: the schema itself says that these facts were inferred from data, so nobody has made them public."""
 
 
 class Schema(Record):

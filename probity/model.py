@@ -39,7 +39,8 @@ class DpSgd(Record):
     max_participations: int | None = Field(default=None, ge=0)
     """``shuffled``: the largest number of steps that any one unit took part in. ``None`` under ``poisson``."""
     steps: int = Field(ge=0)
-    """Steps that were executed, each counted once, over all interruptions."""
+    """Steps that were executed, each counted once, over all interruptions. Where looking at outcomes decided when to
+    stop, all the steps that might have been executed: for fewer no epsilon is proven then (Whitehouse et al. 2023)."""
     l2_clip_norm: Number = Field(gt=0.0)
     """Bound on one unit's contribution to the sum of a step; infinite: no clipping."""
     expected_batch_size: float = Field(gt=0.0, allow_inf_nan=False)

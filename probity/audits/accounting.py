@@ -15,8 +15,8 @@ private statistics  (epsilon, delta), as reported by their own mechanisms  add o
 ==================  =====================================================  =====================================
 
 Shuffled batches get no amplification: what is proven about them is that within one pass a unit touches one batch, so a
-pass is one Gaussian mechanism under zero-out neighbours (Kairouz et al. 2021, section 2). The gap to Poisson sampling is
-real, not an artefact of the proof (Chua et al. 2024).
+pass is one Gaussian mechanism under zero-out neighbours (Kairouz et al. 2021, section 2). The gap to Poisson sampling
+is real, not an artefact of the proof (Chua et al. 2024).
 
 References:
     Abadi et al. (2016), Deep Learning with Differential Privacy, algorithm 1.
@@ -99,7 +99,8 @@ def unaccountable(spent: Spent, *, unit: str) -> str | None:
         return None
     if spent.noise_source == "fixed_seed":
         return (
-            "noise and batches came from a fixed seed: whoever knows it can subtract the noise, so nothing is hidden and "
+            "noise and batches came from a fixed seed: whoever knows it can subtract the noise, so nothing is "
+            "hidden and "
             "nothing can be claimed"
         )
     if spent.normalization == "actual_batch_size":
@@ -136,8 +137,8 @@ def epsilon_of(spent: Sequence[Spent], *, delta: float) -> float:
 def renyi_epsilon_of(spent: Sequence[Spent], *, delta: float) -> float:
     """Returns what :func:`epsilon_of` returns, by Rényi accounting: a second opinion, usually a looser one.
 
-    Private statistics are (epsilon, delta) guarantees without a Rényi form; they are added, epsilon to epsilon and delta
-    to delta (basic composition).
+    Private statistics are (epsilon, delta) guarantees without a Rényi form; they are added, epsilon to epsilon and
+    delta to delta (basic composition).
     """
     counted = _counted(spent)
     statistics = [(entry, times) for entry, times in counted if isinstance(entry, PrivateStatistics)]
@@ -346,8 +347,8 @@ def _event(spent: DpSgd | NonPrivate) -> Any:
 def _root(epsilon: Callable[[float], float], target: float, *, start: float) -> float:
     """Returns a noise multiplier whose epsilon is at most the target and within half of the tolerance of it.
 
-    On logarithmic scales epsilon is nearly a straight line, so the secant method needs few of the costly evaluations; it
-    is kept inside a bracket, because epsilon never rises with noise.
+    On logarithmic scales epsilon is nearly a straight line, so the secant method needs few of the costly evaluations;
+    it is kept inside a bracket, because epsilon never rises with noise.
     """
     low, high = 0.0, math.inf
     noise, value = start, epsilon(start)
@@ -361,7 +362,7 @@ def _root(epsilon: Callable[[float], float], target: float, *, start: float) -> 
         )
         guess = min(max(guess, noise / 4), noise * 4)
         if not low < guess < high:
-            guess = math.sqrt(low * high) if 0 < low and high < math.inf else noise * (2.0 if value > target else 0.5)
+            guess = math.sqrt(low * high) if low > 0 and high < math.inf else noise * (2.0 if value > target else 0.5)
         if not 1e-3 <= guess <= 1e6 or high / max(low, 1e-9) < 1 + 10.0 ** (1 - _DIGITS):
             raise ConfigError(
                 "target_epsilon",
@@ -371,7 +372,7 @@ def _root(epsilon: Callable[[float], float], target: float, *, start: float) -> 
             )
         before, noise, earlier = noise, guess, value
         value = epsilon(noise)
-        if 0 < min(value, earlier) and max(value, earlier) < math.inf and value != earlier:
+        if min(value, earlier) > 0 and max(value, earlier) < math.inf and value != earlier:
             slope = min(-0.2, math.log(value / earlier) / math.log(noise / before))
     return noise
 

@@ -1,9 +1,9 @@
 """The privacy audit: what was executed becomes a statement, by an accountant. Nobody else states an epsilon.
 
-A trainer reports what it did (:data:`probity.model.Mechanism`), the transform what its constants cost; this audit asks two
-accountants (:mod:`probity.audits.accounting`) and writes down what may be claimed and what may not. A mechanism without
-noise gives an infinite epsilon, which is stated and never left out; a mechanism that cannot be accounted for, or accountants
-that contradict each other, give a failed report, and the gate holds.
+A trainer reports what it did (:data:`probity.model.Mechanism`), the transform what its constants cost; this audit asks
+two accountants (:mod:`probity.audits.accounting`) and writes down what may be claimed and what may not. A mechanism
+without noise gives an infinite epsilon, which is stated and never left out; a mechanism that cannot be accounted for,
+or accountants that contradict each other, give a failed report, and the gate holds.
 
 References:
     NIST SP 800-226 (2025), Guidelines for Evaluating Differential Privacy Guarantees.
@@ -62,7 +62,8 @@ class PrivacyAudit:
         if not consistent(epsilon, second):
             return self._failed(
                 evidence,
-                f"two accountants contradict each other: privacy loss distributions give epsilon {epsilon:.6g}, which must "
+                f"two accountants contradict each other: privacy loss distributions give epsilon {epsilon:.6g}, "
+                "which must "
                 f"not be above the {second:.6g} of Rényi accounting",
             )
         return AuditReport(
@@ -96,10 +97,14 @@ def _statement(
     private = not math.isinf(epsilon)
     described = _described(unit)
     relation = neighbouring_relation(spent)
+    shown = _rounded_up(epsilon)
     text = (
-        f"The released weights are ({epsilon:.4g}, {delta:g})-differentially private with respect to one {described} of "
-        f"the training split (neighbouring data sets: {relation}). Whatever anybody computes from them, the probability "
-        f"of any outcome changes by at most a factor e^{epsilon:.4g}, apart from {delta:g}, with or without that {described}. "
+        f"The released weights are ({shown}, {delta:g})-differentially private with respect to one "
+        f"{described} of "
+        f"the training split (neighbouring data sets: {relation}). Whatever anybody computes from them, the "
+        "probability "
+        f"of any outcome changes by at most a factor e^{shown}, apart from {delta:g}, with or without that "
+        f"{described}. "
         "The guarantee is on the stated assumptions and leaves out what is listed as not covered."
         if private
         else (
@@ -125,6 +130,14 @@ def _statement(
     )
 
 
+def _rounded_up(epsilon: float) -> str:
+    """Returns four significant digits, not below the number: a claim may be weaker than its proof, never stronger."""
+    if not 0.0 < epsilon < math.inf:
+        return f"{epsilon:g}"
+    scale = 10.0 ** (3 - math.floor(math.log10(epsilon)))
+    return f"{math.ceil(epsilon * scale) / scale:.4g}"
+
+
 def _described(unit: str) -> str:
     return "row" if unit == "row" else f"value of {unit}, with all its rows,"
 
@@ -138,8 +151,10 @@ def _sampling(mechanism: Mechanism) -> str:
             "independently at every step"
         )
     return (
-        f"shuffled, {mechanism.steps} steps: every unit took part in at most {mechanism.max_participations} steps. Shuffled "
-        "batches are not Poisson samples and no amplification is credited to them: one pass counts as one Gaussian mechanism"
+        f"shuffled, {mechanism.steps} steps: every unit took part in at most {mechanism.max_participations} steps. "
+        "Shuffled "
+        "batches are not Poisson samples and no amplification is credited to them: one pass counts as one Gaussian "
+        "mechanism"
     )
 
 
@@ -186,8 +201,10 @@ def _not_covered(model: TrainedModel, uncovered: tuple[str, ...]) -> list[str]:
         found.append("early stopping and the choice of the kept epoch, which read the eval split")
     return [
         *found,
-        "the rows of the eval and test splits: metrics per epoch, the audits, the card and the gate read them without noise",
+        "the rows of the eval and test splits: metrics per epoch, the audits, the card and the gate read them "
+        "without noise",
         "the statistics and an inferred schema, which are exact and stay in the run folder",
-        "the choice of settings, and other models trained on the same data; the ledger of the data set adds up what it was "
+        "the choice of settings, and other models trained on the same data; the ledger of the data set adds up what "
+        "it was "
         "told of",
     ]

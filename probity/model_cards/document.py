@@ -86,7 +86,7 @@ def _tile_cell(number: CardNumber | None) -> Cell:
 def _details(card: ModelCard) -> Iterator[Block]:
     details = card.details
     mechanism = details.mechanism.to_json()
-    settings = ", ".join(f"{name} {value}" for name, value in mechanism.items() if name != "kind")
+    settings = ", ".join(f"{name} {value}" for name, value in mechanism.items() if name != "kind" and value is not None)
     yield Facts(
         pairs=(
             ("Owner", _lines(details.owner)),

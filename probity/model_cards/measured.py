@@ -151,11 +151,18 @@ def _privacy_statement(statement: PrivacyStatement) -> Iterator[Block]:
             ("Unit of privacy", (statement.unit,)),
             ("Neighbouring data", (statement.neighbouring_relation,)),
             ("Accountant", (statement.accountant,)),
+            *_second_opinion(statement),
             ("Sampling", (statement.sampling,)),
+            *((("Composed of", statement.composed),) if statement.composed else ()),
             ("Assumptions", statement.assumptions or ("none stated",)),
             ("Not covered", statement.not_covered or ("nothing stated",)),
         )
     )
+
+
+def _second_opinion(statement: PrivacyStatement) -> Iterator[tuple[str, tuple[str, ...]]]:
+    if statement.second_accountant is not None and statement.second_epsilon is not None:
+        yield "Second opinion", (f"{statement.second_accountant}: epsilon {value_text(statement.second_epsilon)}",)
 
 
 def explanations(card: ModelCard, images: Sequence[tuple[str, str]]) -> Iterator[Block]:

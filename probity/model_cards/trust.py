@@ -33,11 +33,7 @@ def trust_rows(model: TrainedModel, transform: Transform) -> Iterator[TrustRow]:
         bound = "nothing bounds what the weights reveal about a training row"
     else:
         bound = "the privacy statement bounds what the weights reveal, on its assumptions"
-    constants = (
-        "the transform's vocabularies and boundaries, computed from training rows without noise"
-        if transform.depends_on_private_data
-        else "the transform's constants, which come from the curated schema"
-    )
+    constants = f"the transform's {_constants(transform)}"
     yield TrustRow(
         party="whoever holds the released model files",
         sees_raw_rows=False,
@@ -53,3 +49,15 @@ def trust_rows(model: TrainedModel, transform: Transform) -> Iterator[TrustRow]:
         sees_raw_rows=False,
         sees="numbers about groups of rows, and settings; no row",
     )
+
+
+def _constants(transform: Transform) -> str:
+    """Says where the numbers and words inside the transform graph came from."""
+    if transform.depends_on_private_data:
+        return "vocabularies and boundaries, computed from training rows without noise"
+    sources = {constant.source for constant in transform.constants}
+    if "private statistics" in sources:
+        return "constants, which are public facts or were computed from training rows with noise"
+    if "config" in sources:
+        return "constants, which the curated schema and the config state"
+    return "constants, which come from the curated schema"

@@ -225,7 +225,8 @@ def _check_preprocessing(policy: GatePolicy, candidate: _Candidate) -> Iterator[
             rule=rule,
             outcome="error",
             required=required,
-            reason="The privacy report has no statement of its epsilon, or one of another, so nobody can tell what the number "
+            reason="The privacy report has no statement of its epsilon, or one of another, so nobody can tell what "
+            "the number "
             "covers; run the audit again.",
         )
         return
@@ -238,7 +239,8 @@ def _check_preprocessing(policy: GatePolicy, candidate: _Candidate) -> Iterator[
         required=required,
         observed=len(columns),
         evidence=(_EPSILON,),
-        reason=f"The constants of {', '.join(columns)} were computed from training rows without noise, which epsilon does not "
+        reason=f"The constants of {', '.join(columns)} were computed from training rows without noise, which "
+        "epsilon does not "
         "cover; state their domains and bounds in a curated schema or under transform.boundaries, or give "
         "transform.private_statistics."
         if columns

@@ -185,7 +185,7 @@ def _train(plan: Plan, workspace: Workspace, folder: RunFolder, stages: Stages) 
     population = training.population_of(dataset, examples, units)
     proposal = plan.trainer.propose(plan.settings, population)
     private = training.is_private(proposal)
-    purse = training.Purse(
+    budget = training.RunBudget(
         config, workspace, dataset, population, run=folder.id, target_delta=training.target_delta(proposal)
     )
 
@@ -194,7 +194,7 @@ def _train(plan: Plan, workspace: Workspace, folder: RunFolder, stages: Stages) 
         schema_, planned = folder.schema(), None
         if private:
             planned = transform.planned_private_statistics(config.transform, dataset, schema_, population.num_units)
-        with purse.pay_for_statistics(planned):
+        with budget.pay_for_statistics(planned):
             made, transformed = transform.transform(
                 examples,
                 dataset,
@@ -234,11 +234,11 @@ def _train(plan: Plan, workspace: Workspace, folder: RunFolder, stages: Stages) 
             root=plan.root,
             settings=plan.settings,
             seed=config.seed,
-            mechanism=training.settle(proposal, delta=purse.delta, statistics=graph.private_statistics),
+            mechanism=training.settle(proposal, delta=budget.delta, statistics=graph.private_statistics),
             units=units,
         )
         target = _subfolder(out, runs.MODEL)
-        model = purse.pay_for_training(plan.trainer, request, key=key, workdir=target, report=report)
+        model = budget.pay_for_training(plan.trainer, request, key=key, workdir=target, report=report)
         write_record(target / "model.json", model)
 
     stages.perform("train", produce=train, settings=asked, inputs=("ingest", "transform"))

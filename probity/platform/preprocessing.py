@@ -290,7 +290,7 @@ def write_input_layout(columns: Sequence[Column], *, folder: Path) -> None:
 def _from_schema(column: Column, schema: Schema, config: TransformConfig, *, public_first: bool) -> Step | None:
     """Returns the step if a curated schema states all its constants."""
     spec = schema.feature(column.name) if schema.curated else None
-    if spec is None:
+    if spec is None or not spec.reviewed:
         return None
     if column.kind is ColumnKind.TEXT:
         return None if spec.domain is None else Words(vocabulary=tuple(dict.fromkeys(filter(None, spec.domain))))

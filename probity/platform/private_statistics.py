@@ -1,7 +1,7 @@
 """Differentially private constants for the transform, with OpenDP, for columns that no public fact describes.
 
-Every column gets an equal share of epsilon. Numeric columns are measured as one noisy histogram over a grid, text columns
-as noisy counts of their values of which only those above a threshold are kept; boundaries, moments, bounds and
+Every column gets an equal share of epsilon. Numeric columns are measured as one noisy histogram over a grid, text
+columns as noisy counts of their values of which only those above a threshold are kept; boundaries, moments, bounds and
 vocabularies follow from these without touching a row again. What was spent is what OpenDP's privacy maps say.
 
 ==============  ==========================================================  =====================================
@@ -62,7 +62,7 @@ class Measured:
 
 
 def delta_for(config: PrivateStatisticsConfig, num_units: int) -> float:
-    """Returns the delta that all vocabularies together may use: the given one, or a tenth of the accountant's default."""
+    """Returns the delta of all vocabularies together: the given one, or a tenth of the accountant's default."""
     return config.delta if config.delta is not None else float(f"1e-{len(str(num_units)) + 1}")
 
 

@@ -34,6 +34,10 @@ __all__ = ["make_schema", "read_schema", "require_valid", "text_columns", "valid
 TRAINING, SERVING = "TRAINING", "SERVING"
 """The schema environments: a request for a prediction carries neither the label nor columns that are only audited."""
 
+INFERRED = "inferred from data: review"
+"""Comment on every feature of an inferred schema. Whoever reviewed a feature removes it; until then its domain and
+bounds are not taken for public facts, also in a file that is used as a curated schema."""
+
 _TOLERATED_MISSING = 0.05
 _LABEL_L_INFINITY = 0.05
 """Largest tolerated difference of a label value's share between train and another split."""
@@ -56,8 +60,8 @@ def make_schema(statistics: Statistics, dataset: Dataset, *, folder: Path, curat
     """Writes the schema in force: the curated one, or one inferred from the training split alone.
 
     Guarantees: neither eval nor test influences an inferred schema; domains, bounds and presence of a curated schema
-    are kept as they are. Either way the file says that label, privacy unit and columns that are only audited are not
-    there when serving, and knows no excluded column.
+    are kept as they are; each feature of an inferred schema is marked as such. Either way the file says that label,
+    privacy unit and columns that are only audited are not there when serving, and knows no excluded column.
 
     Args:
         statistics: What :func:`probity.platform.profile.profile` returned.
@@ -74,6 +78,8 @@ def make_schema(statistics: Statistics, dataset: Dataset, *, folder: Path, curat
     if curated is None:
         schema = tfdv.infer_schema(load_statistics(folder / statistics.splits["train"]))
         _forget_guesses(schema, dataset)
+        for feature in schema.feature:
+            feature.annotation.comment.append(INFERRED)
     else:
         schema = _parse(curated)
         _drop_excluded(schema, dataset)
@@ -296,4 +302,5 @@ def _feature_spec(feature: Any, domains: Mapping[str, tuple[str, ...]]) -> Featu
         domain=domain,
         minimum=float(bounds.min) if bounds.HasField("min") else None,
         maximum=float(bounds.max) if bounds.HasField("max") else None,
+        reviewed=INFERRED not in feature.annotation.comment,
     )

@@ -39,6 +39,8 @@ _DECISIVE_PACKAGES = (
     "tfx-bsl",
     "apache-beam",
     "dp-accounting",
+    "tensorflow-privacy",
+    "opendp",
     "shap",
     "numpy",
     "scipy",

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from probity.audits.accounting import Spent
 
-__all__ = ["Purse", "checkpoint_folder", "is_private", "population_of", "settle", "target_delta", "units_of"]
+__all__ = ["RunBudget", "checkpoint_folder", "is_private", "population_of", "settle", "target_delta", "units_of"]
 
 ROW = "row"
 
@@ -98,7 +98,7 @@ def settle(
     )
 
 
-class Purse:
+class RunBudget:
     """Pays from the budget of a run's data set: before anything is executed, and for no more than was executed.
 
     Args:

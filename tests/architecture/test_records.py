@@ -43,6 +43,12 @@ SPECIAL: dict[str, dict[str, Any]] = {
     "Finding": {"metric": "accuracy"},
     "AuditReport": {"findings": [], "audit": "performance", "status": "complete"},
     "GateDecision": {"verdict": "release"},
+    "DpSgd": {"sampling": "shuffled"},
+    "DpSgdSettings": {"target_epsilon": None, "noise_multiplier": 1.0, "l2_clip_norm": 1.0},
+    "Reserved": {"spending": {"kind": "non_private"}},
+    "Paid": {"spending": {"kind": "non_private"}},
+    "TransformConfig": {"boundaries": {"age": [25.0, 40.0]}},
+    "BudgetConfig": {"url": "sqlite:///ledger.sqlite"},
     "Dataset": {
         "columns": [{"name": "y", "kind": "string", "roles": ["label"]}], "label": "y", "intersections": [],
     },

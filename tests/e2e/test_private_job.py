@@ -16,7 +16,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples/adult_income"
 
 @pytest.fixture(scope="module")
 def private(tmp_path_factory, make_project):
-    """The small project with the example's public facts and the private trainer, and a cap of epsilon 4."""
+    """The small project with the example's public facts and the private trainer, and a cap of epsilon 3.3."""
     project = make_project(tmp_path_factory.mktemp("private"), rows=6000)
     shutil.copyfile(EXAMPLES / "schema.pbtxt", project.folder / "schema.pbtxt")
     example = yaml.safe_load((EXAMPLES / "dp.yaml").read_text())
@@ -32,7 +32,7 @@ def private(tmp_path_factory, make_project):
         trainer=trainer,
         gate={"rules": rules},
     )
-    granted = project.probity("budget", "grant", "probity.yaml", "--epsilon", "4", "--delta", "1e-4")
+    granted = project.probity("budget", "grant", "probity.yaml", "--epsilon", "3.3", "--delta", "1e-4")
     assert granted.returncode == 0, granted.stderr
     return project
 
@@ -80,7 +80,7 @@ def test_an_unchanged_run_trains_nothing_and_pays_nothing(private, released):
 def test_a_second_training_over_the_cap_is_refused_before_it_starts(private, released):
     done = private.probity("run", "probity.yaml", "--set", "seed=8")
     assert done.returncode == 4, done.stderr
-    assert "4" in done.stderr
+    assert "3.3 in all" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (private.run_folders()[-1] / "07_model").exists()
 

@@ -1,14 +1,14 @@
 """The ledger: a run reserves before it trains, pays for what it executed, and what it did not execute is free again.
 
-Everything that was reserved counts until it is known to be less: a process that dies between reserving and paying leaves its
-reservation counted until an owner resolves it, and two processes never both get the last of a budget, because checking
-and reserving are one transaction.
+Everything that was reserved counts until it is known to be less: a process that dies between reserving and paying
+leaves its reservation counted until an owner resolves it, and two processes never both get the last of a budget,
+because checking and reserving are one transaction.
 
 What is left is found by *composing* what was executed (:mod:`probity.audits.accounting`), not by adding epsilons: the
 composition is tighter, and it is what the accountants prove. The plain sum is shown beside it.
 
-A training without differential privacy has no epsilon that a cap could bound. It is written down and shown, and refused only
-if the cap says so; what keeps its model from being released is the gate.
+A training without differential privacy has no epsilon that a cap could bound. It is written down and shown, and
+refused only if the cap says so; what keeps its model from being released is the gate.
 """
 
 from __future__ import annotations
@@ -224,8 +224,8 @@ class Ledger:
         """Reserves, and pays at the end for what was put into the list it yields.
 
         A :class:`~probity.errors.ConfigError` means that what was asked could not even be begun, so the reservation is
-        refunded. Any other error leaves it open, and counted: how far the work had come is not known here. The next attempt
-        at the same work continues it, or an owner resolves it.
+        refunded. Any other error leaves it open, and counted: how far the work had come is not known here. The next
+        attempt at the same work continues it, or an owner resolves it.
         """
         reservation = self.reserve(account, spending, run=run, delta=delta, work=work, resume=resume)
         executed: list[Spent] = []
@@ -299,10 +299,12 @@ class Ledger:
             waiting = f" (of which {len(state.open)} open reservations)" if state.open else ""
             raise BudgetExceededError(
                 f"privacy budget of {_short(account.id)}",
-                seen=f"asked epsilon {alone:.4g}, spent or reserved {counted:.4g}{waiting}; together {total:.4g}, composed "
+                seen=f"asked epsilon {alone:.4g}, spent or reserved {counted:.4g}{waiting}; together {total:.4g}, "
+                "composed "
                 f"at delta {cap.delta:g}",
                 allowed=f"{cap.epsilon:.4g} in all; {max(cap.epsilon - counted, 0.0):.4g} left",
-                remedy="ask for less with trainer.target_epsilon, resolve reservations that ended without a model (probity "
+                remedy="ask for less with trainer.target_epsilon, resolve reservations that ended without a model "
+                "(probity "
                 "budget show), or let the owner grant more",
             )
 
@@ -407,7 +409,8 @@ def _require_same_account(entries: Sequence[Entry], account: Account) -> None:
     if others:
         raise BudgetError(
             "data.budget_id",
-            seen=f"{_short(account.id)}, but these very rows were charged to {', '.join(map(_short, sorted(others)))} before",
+            seen=f"{_short(account.id)}, but these very rows were charged to "
+            f"{', '.join(map(_short, sorted(others)))} before",
             allowed="one account for one set of rows",
             remedy="keep the earlier budget_id (or none, if there was none)",
         )

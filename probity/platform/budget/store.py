@@ -1,8 +1,8 @@
 """Where a ledger lies: one table that is only appended to, in SQLite or in PostgreSQL.
 
-A transaction holds the ledger alone from reading it to adding to it, so what was checked is still true when it is written
-down: SQLite by ``BEGIN IMMEDIATE``, PostgreSQL by an advisory lock that ends with the transaction. A process that is
-killed within one leaves the ledger as it was.
+A transaction holds the ledger alone from reading it to adding to it, so what was checked is still true when it is
+written down: SQLite by ``BEGIN IMMEDIATE``, PostgreSQL by an advisory lock that ends with the transaction. A process
+that is killed within one leaves the ledger as it was.
 """
 
 from __future__ import annotations

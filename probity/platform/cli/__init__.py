@@ -17,7 +17,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Train, audit, gate and release models that must be shown to be private and fair. "
-    "Exit codes: 0 done or released, 2 wrong config, data or arguments, 3 held by the gate, 4 privacy budget, 1 unexpected. "
+    "Exit codes: 0 done or released, 2 wrong config, data or arguments, 3 held by the gate, 4 privacy budget, 1 "
+    "unexpected. "
     "Add --debug to any command for tracebacks.",
 )
 app.command("init")(project.init)

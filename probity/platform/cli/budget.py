@@ -72,13 +72,15 @@ def show(
     for entry in balance.open:
         event: Any = entry.event
         console.print(
-            f"open since {entry.at}: reservation {event.reservation} of run {event.run}. If that run is gone: probity budget "
+            f"open since {entry.at}: reservation {event.reservation} of run {event.run}. If that run is gone: "
+            "probity budget "
             f"resolve {event.reservation} commit (its model was seen) or refund (nothing came of it)",
             highlight=False,
         )
     if balance.non_private:
         console.print(
-            f"{balance.non_private} trainings without differential privacy read this data as well. No epsilon bounds their "
+            f"{balance.non_private} trainings without differential privacy read this data as well. No epsilon "
+            "bounds their "
             "models; only the gate keeps them from being released.",
             highlight=False,
         )
@@ -87,7 +89,8 @@ def show(
 @app.command()
 def grant(
     dataset: DatasetArgument = None,
-    epsilon: Annotated[float, typer.Option("--epsilon", help="The cap, on everything composed.")] = ...,  # type: ignore[assignment]
+    *,
+    epsilon: Annotated[float, typer.Option("--epsilon", help="The cap, on everything composed.")],
     delta: Annotated[float, typer.Option("--delta", help="The delta at which it holds.")] = 1e-5,
     unit: Annotated[str, typer.Option("--unit", help="The protected unit: row, or the privacy-unit column.")] = "row",
     forbid_non_private: Annotated[
@@ -111,7 +114,8 @@ def grant(
             "--epsilon",
             seen=f"{epsilon:g}",
             allowed="a finite number greater than 0",
-            remedy="0 would allow no training at all and never means without a limit; without a grant nothing is limited",
+            remedy="0 would allow no training at all and never means without a limit; without a grant nothing is "
+            "limited",
         )
     if not 0 < delta < 1:
         raise ConfigError(

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -25,6 +25,10 @@ def compare(
         str, typer.Option("--epsilons", metavar="E,E", help="Asked epsilons, for trainers that take one.")
     ] = "0.5,1,3",
     seeds: Annotated[int, typer.Option("--seeds", help="Number of seeds, from the config's own on.")] = 3,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--with", metavar="TRAINER.KEY=VALUE", help="A setting of one of the trainers; repeatable."),
+    ] = None,
     jobs: Annotated[int, typer.Option("--jobs", min=1, help="Cells to run at once.")] = 1,
     assignments: Annotated[
         list[str] | None, typer.Option("--set", metavar="A.B=C", help="Override a config value; repeatable.")
@@ -34,8 +38,8 @@ def compare(
 ) -> None:
     """Compare trainers and privacy budgets. The same command again continues where it stopped.
 
-    Every cell is an ordinary run, and spends privacy budget like one. Exit code 1: a cell has no result. 4: the budget does
-    not allow the cells together; none was trained.
+    Every cell is an ordinary run, and spends privacy budget like one. Exit code 1: a cell has no result. 4: the budget
+    does not allow the cells together; none was trained.
 
     Example: probity compare examples/adult_income/dp.yaml --trainers plain,dp_sgd --epsilons 0.5,1,3 --seeds 3 --jobs 2
     """
@@ -55,6 +59,7 @@ def compare(
             trainers=_names(trainers),
             epsilons=_numbers(epsilons),
             seeds=seeds,
+            settings_of=_settings_of(settings or []),
             jobs=jobs,
             observer=observer,
             report=report,
@@ -77,6 +82,13 @@ def _cells() -> Iterator[Callable[[int, int, str], None]]:
         typer.echo(f"[{done}/{total}] {text}", err=True)
 
     yield report
+
+
+def _settings_of(assignments: list[str]) -> dict[str, dict[str, Any]]:
+    from probity.config_file import parse_assignments
+
+    found: dict[str, dict[str, Any]] = parse_assignments(assignments, argument="--with")
+    return found
 
 
 def _names(text: str) -> list[str]:

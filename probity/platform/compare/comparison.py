@@ -13,13 +13,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import Literal
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any, Literal
 
 from probity.config import RunConfig
 from probity.data import Dataset
@@ -36,6 +34,9 @@ from probity.record import Record
 from probity.runs import Workspace
 from probity.storage import read_record, write_atomically, write_record
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 __all__ = ["Comparison", "compare"]
 
 Report = Callable[[int, int, str], None]
@@ -43,6 +44,8 @@ Report = Callable[[int, int, str], None]
 
 
 class _Asked(Record):
+    """What is being compared (``comparison.json``)."""
+
     schema_version: Literal[1] = 1
     config: RunConfig
     cells: tuple[Cell, ...]
@@ -79,6 +82,7 @@ def compare(
     jobs: int,
     observer: Observer,
     report: Report,
+    settings_of: Mapping[str, Mapping[str, Any]] | None = None,
     run: Callable[[Job], CellResult] | None = None,
 ) -> Comparison:
     """Runs what is missing of a grid and writes its table and plots.
@@ -96,6 +100,7 @@ def compare(
         jobs: Number of cells to run at once.
         observer: Told about the reading of the data.
         report: Told about finished cells.
+        settings_of: Settings of single trainers, beside those of the config.
         run: Runs one cell, in a process of its own; an ordinary run by default.
 
     Raises:
@@ -103,8 +108,9 @@ def compare(
         BudgetExceededError: If the budget does not allow the cells together.
     """
     cells = cells_of(config, trainers=trainers, epsilons=epsilons, seeds=seeds)
-    plans = {cell.name: make_plan(cell_config(config, cell), root=root) for cell in cells}
-    folder = workspace.root / "comparisons" / comparison_id(config, cells)
+    configs = {cell.name: cell_config(config, cell, settings_of=settings_of or {}) for cell in cells}
+    plans = {name: make_plan(entry, root=root) for name, entry in configs.items()}
+    folder = workspace.root / "comparisons" / comparison_id(configs)
     write_record(folder / "comparison.json", _Asked(config=config, cells=cells))
     done = {cell.name: found for cell in cells if (found := _finished(folder, cell, workspace)) is not None}
     missing = [cell for cell in cells if cell.name not in done]
@@ -132,7 +138,7 @@ def compare(
 
 
 def _batches(missing: Sequence[Cell], jobs: int) -> list[tuple[Sequence[Cell], int]]:
-    """Returns cells to run, with how many at once: first one of each trainer, whose early stages the others take over."""
+    """Returns cells to run, with how many at once: first one per trainer, whose early stages the others take over."""
     if jobs == 1:
         return [(missing, 1)]
     first = {cell.trainer: cell for cell in reversed(missing)}
@@ -213,14 +219,17 @@ def _page(name: str, summary: pd.DataFrame, results: Sequence[CellResult], folde
     failures = "".join(f"<li>{escape(_line(result))}</li>" for result in without)
     svgs = [(folder / plot).read_text(encoding="utf-8").partition("<svg") for plot in plots]
     return (
-        f"<!doctype html><html lang='en'><head><meta charset='utf-8'><title>{escape(name)}: privacy budgets compared</title>"
+        f"<!doctype html><html lang='en'><head><meta charset='utf-8'><title>{escape(name)}: privacy budgets "
+        "compared</title>"
         "<style>body{font:15px/1.5 system-ui,sans-serif;margin:2rem;max-width:90rem}table{border-collapse:collapse}"
         "td,th{border:1px solid #bbb;padding:.3rem .6rem;text-align:left;font-variant-numeric:tabular-nums}"
         "svg{max-width:100%;height:auto}</style></head><body>"
         f"<h1>{escape(name)}: trainers and privacy budgets compared</h1>"
-        "<p>Means over seeds with Student's intervals. Every cell is a run of its own on the same rows in the same splits."
+        "<p>Means over seeds with Student's intervals. Every cell is a run of its own on the same rows in the same "
+        "splits."
         "</p>"
-        f"<table><tr>{''.join(f'<th>{escape(cell)}</th>' for cell in head)}</tr>{table}</table>"
+        "<div style='overflow-x:auto'><table>"
+        f"<tr>{''.join(f'<th>{escape(cell)}</th>' for cell in head)}</tr>{table}</table></div>"
         + (f"<h2>Cells without a result</h2><ul>{failures}</ul>" if failures else "")
         + "".join(
             f"<h2>{escape(plot.removesuffix('.svg'))}</h2>{tag}{svg}"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from probity.config import RunConfig
@@ -62,14 +63,21 @@ def cells_of(config: RunConfig, *, trainers: Sequence[str], epsilons: Sequence[f
     return tuple(cells)
 
 
-def cell_config(config: RunConfig, cell: Cell) -> RunConfig:
+def cell_config(
+    config: RunConfig, cell: Cell, *, settings_of: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
+) -> RunConfig:
     """Returns the config of one cell: the trainer's settings in the config are kept for that trainer only.
 
     Everything else is the config's own, so all cells see the same rows in the same splits: splits depend on the rows'
     content and not on the seed.
+
+    Args:
+        config: What all cells have in common.
+        cell: The cell.
+        settings_of: Further settings, by trainer.
     """
     own = config.trainer.settings if config.trainer.name == cell.trainer else {}
-    settings: dict[str, Any] = dict(own)
+    settings: dict[str, Any] = {**own, **settings_of.get(cell.trainer, {})}
     if cell.target_epsilon is not None:
         settings.pop(_INSTEAD, None)
         settings[_ASKED] = cell.target_epsilon
@@ -77,7 +85,12 @@ def cell_config(config: RunConfig, cell: Cell) -> RunConfig:
     return parse_config(value, origin=f"comparison, cell {cell.name}")
 
 
-def comparison_id(config: RunConfig, cells: Sequence[Cell]) -> str:
-    """Returns the id of a comparison: the same for the same config and grid, so that it can be continued."""
-    digest = digest_json({"config": config.to_json(), "cells": [cell.to_json() for cell in cells]})
+def comparison_id(configs: Mapping[str, RunConfig]) -> str:
+    """Returns the id of a comparison: the same for the same cells, so that it can be continued.
+
+    Args:
+        configs: Config by name of the cell.
+    """
+    config = next(iter(configs.values()))
+    digest = digest_json({name: entry.to_json() for name, entry in configs.items()})
     return f"{config.name}-{digest.removeprefix('sha256:')[:8]}"

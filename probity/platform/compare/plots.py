@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["write_plots"]
 
@@ -24,55 +25,68 @@ _LABELS = {
 def write_plots(summary: pd.DataFrame, *, folder: Path) -> tuple[str, ...]:
     """Writes the plots that the table has numbers for, as SVG, and returns their names.
 
-    ``utility.svg``: AUC and accuracy against epsilon. ``groups.svg``: the same of each group (the cost of privacy by group).
-    ``gaps.svg``: differences between groups against epsilon. Bars are intervals over seeds; a trainer without epsilon is a
-    horizontal line, with its interval as a band.
+    ``utility.svg``: AUC and accuracy against epsilon. ``groups.svg``: the same of each group (the cost of privacy by
+    group). ``gaps.svg``: differences between groups against epsilon. Bars are intervals over seeds; a trainer without
+    epsilon is a horizontal line, with its interval as a band.
     """
     names = [name for name in summary.columns if not name.endswith(("_lower", "_upper"))]
-    panels = {
-        "utility": {metric: [metric] for metric in ("auc", "accuracy") if metric in names},
-        "groups": {
-            f"{metric} by group": [name for name in names if name.startswith(f"group:{metric}:") and "," not in name]
-            for metric in ("auc", "true_positive_rate", "selection_rate")
-        },
-        "gaps": {
-            f"gap in {metric}": [name for name in names if name.startswith(f"gap:{metric}:")]
-            for metric in ("selection_rate", "true_positive_rate", "false_positive_rate")
-        },
+    groups = [name for name in names if name.startswith("group:") and "," not in name]
+    attributes = dict.fromkeys(name.split(":")[2].partition("=")[0] for name in groups)
+    rows: dict[str, list[dict[str, list[str]]]] = {
+        "utility": [{metric: [metric] for metric in ("auc", "accuracy") if metric in names}],
+        "groups": [
+            {
+                f"{metric} by {attribute}": [name for name in groups if name.startswith(f"group:{metric}:{attribute}=")]
+                for metric in ("auc", "true_positive_rate", "selection_rate")
+            }
+            for attribute in attributes
+        ],
+        "gaps": [
+            {
+                f"gap in {metric}": [name for name in names if name.startswith(f"gap:{metric}:")]
+                for metric in ("selection_rate", "true_positive_rate", "false_positive_rate")
+            }
+        ],
     }
     written = []
-    for plot, wanted in panels.items():
-        filled = {title: series for title, series in wanted.items() if series}
+    for plot, wanted in rows.items():
+        filled = [row for row in ({title: found for title, found in row.items() if found} for row in wanted) if row]
         if filled:
-            _draw(summary, filled, folder / f"{plot}.svg")
+            _draw(summary, filled, folder / f"{plot}.svg", bands=plot == "utility")
             written.append(f"{plot}.svg")
     return tuple(written)
 
 
-def _draw(summary: pd.DataFrame, panels: dict[str, list[str]], path: Path) -> None:
+def _draw(summary: pd.DataFrame, rows: list[dict[str, list[str]]], path: Path, *, bands: bool) -> None:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(5.6 * len(panels), 4.6), layout="constrained")
-    for i, (title, series) in enumerate(panels.items()):
-        axes = figure.add_subplot(1, len(panels), i + 1)
-        for k, name in enumerate(series):
-            _series(axes, summary, name, _COLOURS[k % len(_COLOURS)], _MARKERS[k % len(_MARKERS)])
-        _epsilon_axis(axes, summary)
-        words = title.split(" ")
-        axes.set_title(" ".join(_LABELS.get(word, word) for word in words), fontsize=11)
-        axes.grid(visible=True, alpha=0.3)
-        axes.legend(fontsize=7)
+    across = max(len(row) for row in rows)
+    figure = Figure(figsize=(5.6 * across, 4.2 * len(rows)), layout="constrained")
+    for i, row in enumerate(rows):
+        for j, (title, series) in enumerate(row.items()):
+            axes = figure.add_subplot(len(rows), across, i * across + j + 1)
+            for k, name in enumerate(series):
+                _series(axes, summary, name, _COLOURS[k % len(_COLOURS)], _MARKERS[k % len(_MARKERS)], bands=bands)
+            _epsilon_axis(axes, summary)
+            words = title.replace("$", r"\$").split(" ")
+            axes.set_title(" ".join(_LABELS.get(word, word) for word in words), fontsize=11)
+            axes.grid(visible=True, alpha=0.3)
+            if axes.get_legend_handles_labels()[0]:
+                axes.legend(fontsize=8)
     figure.savefig(path, format="svg", metadata={"Date": None})
 
 
-def _series(axes: Any, summary: pd.DataFrame, name: str, colour: str, marker: str) -> None:
-    label = name.split(":")[-1] if ":" in name else _LABELS.get(name, name)
+def _series(axes: Any, summary: pd.DataFrame, name: str, colour: str, marker: str, *, bands: bool) -> None:
+    import pandas as pd
+
+    label = (name.split(":")[-1] if ":" in name else _LABELS.get(name, name)).replace("$", r"\$")
+    several = summary["trainer"].nunique() > 1
     for trainer, rows in summary.groupby("trainer", sort=False):
-        text = f"{label}, {trainer}".replace("$", r"\$")
+        text = f"{label}, {trainer}" if several else label
         private = rows[rows["target_epsilon"].notna()].sort_values("target_epsilon")
         if len(private) and private[name].notna().any():
             errors = None
-            if f"{name}_lower" in private and private[f"{name}_lower"].notna().any():
+            if private[f"{name}_lower"].notna().any():
                 errors = [
                     (private[name] - private[f"{name}_lower"]).fillna(0.0),
                     (private[f"{name}_upper"] - private[name]).fillna(0.0),
@@ -89,8 +103,9 @@ def _series(axes: Any, summary: pd.DataFrame, name: str, colour: str, marker: st
         for _, row in rows[rows["target_epsilon"].isna()].iterrows():
             if pd.isna(row[name]):
                 continue
-            axes.axhline(row[name], color=colour, linestyle="--", linewidth=1.2, label=text)
-            if pd.notna(row.get(f"{name}_lower")):
+            # One name for each colour is enough where bands are left out: the axis says what a dashed line is.
+            axes.axhline(row[name], color=colour, linestyle="--", linewidth=1.2, label=text if bands else None)
+            if bands and pd.notna(row[f"{name}_lower"]):
                 axes.axhspan(row[f"{name}_lower"], row[f"{name}_upper"], color=colour, alpha=0.12)
 
 

@@ -11,8 +11,9 @@ import resource
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Literal
 
@@ -106,31 +107,47 @@ def perform(jobs: Sequence[Job], *, at_once: int, run: Callable[[Job], CellResul
         at_once: Number of processes.
         run: What a process does with a job.
     """
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(at_once, mp_context=context, initializer=_end_with_parent, max_tasks_per_child=1)
+    waiting = list(jobs)
+    running: dict[Connection, tuple[BaseProcess, Job]] = {}
     try:
-        waiting: dict[Future[CellResult], Job] = {pool.submit(run, job): job for job in jobs}
-        while waiting:
-            done, _ = wait(waiting, return_when=FIRST_COMPLETED)
-            for future in done:
-                yield _result(future, waiting.pop(future))
+        while waiting or running:
+            while waiting and len(running) < at_once:
+                connection, process = _start(waiting[0], run)
+                running[connection] = (process, waiting.pop(0))
+            ready = wait(list(running))
+            for connection in [entry for entry in running if entry in ready]:
+                process, job = running.pop(connection)
+                yield _result(connection, process, job)
     finally:
         # Whoever stops listening, by Ctrl-C or otherwise, wants no work to go on behind his back.
-        for process in list((pool._processes or {}).values()):
+        for process, _ in running.values():
             process.terminate()
-        pool.shutdown(wait=True, cancel_futures=True)
+            process.join()
 
 
-def _result(future: Future[CellResult], job: Job) -> CellResult:
-    error = future.exception()
-    if error is None:
-        return future.result()
-    reason = f"the process ended without a result ({type(error).__name__})"
-    return CellResult(cell=job.cell, status="failed", reason=reason, seconds=0.0, peak_memory_bytes=0)
+def _start(job: Job, run: Callable[[Job], CellResult]) -> tuple[Connection, BaseProcess]:
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=_work, args=(job, run, theirs))
+    process.start()
+    theirs.close()  # so that the end of the process is the end of the pipe
+    return ours, process
 
 
-def _end_with_parent() -> None:
+def _work(job: Job, run: Callable[[Job], CellResult], answer: Connection) -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    answer.send(run(job))
+
+
+def _result(connection: Connection, process: BaseProcess, job: Job) -> CellResult:
+    try:
+        result: CellResult = connection.recv()
+    except EOFError:
+        process.join()
+        reason = f"the process ended without a result (exit code {process.exitcode})"
+        return CellResult(cell=job.cell, status="failed", reason=reason, seconds=0.0, peak_memory_bytes=0)
+    process.join()
+    return result
 
 
 class _Silent:

@@ -1,20 +1,20 @@
-"""From finished runs to one table: what each report says, and mean and interval over the seeds. No metric is computed."""
+"""From finished runs to one table: what their reports say, with mean and interval over seeds. Computes no metric."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import pandas as pd
-from scipy import stats
+from typing import TYPE_CHECKING, Any
 
 from probity.config import RunConfig
 from probity.findings import AuditReport, Finding, slice_name
 from probity.platform.compare.processes import CellResult
 from probity.runs import RunFolder, Workspace
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
 
 __all__ = ["GAPS", "GROUP_METRICS", "cell_rows", "summarize", "to_markdown", "write_tables"]
 
@@ -31,6 +31,8 @@ def cell_rows(results: Sequence[CellResult], workspace: Workspace, config: RunCo
     ``worst_auc_group`` over the groups of single attributes, ``gap:METRIC:ATTRIBUTE`` and ``group:METRIC:SLICE``,
     ``train_seconds``, ``seconds``, ``peak_memory_bytes``. A number that an audit would not vouch for is missing.
     """
+    import pandas as pd
+
     rows = []
     for result in sorted(results, key=lambda entry: entry.cell.name):
         row: dict[str, Any] = {
@@ -60,6 +62,8 @@ def summarize(cells: pd.DataFrame, *, confidence: float) -> pd.DataFrame:
     Columns ``NAME``, ``NAME_lower`` and ``NAME_upper``; with one seed there is no interval. ``seeds`` is the number of
     complete cells.
     """
+    import pandas as pd
+
     numeric = [
         name
         for name in cells.columns
@@ -153,6 +157,9 @@ def _train_seconds(folder: RunFolder, workspace: Workspace) -> float | None:
 
 
 def _with_interval(name: str, values: np.ndarray[Any, Any], confidence: float) -> dict[str, float | None]:
+    import numpy as np
+    from scipy import stats
+
     if not len(values):
         return {name: None, f"{name}_lower": None, f"{name}_upper": None}
     mean = float(values.mean())
@@ -178,6 +185,6 @@ def _cell(row: dict[str, Any], name: str, scale: float) -> str:
 
 
 def _plain(value: float | None) -> str:
-    if value is None or pd.isna(value):
+    if value is None or math.isnan(value):
         return "-"
     return "∞" if math.isinf(value) else f"{value:.4g}"

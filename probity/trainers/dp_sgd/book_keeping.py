@@ -1,9 +1,10 @@
 """The engine ``book_keeping``: clipped sums from one forward and one backward pass.
 
 Back-propagation computes, on its way, the gradient of the loss with respect to every layer's output. Together with the
-layer's input this determines each row's gradient with respect to the layer's weights: enough for its norm, and, once the
-clipping coefficients are known, for the clipped sum by one product per layer. No gradient of a single row is formed where
-that can be avoided, no second backward pass is needed, and back-propagation itself computes no gradient of a weight.
+layer's input this determines each row's gradient with respect to the layer's weights: enough for its norm, and, once
+the clipping coefficients are known, for the clipped sum by one product per layer. No gradient of a single row is
+formed where that can be avoided, no second backward pass is needed, and back-propagation itself computes no gradient
+of a weight.
 
 References:
     Bu, Wang, Zha and Karypis (2023), Differentially Private Optimization on Large Model at Small Cost, algorithm 1.

@@ -1,7 +1,8 @@
 """What one layer's weights contribute to each row's gradient, kept in the form in which it is cheapest.
 
-The gradient of a row with respect to a weight is rarely needed itself: only its squared norm, and afterwards the sum over
-rows with a coefficient each. For most layers both follow from the layer's inputs and the gradients of its outputs.
+The gradient of a row with respect to a weight is rarely needed itself: only its squared norm, and afterwards the sum
+over rows with a coefficient each. For most layers both follow from the layer's inputs and the gradients of its
+outputs.
 
 ===============  =================================  ======================================  ========================
 form             gradient of row ``i``              squared norm                            weighted sum

@@ -2,10 +2,11 @@
 
 ``clipped_sum(model, l2_clip_norm=C)`` of an engine's module returns a :data:`ClippedSum`, or a :class:`Refusal`.
 
-Guarantees of a :data:`ClippedSum`, whichever engine made it: its result is the sum over the rows of each row's gradient of
-the binary cross-entropy with respect to all trainable weights together, scaled by ``min(1, C / norm)`` of that row's
-own gradient; so adding or removing one row changes the sum by at most ``C`` in L2 norm. It can be called inside a
-``tf.function`` with any number of rows that is at least one, and changes neither weights nor any other state of the model.
+Guarantees of a :data:`ClippedSum`, whichever engine made it: its result is the sum over the rows of each row's
+gradient of the binary cross-entropy with respect to all trainable weights together, scaled by ``min(1, C / norm)`` of
+that row's own gradient; so adding or removing one row changes the sum by at most ``C`` in L2 norm. It can be called
+inside a ``tf.function`` with any number of rows that is at least one, and changes neither weights nor any other state
+of the model.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from typing import Any
 __all__ = ["ClippedSum", "Refusal", "coefficients", "per_row_losses"]
 
 ClippedSum = Callable[[dict[str, Any], Any], list[Any]]
-"""``clipped_sum(inputs, labels)``: inputs by name, each of shape (rows, width); labels of shape (rows,) in {0, 1}. Returns
-one tensor per trainable weight, in the order and of the shapes of ``model.trainable_variables``."""
+"""``clipped_sum(inputs, labels)``: inputs by name, each of shape (rows, width); labels of shape (rows,) in {0, 1}.
+Returns one tensor per trainable weight, in the order and of the shapes of ``model.trainable_variables``."""
 
 
 @dataclass(frozen=True, kw_only=True)

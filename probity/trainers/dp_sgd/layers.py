@@ -1,8 +1,8 @@
 """Layers whose per-row gradients are known: how each is called, what is kept of the call, and what follows from it.
 
 A rule calls its layer so that the layer's own forward computation runs, and watches the tensor to which the weights
-contribute linearly. With the gradient of the loss with respect to that tensor, the gradient with respect to each weight is
-known for every row, and no gradient with respect to a weight has to be computed by back-propagation.
+contribute linearly. With the gradient of the loss with respect to that tensor, the gradient with respect to each
+weight is known for every row, and no gradient with respect to a weight has to be computed by back-propagation.
 
 References:
     Goodfellow (2015), Efficient Per-Example Gradient Computations (Dense).
@@ -51,9 +51,11 @@ class _Linear:
     """Layers that apply an activation to a linear map: the watched tensor is what the activation is applied to."""
 
     def objection(self, layer: Any) -> str | None:
+        """See :class:`Rule`."""
         return None
 
     def call(self, layer: Any, forward: Callable[[Any], Any], inputs: Any, watch: Watch) -> Any:
+        """See :class:`Rule`."""
         import tensorflow as tf
 
         activation = layer.activation
@@ -67,6 +69,7 @@ class DenseRule(_Linear):
     """``Dense``, on rows of any rank."""
 
     def contributions(self, layer: Any, kept: Any, gradients: Any) -> Mapping[str, Contribution]:
+        """See :class:`Rule`."""
         found: dict[str, Contribution] = {
             "kernel": Outer(inputs=_as_positions(kept), gradients=_as_positions(gradients))
         }
@@ -79,6 +82,7 @@ class ConvolutionRule(_Linear):
     """``Conv1D`` and ``Conv2D``: a matrix applied to the patch around each output position."""
 
     def objection(self, layer: Any) -> str | None:
+        """See :class:`Rule`."""
         if layer.groups != 1:
             return f"has {layer.groups} groups"
         if layer.data_format != "channels_last":
@@ -88,6 +92,7 @@ class ConvolutionRule(_Linear):
         return None
 
     def contributions(self, layer: Any, kept: Any, gradients: Any) -> Mapping[str, Contribution]:
+        """See :class:`Rule`."""
         patches = _patches(kept, layer)
         found: dict[str, Contribution] = {"kernel": Outer(inputs=patches, gradients=_as_positions(gradients))}
         if layer.use_bias:
@@ -99,12 +104,15 @@ class EmbeddingRule:
     """``Embedding``."""
 
     def objection(self, layer: Any) -> str | None:
+        """See :class:`Rule`."""
         return None
 
     def call(self, layer: Any, forward: Callable[[Any], Any], inputs: Any, watch: Watch) -> Any:
+        """See :class:`Rule`."""
         return watch(inputs, forward(inputs))
 
     def contributions(self, layer: Any, kept: Any, gradients: Any) -> Mapping[str, Contribution]:
+        """See :class:`Rule`."""
         import tensorflow as tf
 
         ids = tf.reshape(tf.cast(kept, tf.int64), [tf.shape(kept)[0], -1])
@@ -116,17 +124,20 @@ class NormalizationRule:
     """``LayerNormalization`` and ``GroupNormalization`` over the last axis: a scale and an offset per channel."""
 
     def objection(self, layer: Any) -> str | None:
+        """See :class:`Rule`."""
         axes = layer.axis if isinstance(layer.axis, (list, tuple)) else [layer.axis]
         rank = len(layer.input_shape)
         return None if [axis % rank for axis in axes] == [rank - 1] else "normalizes over other axes than the last"
 
     def call(self, layer: Any, forward: Callable[[Any], Any], inputs: Any, watch: Watch) -> Any:
+        """See :class:`Rule`."""
         with _set(layer, scale=False, center=False, gamma=None, beta=None):
             normal = forward(inputs)
         scaled = normal * layer.gamma if layer.scale else normal
         return watch(normal, scaled + layer.beta if layer.center else scaled)
 
     def contributions(self, layer: Any, kept: Any, gradients: Any) -> Mapping[str, Contribution]:
+        """See :class:`Rule`."""
         found: dict[str, Contribution] = {}
         if layer.scale:
             found["gamma"] = Direct(gradients=_over_positions(gradients * kept))
@@ -139,6 +150,7 @@ class EinsumRule(_Linear):
     """``EinsumDense``, which ``MultiHeadAttention`` is made of: a tensor contracted with each position of a row."""
 
     def objection(self, layer: Any) -> str | None:
+        """See :class:`Rule`."""
         inputs, kernel, output = _einsum(layer)
         if inputs[0] != output[0] or inputs[0] in kernel:
             return f"computes {layer.equation}, whose first axis is not the rows'"
@@ -149,6 +161,7 @@ class EinsumRule(_Linear):
         return None
 
     def contributions(self, layer: Any, kept: Any, gradients: Any) -> Mapping[str, Contribution]:
+        """See :class:`Rule`."""
         inputs, kernel, output = _einsum(layer)
         positions = [axis for axis in inputs[1:] if axis in output]
         contracted = [axis for axis in kernel if axis in inputs]

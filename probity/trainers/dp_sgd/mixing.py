@@ -1,9 +1,9 @@
 """Models in which a row's score depends on the other rows of its batch: clipping rows bounds nothing there.
 
-Batch normalization is the known case: every row enters the mean that every other row is normalized with, so leaving one row
-out changes *all* gradients of the batch, and the sum by more than the clip norm. A user's own layer can do the same in
-other ways, so besides the layers known by name every model is probed: with a few rows, the loss of one row must not
-depend on any other row, neither in its derivatives nor in its value.
+Batch normalization is the known case: every row enters the mean that every other row is normalized with, so leaving
+one row out changes *all* gradients of the batch, and the sum by more than the clip norm. A user's own layer can do the
+same in other ways, so besides the layers known by name every model is probed: with a few rows, the loss of one row
+must not depend on any other row, neither in its derivatives nor in its value.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ def refusal(model: Any) -> Refusal | None:
     ) as error:  # whatever a model does that cannot be called on a few rows, nothing can be said about it
         return Refusal(
             layer=model.name,
-            reason=f"cannot be called on {_ROWS} rows of zeros and ones ({type(error).__name__}), so that nothing shows that "
+            reason=f"cannot be called on {_ROWS} rows of zeros and ones ({type(error).__name__}), so that nothing "
+            "shows that "
             "it treats each row alone",
             remedy="let build_model accept any number of rows with values in [0, 1]",
         )

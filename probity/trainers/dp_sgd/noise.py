@@ -11,7 +11,7 @@ at 6.7 and the mass 3e-11, which for 50,000 weights and 500 steps adds up to 7e-
 not others, depending on the summands, and so tell about the data (Mironov 2012; shown for DP-SGD by Jin et al. 2022).
 Noisy sums are therefore rounded to a grid that is far coarser than the numbers' own and does not depend on the data:
 each point of it is reached from every sum, in about the right proportion. That removes the known attack and proves
-nothing, so the privacy statement takes exact arithmetic as an assumption, :data:`FLOATING_POINT_ASSUMPTION`.
+nothing, so the privacy statement takes exact arithmetic as an assumption.
 
 References:
     Box and Muller (1958), A Note on the Generation of Random Normal Deviates.
@@ -30,10 +30,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-__all__ = ["FLOATING_POINT_ASSUMPTION", "GaussianNoise", "rounding_grid"]
-
-FLOATING_POINT_ASSUMPTION = "sums and noise behave like real numbers (they have single precision and a rounded result)"
-"""How a privacy statement says what floating point leaves open."""
+__all__ = ["GaussianNoise", "rounding_grid"]
 
 _RADIUS_BYTES, _ANGLE_BYTES = 8, 4
 

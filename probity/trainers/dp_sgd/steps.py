@@ -162,21 +162,25 @@ class Steps:
         return self._clipped_sum(inputs, tf.gather(self._labels, rows))
 
     def _update(self, sums: list[Any], noise: Any, weight: Any) -> None:
-        import tensorflow as tf
 
         if self.noisy:
-            pieces = tf.split(noise, [int(variable.shape.num_elements()) for variable in self.variables])
-            sums = [self._noisy(total, piece) for total, piece in zip(sums, pieces, strict=True)]
+            sums = self._noisy(sums, noise)
         gradients = [total / self._expected for total in sums]
         self.optimizer.apply_gradients(zip(gradients, self.variables, strict=True))
         for average, variable in zip(self._averages, self.variables, strict=False):
             average.assign_add(weight * (variable - average))
 
-    def _noisy(self, total: Any, noise: Any) -> Any:
+    def _noisy(self, sums: list[Any], noise: Any) -> list[Any]:
+        """Returns the sums with noise, rounded to the grid; as one vector, because small operations cost by number."""
         import tensorflow as tf
 
+        sizes = [int(variable.shape.num_elements()) for variable in self.variables]
         grid = rounding_grid(self._deviation)
-        return grid * tf.round((total + self._deviation * tf.reshape(noise, total.shape)) / grid)
+        total = tf.concat([tf.reshape(part, [-1]) for part in sums], axis=0)
+        # The grid is a power of two, so dividing by it and multiplying with it are exact.
+        noisy = grid * tf.round(total * (1.0 / grid) + noise * (self._deviation / grid))
+        pieces = tf.split(noisy, sizes)
+        return [tf.reshape(piece, variable.shape) for piece, variable in zip(pieces, self.variables, strict=True)]
 
 
 def _assign(variables: Sequence[Any], values: Sequence[Any]) -> None:

@@ -1,9 +1,9 @@
-"""The engine ``tensorflow_privacy``: clipped sums by TensorFlow Privacy, for layers that the book-keeping engine does not know.
+"""The engine ``tensorflow_privacy``: clipped sums by TensorFlow Privacy, for layers ``book_keeping`` does not know.
 
-Where TensorFlow Privacy's registry knows every layer with weights, its fast gradient clipping computes the norms; else its
-vectorized clipping goes through every row's own gradient, which takes any layer and is several times slower. Its fast
-way is not used for a layer that is called more than once: it adds the squared norms of the calls, where the norm of their
-sum is wanted, and a row could then pass the clip norm.
+Where TensorFlow Privacy's registry knows every layer with weights, its fast gradient clipping computes the norms; else
+its vectorized clipping goes through every row's own gradient, which takes any layer and is several times slower. Its
+fast way is not used for a layer that is called more than once: it adds the squared norms of the calls, where the norm
+of their sum is wanted, and a row could then pass the clip norm.
 
 Each row is clipped alone; the library's noise and its division by the batch size are not used.
 

@@ -11,7 +11,9 @@ def clipped_sum(model, *, l2_clip_norm):
         with tf.GradientTape() as tape:
             score = model({name: value[None] for name, value in inputs.items()}, training=True)
             loss = tf.keras.losses.binary_crossentropy(label[None, None], score)[0]
-        gradients = [tf.convert_to_tensor(gradient) for gradient in tape.gradient(loss, variables, unconnected_gradients="zero")]
+        gradients = [
+            tf.convert_to_tensor(gradient) for gradient in tape.gradient(loss, variables, unconnected_gradients="zero")
+        ]
         norm = tf.sqrt(sum(tf.reduce_sum(gradient**2) for gradient in gradients))
         factor = tf.minimum(1.0, l2_clip_norm / norm) if l2_clip_norm < float("inf") else 1.0
         return [gradient * factor for gradient in gradients]

@@ -1,4 +1,5 @@
-"""Clipped sums of both engines: equal to a naive loop over rows, and never moved further by a row than the clip norm."""
+"""Clipped sums of both engines: equal to a naive loop over rows, and never moved further by a row than the clip
+norm."""
 
 import math
 
@@ -167,7 +168,9 @@ def test_the_comparison_with_the_loop_and_the_sensitivity_tell_broken_clipping(f
     model, (inputs, labels) = models.make(models.dense), models.make_rows(6)
     clip = 0.05
     broken = fault(model, clip)
-    assert largest_difference(broken(inputs, labels), naive.clipped_sum(model, l2_clip_norm=clip)(inputs, labels)) > 1e-3
+    assert (
+        largest_difference(broken(inputs, labels), naive.clipped_sum(model, l2_clip_norm=clip)(inputs, labels)) > 1e-3
+    )
     one = {name: array[:1] for name, array in inputs.items()}
     norm = math.sqrt(sum(float(tf.reduce_sum(part**2)) for part in clipped_by_layer(model, clip)(one, labels[:1])))
     assert norm > clip * 1.2
