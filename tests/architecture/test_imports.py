@@ -79,13 +79,11 @@ def test_the_nouns_load_no_framework():
     assert not loaded & HEAVY
 
 
-def test_the_import_contracts_hold(capsys, monkeypatch):
-    from importlinter.cli import lint_imports
-
-    monkeypatch.chdir(PROJECT)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    code = lint_imports(config_filename=str(PROJECT / "pyproject.toml"), no_cache=True)
-    assert code == 0, capsys.readouterr().out
+def test_the_import_contracts_hold():
+    # In a process of its own: the linter reads modules in several processes, which ends pytest's capture of output.
+    command = [sys.executable, "-c", "from importlinter.cli import lint_imports_command; lint_imports_command()"]
+    done = subprocess.run([*command, "--no-cache"], cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def sources():
