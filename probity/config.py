@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from typing import Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -382,12 +382,14 @@ class BudgetConfig(Record):
     """The ledger in which the privacy spent on data sets adds up."""
 
     url: str | None = None
-    """SQLAlchemy URL of a database that a team shares, without a password; absent: a SQLite file in the workspace."""
+    """SQLAlchemy URL of a database that a team shares, without a password; a relative SQLite path starts in the
+    workspace. Absent: a SQLite file there."""
 
     @field_validator("url")
     @classmethod
     def _no_password(cls, url: str | None) -> str | None:
-        if url is not None and urlsplit(url).password is not None:
+        parts = urlsplit(url or "")
+        if parts.password is not None or "password" in parse_qs(parts.query):
             raise ValueError("a config is recorded and shared: keep the password in PGPASSWORD or ~/.pgpass")
         return url
 

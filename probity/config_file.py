@@ -210,6 +210,7 @@ def _config_error(error: ValidationError, kind: type[BaseModel], *, origin: str)
     message = str(first["msg"]).removeprefix("Value error, ")
     seen = first["input"]
     shown = f"{seen!r}" if isinstance(seen, (str, int, float, bool)) else f"a {_yaml_kind(seen)}"
+    shown = "a URL" if "://" in shown else shown  # it may hold a password
     return ConfigError(argument, seen=f"{shown}{more}", allowed=message, remedy="change it in the config or with --set")
 
 

@@ -412,3 +412,15 @@ def test_every_field_of_the_config_is_described_or_says_it_by_its_name():
         entry for entry in vars(config_module).values() if isinstance(entry, type) and issubclass(entry, BaseModel)
     ]
     assert all(entry.__doc__ for entry in classes)
+
+
+@pytest.mark.parametrize("url", ["postgresql://me:hunter2@host/db", "postgresql+psycopg://host/db?password=hunter2"])
+def test_a_password_in_a_ledger_url_is_refused_without_being_repeated(url):
+    with pytest.raises(ConfigError, match="PGPASSWORD") as caught:
+        parse_config(merged(budget={"url": url}))
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_ledger_url_with_a_user_alone_is_fine():
+    url = "postgresql+psycopg://me@host/db?sslmode=require"
+    assert parse_config(merged(budget={"url": url})).budget.url == url

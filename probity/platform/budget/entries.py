@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -49,7 +50,7 @@ class Reserved(Record):
     content: Digest
     run: str
     work: Digest | None = None
-    """What is being done; an attempt that continues the same work continues the reservation."""
+    """What is being done, and where; an attempt that continues the same work there continues the reservation."""
     spending: Spending
     delta: float = Field(gt=0.0, lt=1.0)
     """The delta at which the run states its epsilon."""
@@ -90,16 +91,26 @@ class Entry(Record):
     """Digest of all other fields."""
 
 
-def chained(entry: Entry) -> Entry:
-    """Returns the entry with its own digest."""
-    return entry.model_copy(update={"digest": _digest(entry)})
+def chained(entry: Entry, *, after: Entry | None) -> Entry:
+    """Returns the entry in its place: with its number, the digest of the one before it, and its own."""
+    number, previous = _place(after)
+    placed = entry.model_copy(update={"number": number, "previous": previous})
+    return placed.model_copy(update={"digest": _digest(placed.to_json())})
 
 
-def is_chained(entry: Entry, *, after: Entry | None) -> bool:
-    """Whether an entry is as it was written, and stands where it was written."""
-    number, previous = (1, GENESIS) if after is None else (after.number + 1, after.digest)
-    return entry.number == number and entry.previous == previous and entry.digest == _digest(entry)
+def is_chained(value: Mapping[str, Any], *, after: Entry | None) -> bool:
+    """Whether a stored entry is as it was written, and stands where it was written.
+
+    The stored JSON itself is digested, not what this version reads from it: a field that a later version adds, with a
+    default, must not make every earlier entry look changed.
+    """
+    number, previous = _place(after)
+    return (value.get("number"), value.get("previous"), value.get("digest")) == (number, previous, _digest(value))
 
 
-def _digest(entry: Entry) -> str:
-    return digest_json({name: value for name, value in entry.to_json().items() if name != "digest"})
+def _place(after: Entry | None) -> tuple[int, str]:
+    return (1, GENESIS) if after is None else (after.number + 1, after.digest)
+
+
+def _digest(value: Mapping[str, Any]) -> str:
+    return digest_json({name: entry for name, entry in value.items() if name != "digest"})

@@ -5,7 +5,9 @@ leaves its reservation counted until an owner resolves it, and two processes nev
 because checking and reserving are one transaction.
 
 What is left is found by *composing* what was executed (:mod:`probity.audits.accounting`), not by adding epsilons: the
-composition is tighter, and it is what the accountants prove. The plain sum is shown beside it.
+composition is tighter, and it is what the accountants prove. The plain sum is shown beside it. Trainings of a search
+are entered one by one: whoever compares them sees them all, so composition is the valid way to count them, however many
+they become.
 
 A training without differential privacy has no epsilon that a cap could bound. It is written down and shown, and
 refused only if the cap says so; what keeps its model from being released is the gate.
@@ -14,27 +16,27 @@ refused only if the cap says so; what keeps its model from being released is the
 from __future__ import annotations
 
 import getpass
-import math
+import os
+import re
 import secrets
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from probity.audits.accounting import Spent, epsilon_of, unaccountable
+from probity.audits.accounting import Spent, epsilon_of, renyi_epsilon_of
 from probity.config import RunConfig
 from probity.data import Dataset
-from probity.errors import BudgetError, BudgetExceededError, ConfigError
-from probity.model import DpSgd, NonPrivate
+from probity.digest import digest_json
+from probity.errors import BudgetError, ConfigError
+from probity.platform.budget.balance import Accountant, Balance, Standing, balance_of
 from probity.platform.budget.entries import GENESIS, Account, Entry, Event, Granted, Paid, Refunded, Reserved
+from probity.platform.budget.rules import covers, require_allowed, require_same_account
 from probity.platform.budget.store import Pages, Store, sqlite_url
-from probity.record import Number, Record
 from probity.runs import Workspace
 
-__all__ = ["Balance", "Ledger", "Reservation", "account_of", "ledger_url", "open_ledger"]
-
-Accountant = Callable[..., float]
-"""``accountant(spent, delta=delta)`` returns the epsilon of everything spent, composed."""
+__all__ = ["Ledger", "Reservation", "account_of", "ledger_at", "open_ledger"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,44 +56,34 @@ class Reservation:
     continued: bool = False
 
 
-class Balance(Record):
-    """Where an account stands."""
-
-    account: str
-    unit: str
-    delta: float | None
-    """The delta at which all epsilons here hold: the cap's; without a cap, the smallest that a run stated."""
-    granted: Granted | None
-    """The cap in force; ``None``: none was granted, nothing is limited."""
-    spent: Number
-    """Epsilon of everything that was executed, composed."""
-    reserved: Number
-    """Epsilon of that and of everything reserved, composed, minus ``spent``."""
-    left: Number | None
-    """The cap minus both; ``None`` without a cap."""
-    plain_sum: Number
-    """The sum of the single epsilons, for comparison: a valid bound too, and a worse one."""
-    payments: int
-    """Number of mechanisms that were executed."""
-    open: tuple[Entry, ...]
-    """Reservations that are neither paid nor refunded."""
-    non_private: int
-    """Number of trainings without differential privacy, which no epsilon bounds."""
-
-
 class Ledger:
     """The budgets of all data sets in one store.
 
     Args:
         store: Where entries lie.
         accountant: Composes what was spent.
+        quick: A cheaper one, whose epsilons are bounds as well; asked first whether a budget allows something.
         by: Who acts; the user of the process when absent.
+        place: Where work that can be continued is kept. An attempt continues a reservation of its own place only:
+            elsewhere somebody else may be at the same work, with randomness of their own.
     """
 
-    def __init__(self, store: Store, *, accountant: Accountant = epsilon_of, by: str | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        accountant: Accountant = epsilon_of,
+        quick: Accountant | None = None,
+        by: str | None = None,
+        place: str = "",
+    ) -> None:
         self._store = store
         self._accountant = accountant
-        self._by = by or getpass.getuser()
+        self._quick = quick
+        self._by = by or _user()
+        self._place = place
+
+    # -- changes ---------------------------------------------------------------------------------------------------
 
     def grant(
         self,
@@ -133,31 +125,30 @@ class Ledger:
 
         Raises:
             BudgetExceededError: If the budget does not allow it.
-            BudgetError: If it cannot be composed with what the account holds, or the ledger cannot be used.
+            BudgetError: If it cannot be composed with what the account holds, if the rows belong to another account, or
+                if the ledger cannot be used.
         """
+        here = None if work is None else digest_json([work, self._place])
+        with suppress(BudgetError):  # composing takes seconds: done before, it need not be done while others wait
+            self.require(account, [spending])
         with self._store.transaction() as pages:
-            state = _State.of(pages.entries, account.id)
-            if resume and work is not None:
-                for number, earlier in state.open.items():
-                    if earlier.work == work and earlier.spending == spending:
-                        return Reservation(id=number, account=account, spending=spending, continued=True)
-            _require_same_account(pages.entries, account)
-            self._require_allowed(state, account, [spending])
-            number = secrets.token_hex(6)
+            standing = Standing.of(pages.entries, account.id)
+            if resume and here is not None:
+                for earlier in standing.open:
+                    if earlier.work == here and earlier.spending == spending:
+                        return Reservation(id=earlier.reservation, account=account, spending=spending, continued=True)
+            require_same_account(pages.entries, account)
+            require_allowed(standing, account, [spending], accountant=self._accountant, quick=self._quick)
             event = Reserved(
-                reservation=number, content=account.content, run=run, work=work, spending=spending, delta=delta
+                reservation=secrets.token_hex(6),
+                content=account.content,
+                run=run,
+                work=here,
+                spending=spending,
+                delta=delta,
             )
             self._add(pages, account.id, event)
-        return Reservation(id=number, account=account, spending=spending)
-
-    def require(self, account: Account, asked: Sequence[Spent]) -> None:
-        """Raises if the budget would not allow all of these together. Nothing is reserved.
-
-        Raises:
-            BudgetExceededError: If it would not.
-        """
-        with self._store.transaction() as pages:
-            self._require_allowed(_State.of(pages.entries, account.id), account, asked)
+        return Reservation(id=event.reservation, account=account, spending=spending)
 
     def pay(self, reservation: Reservation, spent: Spent) -> None:
         """Counts what was executed instead of what was reserved.
@@ -165,7 +156,7 @@ class Ledger:
         Raises:
             BudgetError: If more was executed than reserved, or the reservation is not open.
         """
-        if not _covers(reservation.spending, spent):
+        if not covers(reservation.spending, spent):
             raise BudgetError(
                 f"reservation {reservation.id}",
                 seen="what was executed is more than what was reserved, or something else",
@@ -190,25 +181,9 @@ class Ledger:
             BudgetError: If there is no such open reservation.
         """
         with self._store.transaction() as pages:
-            found = [
-                (entry.account, entry.event)
-                for entry in pages.entries
-                if isinstance(entry.event, Reserved) and entry.event.reservation == reservation
-            ]
-            ended = any(
-                isinstance(entry.event, Paid | Refunded) and entry.event.reservation == reservation
-                for entry in pages.entries
-            )
-            if not found or ended:
-                raise BudgetError(
-                    f"reservation {reservation}",
-                    seen="it has been resolved already" if found else "no such reservation",
-                    allowed="an open reservation",
-                    remedy="list them with: probity budget show",
-                )
-            ((account, reserved),) = found
-            done = event or Paid(reservation=reservation, spending=reserved.spending)
-            return self._add(pages, account, done, comment=comment)
+            account, reserved = _open_reservation(pages.entries, reservation)
+            event = event or Paid(reservation=reservation, spending=reserved.spending)
+            return self._add(pages, account, event, comment=comment)
 
     @contextmanager
     def spending(
@@ -238,10 +213,23 @@ class Ledger:
         (spent,) = executed
         self.pay(reservation, spent)
 
+    # -- questions -------------------------------------------------------------------------------------------------
+
+    def require(self, account: Account, asked: Sequence[Spent]) -> None:
+        """Raises if the budget would not allow all of these together. Nothing is reserved.
+
+        Raises:
+            BudgetExceededError: If it would not.
+            BudgetError: As :meth:`reserve`.
+        """
+        entries = self._store.entries()
+        require_same_account(entries, account)
+        standing = Standing.of(entries, account.id)
+        require_allowed(standing, account, asked, accountant=self._accountant, quick=self._quick)
+
     def history(self, account: str | None = None) -> list[Entry]:
         """Returns the entries of an account, or all, oldest first."""
-        with self._store.transaction() as pages:
-            return [entry for entry in pages.entries if account in (None, entry.account)]
+        return [entry for entry in self._store.entries() if account in (None, entry.account)]
 
     def accounts(self) -> list[str]:
         """Returns the ids of all accounts, the one used last coming last."""
@@ -253,135 +241,40 @@ class Ledger:
 
     def balance(self, account: str) -> Balance:
         """Returns where an account stands."""
-        state = _State.of(self.history(account), account)
-        cap = state.cap
-        delta = cap.delta if cap is not None else min(state.deltas, default=None)
-        spent = self._compose(list(state.paid), delta)
-        both = self._compose([*state.paid, *(entry.spending for entry in state.open.values())], delta)
-        private = [entry for entry in state.paid if not isinstance(entry, NonPrivate)]
-        return Balance(
-            account=account,
-            unit=cap.unit if cap is not None else next(iter(state.units), "row"),
-            delta=delta,
-            granted=cap,
-            spent=spent,
-            reserved=both - spent if math.isfinite(both) else both,
-            left=None if cap is None else max(cap.epsilon - both, 0.0),
-            plain_sum=sum(self._compose([entry], delta) for entry in private),
-            payments=len(private),
-            open=state.open_entries,
-            non_private=len(state.paid) - len(private),
-        )
-
-    def _require_allowed(self, state: _State, account: Account, asked: Sequence[Spent]) -> None:
-        cap = state.cap
-        if cap is None:
-            return
-        private = [entry for entry in asked if not isinstance(entry, NonPrivate)]
-        if cap.forbid_non_private and len(private) < len(asked):
-            raise BudgetExceededError(
-                f"privacy budget of {_short(account.id)}",
-                seen="a training without differential privacy: its epsilon is infinite",
-                allowed="differentially private training only, as the owner of the budget decided",
-                remedy="use a private trainer, for example --trainer dp_sgd",
-            )
-        for reason in filter(None, (unaccountable(entry, unit=cap.unit) for entry in private)):
-            raise BudgetError(
-                f"privacy budget of {_short(account.id)}",
-                seen=reason,
-                allowed=f"mechanisms whose epsilon per {cap.unit} an accountant can state",
-                remedy="change the settings, or let the owner of the budget grant one for this unit",
-            )
-        before = [*state.paid, *(entry.spending for entry in state.open.values())]
-        counted, total = self._compose(before, cap.delta), self._compose([*before, *private], cap.delta)
-        if private and not total <= cap.epsilon:
-            alone = self._compose(private, cap.delta)
-            waiting = f" (of which {len(state.open)} open reservations)" if state.open else ""
-            raise BudgetExceededError(
-                f"privacy budget of {_short(account.id)}",
-                seen=f"asked epsilon {alone:.4g}, spent or reserved {counted:.4g}{waiting}; together {total:.4g}, "
-                "composed "
-                f"at delta {cap.delta:g}",
-                allowed=f"{cap.epsilon:.4g} in all; {max(cap.epsilon - counted, 0.0):.4g} left",
-                remedy="ask for less with trainer.target_epsilon, resolve reservations that ended without a model "
-                "(probity "
-                "budget show), or let the owner grant more",
-            )
-
-    def _compose(self, spent: Sequence[Spent], delta: float | None) -> float:
-        private = [entry for entry in spent if not isinstance(entry, NonPrivate)]
-        if any(unaccountable(entry, unit=entry.unit) for entry in private):
-            return math.inf  # recorded while there was no cap; no epsilon bounds it
-        return self._accountant(private, delta=delta) if private and delta is not None else 0.0
+        return balance_of(account, Standing.of(self.history(), account), accountant=self._accountant)
 
     def _add(self, pages: Pages, account: str, event: Event, *, comment: str | None = None) -> Entry:
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        return pages.add(
-            Entry(
-                number=1,
-                account=account,
-                at=now,
-                by=self._by,
-                comment=comment,
-                event=event,
-                previous=GENESIS,
-                digest=GENESIS,
-            )
+        draft = Entry(
+            number=1,
+            account=account,
+            at=datetime.now(UTC).isoformat(timespec="seconds"),
+            by=self._by,
+            comment=comment,
+            event=event,
+            previous=GENESIS,
+            digest=GENESIS,
         )
-
-
-@dataclass(frozen=True, kw_only=True)
-class _State:
-    """What the entries of one account add up to."""
-
-    cap: Granted | None
-    paid: tuple[Spent, ...]
-    open_entries: tuple[Entry, ...]
-    deltas: tuple[float, ...]
-
-    @classmethod
-    def of(cls, entries: Sequence[Entry], account: str) -> _State:
-        cap: Granted | None = None
-        paid: list[Spent] = []
-        opened: dict[str, Entry] = {}
-        deltas = []
-        for entry in entries:
-            event = entry.event
-            if entry.account != account:
-                continue
-            if isinstance(event, Granted):
-                cap = event
-            elif isinstance(event, Reserved):
-                opened[event.reservation] = entry
-                deltas.append(event.delta)
-            else:
-                opened.pop(event.reservation, None)
-                if isinstance(event, Paid):
-                    paid.append(event.spending)
-        return cls(cap=cap, paid=tuple(paid), open_entries=tuple(opened.values()), deltas=tuple(deltas))
-
-    @property
-    def open(self) -> dict[str, Reserved]:
-        """Open reservations by id."""
-        return {
-            entry.event.reservation: entry.event for entry in self.open_entries if isinstance(entry.event, Reserved)
-        }
-
-    @property
-    def units(self) -> list[str]:
-        """Units that were spent on, in order."""
-        spendings = [*self.paid, *(entry.spending for entry in self.open.values())]
-        return [entry.unit for entry in spendings if not isinstance(entry, NonPrivate)]
+        return pages.add(draft)
 
 
 def open_ledger(config: RunConfig, workspace: Workspace) -> Ledger:
     """Returns the ledger that a config names, by default the workspace's own."""
-    return Ledger(Store(ledger_url(config.budget.url, workspace)))
+    return ledger_at(config.budget.url, workspace)
 
 
-def ledger_url(url: str | None, workspace: Workspace) -> str:
-    """Returns the URL of the ledger: the given one, or that of a SQLite file in the workspace."""
-    return url or sqlite_url(workspace.root / "budget.sqlite")
+def ledger_at(url: str | None, workspace: Workspace, *, by: str | None = None) -> Ledger:
+    """Returns the ledger at a URL, or that of a SQLite file in the workspace.
+
+    Args:
+        url: SQLAlchemy URL; a relative SQLite file lies in the workspace.
+        workspace: From which the ledger is used.
+        by: Who acts; the user of the process when absent.
+    """
+    file = re.fullmatch(r"sqlite(?:\+\w+)?:///([^?]+)", url or "sqlite:///budget.sqlite")
+    if file is not None and file[1] != ":memory:":
+        url = sqlite_url(workspace.root / file[1])
+    store = Store(url or "", workspace=workspace.root.resolve())
+    return Ledger(store, quick=renyi_epsilon_of, by=by, place=f"{socket.gethostname()}:{workspace.root.resolve()}")
 
 
 def account_of(config: RunConfig, dataset: Dataset) -> Account:
@@ -391,30 +284,27 @@ def account_of(config: RunConfig, dataset: Dataset) -> Account:
     )
 
 
-def _covers(reserved: Spent, executed: Spent) -> bool:
-    """Whether what was executed is what was reserved, or less of it."""
-    if isinstance(reserved, DpSgd) and isinstance(executed, DpSgd):
-        same = executed.model_copy(update={"steps": reserved.steps, "engine": reserved.engine})
-        return same == reserved and executed.steps <= reserved.steps
-    return executed == reserved
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container may run as a user without a name
+        return f"user {os.getuid()}"
 
 
-def _require_same_account(entries: Sequence[Entry], account: Account) -> None:
-    """Raises if these very rows were charged to another account: a new name does not make their privacy new."""
-    others = {
-        entry.account
+def _open_reservation(entries: Sequence[Entry], reservation: str) -> tuple[str, Reserved]:
+    found = [
+        (entry.account, entry.event)
         for entry in entries
-        if isinstance(entry.event, Reserved) and entry.event.content == account.content and entry.account != account.id
-    }
-    if others:
+        if isinstance(entry.event, Reserved) and entry.event.reservation == reservation
+    ]
+    ended = any(
+        isinstance(entry.event, Paid | Refunded) and entry.event.reservation == reservation for entry in entries
+    )
+    if not found or ended:
         raise BudgetError(
-            "data.budget_id",
-            seen=f"{_short(account.id)}, but these very rows were charged to "
-            f"{', '.join(map(_short, sorted(others)))} before",
-            allowed="one account for one set of rows",
-            remedy="keep the earlier budget_id (or none, if there was none)",
+            f"reservation {reservation}",
+            seen="it has been resolved already" if found else "no such reservation",
+            allowed="an open reservation",
+            remedy="list them with: probity budget show",
         )
-
-
-def _short(account: str) -> str:
-    return account[:19] if account.startswith("sha256:") else account
+    return found[0]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,8 +11,9 @@ import typer
 from probity.platform.cli.options import JsonOption, WorkspaceOption, quiet, workspace_at
 
 if TYPE_CHECKING:
+    from probity.platform.budget.balance import Balance
     from probity.platform.budget.entries import Entry
-    from probity.platform.budget.ledger import Balance, Ledger
+    from probity.platform.budget.ledger import Ledger
     from probity.runs import Workspace
 
 __all__ = ["app"]
@@ -35,13 +35,6 @@ UrlOption = Annotated[
 ]
 ByOption = Annotated[str | None, typer.Option("--by", metavar="NAME", help="Who decides. Default: the current user.")]
 CommentOption = Annotated[str | None, typer.Option("--comment", metavar="TEXT", help="Why; kept in the history.")]
-
-
-class Resolution(StrEnum):
-    """What became of a reservation whose process is gone."""
-
-    REFUND = "refund"
-    COMMIT = "commit"
 
 
 @app.command()
@@ -73,15 +66,13 @@ def show(
         event: Any = entry.event
         console.print(
             f"open since {entry.at}: reservation {event.reservation} of run {event.run}. If that run is gone: "
-            "probity budget "
-            f"resolve {event.reservation} commit (its model was seen) or refund (nothing came of it)",
+            f"probity budget resolve {event.reservation} --commit (something of it was seen) or --refund (nothing was)",
             highlight=False,
         )
     if balance.non_private:
         console.print(
             f"{balance.non_private} trainings without differential privacy read this data as well. No epsilon "
-            "bounds their "
-            "models; only the gate keeps them from being released.",
+            "bounds their models; only the gate keeps them from being released.",
             highlight=False,
         )
 
@@ -92,7 +83,10 @@ def grant(
     *,
     epsilon: Annotated[float, typer.Option("--epsilon", help="The cap, on everything composed.")],
     delta: Annotated[float, typer.Option("--delta", help="The delta at which it holds.")] = 1e-5,
-    unit: Annotated[str, typer.Option("--unit", help="The protected unit: row, or the privacy-unit column.")] = "row",
+    unit: Annotated[
+        str | None,
+        typer.Option("--unit", help="row, or the privacy-unit column. Default: what the config or run declares."),
+    ] = None,
     forbid_non_private: Annotated[
         bool, typer.Option("--forbid-non-private", help="Refuse trainings without differential privacy as well.")
     ] = False,
@@ -107,6 +101,7 @@ def grant(
     Example: probity budget grant examples/adult_income/dp.yaml --epsilon 3 --delta 1e-5
     """
     from probity.errors import ConfigError
+    from probity.platform.budget.account import unit_named
     from probity.platform.cli.summary import number
 
     if not 0 < epsilon < float("inf"):
@@ -114,8 +109,7 @@ def grant(
             "--epsilon",
             seen=f"{epsilon:g}",
             allowed="a finite number greater than 0",
-            remedy="0 would allow no training at all and never means without a limit; without a grant nothing is "
-            "limited",
+            remedy="0 would allow no training at all; it never means without a limit, which is what no grant means",
         )
     if not 0 < delta < 1:
         raise ConfigError(
@@ -124,7 +118,8 @@ def grant(
             allowed="a number between 0 and 1",
             remedy="use one far below one over the units",
         )
-    ledger, account, _ = _find(dataset, workspace, url, by=by, new=True)
+    ledger, account, place = _find(dataset, workspace, url, by=by, new=True)
+    unit = unit or unit_named(dataset, workspace=place) or "row"
     entry = ledger.grant(
         account,
         epsilon=epsilon,
@@ -171,42 +166,43 @@ def history(
 @app.command()
 def resolve(
     reservation: Annotated[str, typer.Argument(metavar="RESERVATION", help="Its id, as budget show prints it.")],
-    how: Annotated[
-        Resolution,
-        typer.Argument(
-            metavar="commit|refund", help="commit: it was spent. refund: nothing came of it that anybody saw."
-        ),
+    *,
+    refund: Annotated[
+        bool,
+        typer.Option("--refund/--commit", help="Nothing came of it that anybody saw; or it was spent."),
     ],
     by: ByOption = None,
     comment: CommentOption = None,
     workspace: WorkspaceOption = None,
     url: UrlOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Decide about a reservation whose process is gone; until then it stays counted.
 
-    Example: probity budget resolve 3f9c2a71b0de refund --comment "killed before its first step"
+    Example: probity budget resolve 3f9c2a71b0de --refund --comment "killed before its first step"
     """
     from probity.platform.budget.entries import Refunded
 
     ledger, _ = _ledger(workspace, url, by=by)
-    refunded = Refunded(reservation=reservation) if how is Resolution.REFUND else None
-    entry = ledger.resolve(reservation, refunded, comment=comment)
-    typer.echo(f"{how.value}: reservation {reservation} of {entry.account}")
+    entry = ledger.resolve(reservation, Refunded(reservation=reservation) if refund else None, comment=comment)
+    if as_json:
+        typer.echo(json.dumps(entry.to_json(), indent=1, allow_nan=False))
+    else:
+        typer.echo(f"{'refunded' if refund else 'committed'}: reservation {reservation} of {entry.account}")
 
 
 def _ledger(workspace: Path | None, url: str | None, *, by: str | None = None) -> tuple[Ledger, Workspace]:
     quiet()
-    from probity.platform.budget.ledger import Ledger, ledger_url
-    from probity.platform.budget.store import Store
+    from probity.platform.budget.ledger import ledger_at
 
     place = workspace_at(workspace)
-    return Ledger(Store(ledger_url(url, place)), by=by), place
+    return ledger_at(url, place, by=by), place
 
 
 def _find(
     dataset: str | None, workspace: Path | None, url: str | None, *, by: str | None = None, new: bool = False
 ) -> tuple[Ledger, str, Workspace]:
-    """Returns the ledger and the account. A config names both: its workspace lies beside it."""
+    """Returns the ledger, the account and the workspace. A config names all: its workspace lies beside it."""
     from probity.config_file import load_config
     from probity.platform.budget.account import account_named
 
@@ -225,7 +221,9 @@ def _lines(balance: Balance, number: Any) -> list[tuple[str, str]]:
         ("unit", balance.unit),
         (
             "granted",
-            "no cap: spending is recorded and not limited" if cap is None else f"epsilon {number(cap.epsilon)}{at}",
+            "no cap: spending is recorded and not limited"
+            if cap is None
+            else f"epsilon {number(cap.epsilon)}{at}{', private training only' if cap.forbid_non_private else ''}",
         ),
         ("spent", f"epsilon {number(balance.spent)}{at}, {balance.payments} mechanisms composed"),
         ("", f"(the plain sum of their epsilons would be {number(balance.plain_sum)})"),

@@ -10,15 +10,16 @@ import time
 
 import pytest
 
-from probity.audits.accounting import epsilon_of
+from probity.audits.accounting import epsilon_of, renyi_epsilon_of
 from probity.config_file import parse_config
 from probity.data import PrivateStatistics
-from probity.digest import digest_bytes
+from probity.digest import digest_bytes, digest_json
 from probity.errors import BudgetError, BudgetExceededError, ConfigError
 from probity.model import NonPrivate
 from probity.platform.budget.entries import Account, Refunded
-from probity.platform.budget.ledger import Ledger, account_of
+from probity.platform.budget.ledger import Ledger, account_of, ledger_at
 from probity.platform.budget.store import Store, sqlite_url
+from probity.runs import Workspace
 from tests.audits.mechanisms import dp_sgd
 from tests.platform.conftest import make_dataset
 
@@ -31,6 +32,12 @@ TRAINING = dp_sgd(2.0, 0.05, 40)
 def plain_sum(spent, *, delta):
     """A cheap accountant for tests of everything but accounting: basic composition of what states its epsilon."""
     return sum(entry.epsilon for entry in spent)
+
+
+def slow_sum(spent, *, delta):
+    """Takes a while, as composing does: whoever does not hold the ledger meanwhile is overtaken."""
+    time.sleep(0.02)
+    return plain_sum(spent, delta=delta)
 
 
 def costs(epsilon):
@@ -148,8 +155,85 @@ def test_without_a_cap_what_cannot_be_accounted_for_makes_the_spending_infinite(
 
 def test_the_same_rows_under_another_name_are_the_same_rows(ledger):
     ledger.reserve(ACCOUNT, costs(0.5), **RUN)
-    with pytest.raises(BudgetError, match="these very rows were charged"):
+    with pytest.raises(BudgetError, match="these very rows belong to"):
         ledger.reserve(Account(id="fresh-start", content=DATA, unit="row"), costs(0.5), **RUN)
+
+
+def test_a_new_name_does_not_escape_a_cap_that_nothing_was_charged_to_yet(ledger):
+    ledger.grant(DATA, epsilon=1.0, delta=1e-5)
+    renamed = Account(id="fresh-start", content=DATA, unit="row")
+    with pytest.raises(BudgetError, match="these very rows belong to"):
+        ledger.reserve(renamed, costs(0.5), **RUN)
+    with pytest.raises(BudgetError, match="these very rows belong to"):
+        ledger.require(renamed, [costs(0.5)])
+
+
+def test_a_name_that_nothing_private_was_charged_under_can_be_changed(ledger):
+    misspelt = Account(id="panle", content=DATA, unit="row")
+    ledger.refund(ledger.reserve(misspelt, costs(0.5), **RUN))
+    ledger.pay(ledger.reserve(misspelt, NonPrivate(), **RUN), NonPrivate())
+    ledger.grant("panle", epsilon=1.0, delta=1e-5)
+    assert ledger.reserve(Account(id="panel", content=DATA, unit="row"), costs(0.5), **RUN).spending == costs(0.5)
+    with pytest.raises(BudgetError, match="belong to panel"):
+        ledger.reserve(misspelt, costs(0.5), **RUN)
+
+
+def test_what_was_spent_per_row_is_not_composed_per_person(ledger):
+    ledger.pay(ledger.reserve(ACCOUNT, costs(0.1), **RUN), costs(0.1))
+    ledger.grant(DATA, epsilon=5.0, delta=1e-5, unit="person")
+    per_person = costs(0.1).model_copy(update={"unit": "person"})
+    with pytest.raises(BudgetError, match="no epsilon per person bounds"):
+        ledger.reserve(ACCOUNT, per_person, **RUN)
+    assert (ledger.balance(DATA).spent, ledger.balance(DATA).left) == (float("inf"), 0.0)
+
+
+def test_without_a_cap_several_units_have_no_common_epsilon(ledger):
+    for spending in (costs(0.1), costs(0.1).model_copy(update={"unit": "person"})):
+        ledger.pay(ledger.reserve(ACCOUNT, spending, **RUN), spending)
+    balance = ledger.balance(DATA)
+    assert (balance.unit, balance.spent, balance.reserved) == ("row, person", float("inf"), 0.0)
+
+
+def test_an_attempt_elsewhere_does_not_take_over_a_reservation(tmp_path):
+    work = digest_bytes(b"the same work")
+    here, there = (
+        Ledger(Store(sqlite_url(tmp_path / "shared.sqlite")), accountant=plain_sum, place=place)
+        for place in ("alpha:/work", "beta:/work")
+    )
+    first = here.reserve(ACCOUNT, costs(0.7), **RUN, work=work)
+    assert not there.reserve(ACCOUNT, costs(0.7), **RUN, work=work, resume=True).continued
+    assert here.reserve(ACCOUNT, costs(0.7), **RUN, work=work, resume=True).id == first.id
+    assert here.balance(DATA).reserved == pytest.approx(1.4)
+
+
+def test_an_attempt_with_another_mechanism_does_not_take_over_a_reservation(ledger):
+    work = digest_bytes(b"the same work")
+    ledger.reserve(ACCOUNT, costs(0.7), **RUN, work=work)
+    assert not ledger.reserve(ACCOUNT, costs(0.6), **RUN, work=work, resume=True).continued
+
+
+def test_ledgers_do_not_see_each_other(tmp_path):
+    one, two = (Ledger(Store(sqlite_url(tmp_path / name)), accountant=plain_sum) for name in ("a.sqlite", "b.sqlite"))
+    one.grant(DATA, epsilon=0.1, delta=1e-5)
+    two.reserve(ACCOUNT, costs(5.0), **RUN)
+    assert len(one.history()) == len(two.history()) == 1
+
+
+def test_accounts_do_not_see_each_other(ledger):
+    other = digest_bytes(b"other rows")
+    ledger.grant(DATA, epsilon=0.1, delta=1e-5)
+    ledger.reserve(Account(id=other, content=other, unit="row"), costs(5.0), **RUN)
+    assert ledger.balance(DATA).left == 0.1
+    assert ledger.accounts() == [DATA, other]
+
+
+def test_a_user_without_a_name_can_spend(tmp_path, monkeypatch):
+    def nameless():
+        raise KeyError("uid not found")
+
+    monkeypatch.setattr("getpass.getuser", nameless)
+    ledger = Ledger(Store(sqlite_url(tmp_path / "budget.sqlite")), accountant=plain_sum)
+    assert ledger.grant(DATA, epsilon=1.0, delta=1e-5).by == f"user {os.getuid()}"
 
 
 def test_data_that_grow_share_one_account():
@@ -174,6 +258,31 @@ def test_lowering_a_cap_below_what_was_spent_blocks_further_runs(ledger):
         ledger.reserve(ACCOUNT, costs(0.001), **RUN)
 
 
+def test_far_from_the_cap_the_quick_accountant_decides_and_near_it_the_tight_one_does(tmp_path):
+    asked = []
+
+    def tight(spent, *, delta):
+        asked.append(len(spent))
+        return plain_sum(spent, delta=delta)
+
+    def quick(spent, *, delta):
+        return 2 * plain_sum(spent, delta=delta)
+
+    ledger = Ledger(Store(sqlite_url(tmp_path / "budget.sqlite")), accountant=tight, quick=quick)
+    ledger.grant(DATA, epsilon=1.0, delta=1e-5)
+    ledger.reserve(ACCOUNT, costs(0.5), **RUN)
+    assert not asked
+    ledger.reserve(ACCOUNT, costs(0.5), **RUN)
+    assert asked
+    with pytest.raises(BudgetExceededError):
+        ledger.reserve(ACCOUNT, costs(0.1), **RUN)
+
+
+def test_the_quick_accountant_of_real_ledgers_never_says_less_than_the_tight_one():
+    for spent in ([TRAINING] * 3, [TRAINING, costs(0.3)], [dp_sgd(1.0, 0.02, 100)]):
+        assert renyi_epsilon_of(spent, delta=1e-5) >= epsilon_of(spent, delta=1e-5)
+
+
 # --- what cannot be undone or forged ---------------------------------------------------------------------------------
 
 
@@ -191,7 +300,7 @@ def test_fifty_processes_at_once_never_pass_the_cap(tmp_path):
             code = 2
             try:
                 time.sleep(max(0.0, start - time.time()))
-                Ledger(Store(sqlite_url(path)), accountant=plain_sum).reserve(ACCOUNT, costs(0.1), **RUN)
+                Ledger(Store(sqlite_url(path)), accountant=slow_sum).reserve(ACCOUNT, costs(0.1), **RUN)
                 code = 0
             except BudgetExceededError:
                 code = 1
@@ -273,6 +382,57 @@ def test_a_removed_entry_is_noticed_at_the_next_one(ledger, tmp_path, removed, n
         database.execute("delete from probity_budget where number = ?", [removed])
     with pytest.raises(BudgetError, match=f"entry {named}"):
         ledger.history()
+
+
+def test_an_entry_of_another_version_of_the_program_is_not_taken_for_a_changed_one(ledger, tmp_path):
+    """A field that is added later has a default, and is absent from what was written before."""
+    ledger.grant(DATA, epsilon=1.0, delta=1e-5)
+
+    def as_if_written_before_there_were_comments(value):
+        del value["comment"]
+        value["digest"] = digest_json({name: entry for name, entry in value.items() if name != "digest"})
+
+    rewritten(tmp_path / "budget.sqlite", 1, as_if_written_before_there_were_comments)
+    ledger.reserve(ACCOUNT, costs(0.1), **RUN)
+    assert [entry.number for entry in ledger.history()] == [1, 2]
+
+
+def test_entries_in_another_order_are_noticed(ledger, tmp_path):
+    for _ in range(3):
+        ledger.reserve(ACCOUNT, costs(0.1), **RUN)
+    with sqlite3.connect(tmp_path / "budget.sqlite") as database:
+        database.execute("update probity_budget set number = 9 where number = 2")
+        database.execute("update probity_budget set number = 2 where number = 3")
+        database.execute("update probity_budget set number = 3 where number = 9")
+    with pytest.raises(BudgetError, match="entry 2"):
+        ledger.history()
+
+
+def test_a_ledger_that_is_not_there_yet_is_empty_and_is_not_made_by_looking(tmp_path):
+    ledger = ledger_at(None, Workspace(tmp_path / "absent"))
+    assert ledger.history() == []
+    assert ledger.balance(DATA).granted is None
+    assert not (tmp_path / "absent").exists()
+
+
+def test_a_relative_file_lies_in_the_workspace_whatever_the_current_folder_is(tmp_path, monkeypatch):
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        monkeypatch.chdir(tmp_path / folder)
+        ledger_at("sqlite:///ours.sqlite", Workspace(tmp_path / "workspace")).grant(DATA, epsilon=1.0, delta=1e-5)
+    assert len(ledger_at("sqlite:///ours.sqlite", Workspace(tmp_path / "workspace")).history()) == 2
+
+
+@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:", "mysql://host/db"])
+def test_a_database_that_forgets_or_cannot_be_held_alone_is_refused(url, tmp_path):
+    with pytest.raises(ConfigError, match=r"budget\.url"):
+        ledger_at(url, Workspace(tmp_path))
+
+
+@pytest.mark.parametrize("url", ["nonsense", "postgresql+nodriver://host/db"])
+def test_an_address_that_is_none_is_refused(url, tmp_path):
+    with pytest.raises(BudgetError, match="cannot be used"):
+        ledger_at(url, Workspace(tmp_path))
 
 
 def test_a_ledger_that_cannot_be_used_says_so_without_credentials():
