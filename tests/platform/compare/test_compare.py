@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -21,21 +20,10 @@ from probity.errors import BudgetExceededError, ConfigError
 from probity.platform.compare.comparison import compare
 from probity.platform.compare.grid import Cell, cell_config, cells_of, comparison_id
 from probity.platform.compare.plots import write_plots
-from probity.platform.compare.processes import CellResult, Job, perform
+from probity.platform.compare.processes import perform
 from probity.platform.compare.table import summarize, to_markdown
 from probity.runs import Workspace
-
-
-def config(**changes):
-    value = {
-        "name": "a",
-        "seed": 7,
-        "data": {"source": "a.csv", "label": {"column": "y"}},
-        "model": {"kind": "logistic"},
-        "trainer": {"name": "dp_sgd", "noise_multiplier": 1.0, "epochs": 3},
-        "serving": {"model_name": "a"},
-    }
-    return parse_config({**value, **changes})
+from tests.platform.compare.stand_ins import config
 
 
 def test_epsilons_multiply_only_trainers_that_take_one():
@@ -140,54 +128,37 @@ def test_plots_are_drawn_for_what_there_is(tmp_path):
 
 @pytest.fixture(autouse=True)
 def importable(monkeypatch):
-    """Lets a new process import what it is to run, wherever this one was started."""
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[3]))
-
-
-def fake(job):
-    """Stands in for a run; what it does depends on the seed."""
-    if job.cell.seed == 8:
-        os.kill(os.getpid(), signal.SIGKILL)
-    (Path(job.workspace) / f"{job.cell.name}-{os.getpid()}").touch()
-    return CellResult(
-        cell=job.cell, status="complete", run="20260101T000000Z-a-0000", seconds=0.1, peak_memory_bytes=os.getpid()
-    )
-
-
-def make_jobs(folder, seeds):
-    return [
-        Job(cell=Cell(trainer="plain", target_epsilon=None, seed=seed), config=config(), root=folder, workspace=folder)
-        for seed in seeds
-    ]
+    """Lets a new process import the stand-ins, wherever this one was started; `tests` is a package of others too."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
 
 
 def test_each_cell_has_a_process_of_its_own(tmp_path):
-    results = list(perform(make_jobs(tmp_path, [1, 2, 3]), at_once=2, run=fake))
+    import stand_ins
+
+    results = list(perform(stand_ins.make_jobs(tmp_path, [1, 2, 3]), at_once=2, run=stand_ins.fake))
     assert {result.cell.seed for result in results} == {1, 2, 3}
     assert len({result.peak_memory_bytes for result in results} | {os.getpid()}) == 4
 
 
 def test_a_process_that_is_killed_is_a_cell_without_a_result(tmp_path):
-    (result,) = perform(make_jobs(tmp_path, [8]), at_once=1, run=fake)
+    import stand_ins
+
+    (result,) = perform(stand_ins.make_jobs(tmp_path, [8]), at_once=1, run=stand_ins.fake)
     assert result.status == "failed"
     assert "ended without a result (exit code -9)" in result.reason
-
-
-def sleeping(job):
-    (Path(job.workspace) / f"pid-{os.getpid()}").touch()
-    time.sleep(60)
 
 
 def test_children_end_with_a_parent_that_is_killed(tmp_path):
     program = f"""
 from pathlib import Path
-from tests.platform.compare.test_compare import *
+from stand_ins import make_jobs, sleeping
+from probity.platform.compare.processes import perform
 if __name__ == "__main__":
     list(perform(make_jobs(Path({str(tmp_path)!r}), [1, 2]), at_once=2, run=sleeping))
 """
     script = tmp_path / "parent.py"
     script.write_text(program)
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
     parent = subprocess.Popen([sys.executable, str(script)], env=environment)
     waited = time.monotonic()
     while len(pids := [int(path.name[4:]) for path in tmp_path.glob("pid-*")]) < 2:
