@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from probity.trainers.dp_sgd import mixing
+from probity.trainers.dp_sgd import mixing, verification
 from probity.trainers.dp_sgd.contributions import Contribution, joined
 from probity.trainers.dp_sgd.engine import ClippedSum, Refusal, coefficients, per_row_losses
 from probity.trainers.dp_sgd.layers import KNOWN, Rule, rule_of
@@ -39,6 +39,16 @@ def clipped_sum(model: Any, *, l2_clip_norm: float) -> ClippedSum | Refusal:
     refusal = mixing.refusal(model) or _unknown(model)
     if refusal is not None:
         return refusal
+    if not verification.agrees(model, lambda clip: _summing(model, clip)):
+        return Refusal(
+            layer=model.name,
+            reason="uses weights outside the calls of the layers that own them",
+            remedy=_REMEDY,
+        )
+    return _summing(model, l2_clip_norm)
+
+
+def _summing(model: Any, l2_clip_norm: float) -> ClippedSum:
     layers = layers_with_weights(model)
     rules = {id(layer): _rule(layer) for layer in layers}
 
@@ -99,4 +109,7 @@ def _unknown(model: Any) -> Refusal | None:
                     reason=f"shares the weight {weight.name} with layer {other.name}",
                     remedy="call one layer several times instead of giving two layers one weight; or " + _REMEDY,
                 )
+    alone = [weight.name for weight in model.trainable_variables if id(weight) not in owners]
+    if alone:
+        return Refusal(layer=model.name, reason=f"has weights of no layer's own ({', '.join(alone)})", remedy=_REMEDY)
     return None

@@ -2,23 +2,27 @@
 
 Batch normalization is the known case: every row enters the mean that every other row is normalized with, so leaving
 one row out changes *all* gradients of the batch, and the sum by more than the clip norm. A user's own layer can do the
-same in other ways, so besides the layers known by name every model is probed: with a few rows, the loss of one row
-must not depend on any other row, neither in its derivatives nor in its value.
+same in other ways, so besides the layers known by name every model is probed with a few rows. A row's loss must depend
+on no other row, neither in its derivatives nor in its value, nor on how many rows there are; and a call must leave
+nothing of its rows behind in the model's variables, which would be released without noise.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
+from probity.trainers.dp_sgd import randomness
 from probity.trainers.dp_sgd.engine import Refusal, per_row_losses
 
-__all__ = ["refusal"]
+__all__ = ["ROWS", "probing_rows", "refusal"]
 
-_MIXING = ("BatchNormalization", "SyncBatchNormalization", "SpectralNormalization")
+ROWS = 4
+"""Number of rows that a model is probed with."""
+
 _REMEDY = "use LayerNormalization or GroupNormalization, which treat each row alone"
-_ROWS = 4
+# With as many rows as before the same routines run. For one row others may, which round differently.
+_ROUNDING = 1e-6
+_ROUNDING_ALONE = 1e-4
 
 
 def refusal(model: Any) -> Refusal | None:
@@ -27,116 +31,129 @@ def refusal(model: Any) -> Refusal | None:
     Args:
         model: A Keras model. It is left as it was.
     """
+    import tensorflow as tf
+
     for layer in model._flatten_layers(include_self=False, recursive=True):
         # A frozen batch normalization uses its stored mean and variance: then each row is alone.
-        if type(layer).__name__ in _MIXING and layer.trainable:
+        if isinstance(layer, tf.keras.layers.BatchNormalization) and layer.trainable:
             return Refusal(
                 layer=layer.name,
                 reason=f"is a {type(layer).__name__}, which normalizes each row by the others of its batch",
                 remedy=_REMEDY,
             )
     try:
-        with _state_kept(model):
+        with randomness.state_kept(model):
             return _probe(model)
-    except (
-        Exception
-    ) as error:  # whatever a model does that cannot be called on a few rows, nothing can be said about it
+    # Whatever it is that a model raises on a few rows, nothing can be said about it then.
+    except Exception as error:
         return Refusal(
             layer=model.name,
-            reason=f"cannot be called on {_ROWS} rows of zeros and ones ({type(error).__name__}), so that nothing "
-            "shows that "
-            "it treats each row alone",
+            reason=f"cannot be called on {ROWS} rows of numbers from 0 to 1 ({type(error).__name__}), so nothing "
+            "shows that it treats each row alone",
             remedy="let build_model accept any number of rows with values in [0, 1]",
         )
 
 
-def _probe(model: Any) -> Refusal | None:
+def probing_rows(model: Any, *, whole: bool) -> dict[str, Any]:
+    """Returns :data:`ROWS` random rows by input name, of whole numbers 0 and 1 or of any numbers between them."""
+    import numpy as np
     import tensorflow as tf
 
-    rows = _random_rows(model)
-    _reset_masks(model)
-    scores = model(rows, training=True)
+    draw = np.random.default_rng(0)
+    rows = {}
+    for tensor in tf.nest.flatten(model.input):
+        drawn = draw.random((ROWS, *tensor.shape[1:]))
+        rows[tensor.name] = tf.constant(np.round(drawn) if whole else drawn, tf.float32)
+    return rows
+
+
+def _probe(model: Any) -> Refusal | None:
+    before = [variable.numpy() for variable in model.variables]
+    scores = model(probing_rows(model, whole=True), training=True)
+    if any((variable.numpy() != value).any() for variable, value in zip(model.variables, before, strict=True)):
+        return Refusal(
+            layer=model.name,
+            reason="changes variables of its own when it is called, which neither clipping nor noise covers",
+            remedy="use layers that keep no state between batches",
+        )
     if model.losses:
         return Refusal(
             layer=model.name,
             reason="adds losses of its own (a regularizer or add_loss), which no row's clipping covers",
             remedy="use optimizer.weight_decay of the trainer in place of regularizers",
         )
-    if scores.shape[0] != _ROWS:
+    if scores.shape[0] != ROWS:
         return Refusal(layer=model.name, reason="does not give one score per row", remedy="keep the axis of rows")
-    _reset_masks(model)
-    others = model({name: _other_rows_changed(array) for name, array in rows.items()}, training=True)
-    depends = not bool(tf.reduce_all(tf.abs(scores[0] - others[0]) <= 1e-6))
-    if depends or _derivatives_cross(model, rows):
+    if randomness.draws(model, training=False):
         return Refusal(
             layer=model.name,
-            reason="gives a row another score when other rows of its batch change",
-            remedy=f"remove what computes over the axis of rows; {_REMEDY}",
+            reason="draws random numbers outside training as well, so nothing shows that it treats each row alone",
+            remedy="draw random numbers in training only, as Dropout does",
         )
+    for rows in (probing_rows(model, whole=True), probing_rows(model, whole=False)):
+        if _values_depend(model, rows) or _derivatives_cross(model, rows):
+            return Refusal(
+                layer=model.name,
+                reason="gives a row another score when other rows of its batch change",
+                remedy=f"remove what computes over the axis of rows; {_REMEDY}",
+            )
+        if _number_matters(model, rows):
+            return Refusal(
+                layer=model.name,
+                reason="gives a row another score when there are fewer rows in its batch",
+                remedy=f"remove what computes with the number of rows; {_REMEDY}",
+            )
     return None
 
 
+def _values_depend(model: Any, rows: dict[str, Any]) -> bool:
+    """Whether some row's score changes when all other rows do, with the same dropout."""
+    import tensorflow as tf
+
+    randomness.repeated(model)
+    scores = model(rows, training=True)
+    for row in range(ROWS):
+        alone = tf.one_hot(row, ROWS, on_value=True, off_value=False)
+        randomness.repeated(model)
+        others = model({name: _flipped(array, except_for=alone) for name, array in rows.items()}, training=True)
+        if _differ(scores[row], others[row], within=_ROUNDING):
+            return True
+    return False
+
+
+def _number_matters(model: Any, rows: dict[str, Any]) -> bool:
+    """Whether some row's score differs where it is its batch's only row; without dropout, whose masks would differ."""
+    training = not randomness.draws(model, training=True)
+    scores = model(rows, training=training)
+    for i in range(ROWS):
+        alone = model({name: array[i : i + 1] for name, array in rows.items()}, training=training)
+        if _differ(scores[i], alone[0], within=_ROUNDING_ALONE):
+            return True
+    return False
+
+
 def _derivatives_cross(model: Any, rows: dict[str, Any]) -> bool:
-    """Whether the loss of row 0 has a derivative with respect to another row's input or activations."""
+    """Whether some row's loss has a derivative with respect to another row's inputs."""
     import tensorflow as tf
 
-    watched: list[Any] = []
-    with tf.GradientTape(watch_accessed_variables=False) as tape:
-        for array in rows.values():
-            tape.watch(array)
-            watched.append(array)
-        loss = per_row_losses(tf.zeros([_ROWS]), model(rows, training=True))[0]
-    found = tape.gradient(loss, watched, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-    return any(bool(tf.reduce_any(gradient[1:] != 0.0)) for gradient in found)
+    watched = list(rows.values())
+    with tf.GradientTape(watch_accessed_variables=False, persistent=True) as tape:
+        tape.watch(watched)
+        losses = tf.unstack(per_row_losses(tf.zeros([ROWS]), model(rows, training=True)))
+    for row, loss in enumerate(losses):
+        for gradient in tape.gradient(loss, watched, unconnected_gradients=tf.UnconnectedGradients.ZERO):
+            if bool(tf.reduce_any(tf.boolean_mask(gradient, [other != row for other in range(ROWS)]) != 0.0)):
+                return True
+    return False
 
 
-def _random_rows(model: Any) -> dict[str, Any]:
-    import numpy as np
+def _flipped(array: Any, *, except_for: Any) -> Any:
     import tensorflow as tf
 
-    draw = np.random.default_rng(0)
-    return {
-        tensor.name: tf.constant(draw.integers(0, 2, (_ROWS, *tensor.shape[1:])), tf.float32)
-        for tensor in tf.nest.flatten(model.input)
-    }
+    return tf.where(tf.reshape(except_for, [ROWS] + [1] * (array.shape.rank - 1)), array, 1.0 - array)
 
 
-def _other_rows_changed(array: Any) -> Any:
+def _differ(one: Any, other: Any, *, within: float) -> bool:
     import tensorflow as tf
 
-    return tf.concat([array[:1], 1.0 - array[1:]], 0)
-
-
-@contextmanager
-def _state_kept(model: Any) -> Iterator[None]:
-    """Puts back every variable of the model, the state of its random generators, and TensorFlow's global seed."""
-    import tensorflow as tf
-
-    kept = [(variable, variable.numpy()) for variable in (*model.variables, *_generators(model))]
-    seed, _ = tf.compat.v1.random.get_seed(0)
-    try:
-        yield
-    finally:
-        tf.random.set_seed(seed)
-        for variable, value in kept:
-            variable.assign(value)
-
-
-def _reset_masks(model: Any) -> None:
-    """Makes the next call draw the same dropout masks as the last one after a reset."""
-    import tensorflow as tf
-
-    tf.random.set_seed(0)  # for layers without a generator of their own, which count on from the global seed
-    for state in _generators(model):
-        state.assign(tf.ones_like(state))
-
-
-def _generators(model: Any) -> list[Any]:
-    """Returns the state of each random generator of the model's layers; Keras makes them when they are first used."""
-    found = []
-    for layer in model._flatten_layers(include_self=False, recursive=True):
-        random = getattr(layer, "_random_generator", None)
-        if random is not None:
-            random._maybe_init()
-            found += [] if random._generator is None else [random._generator.state]
-    return found
+    return not bool(tf.reduce_all(tf.abs(one - other) <= within))

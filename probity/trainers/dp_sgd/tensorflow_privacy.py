@@ -1,9 +1,11 @@
 """The engine ``tensorflow_privacy``: clipped sums by TensorFlow Privacy, for layers ``book_keeping`` does not know.
 
 Where TensorFlow Privacy's registry knows every layer with weights, its fast gradient clipping computes the norms; else
-its vectorized clipping goes through every row's own gradient, which takes any layer and is several times slower. Its
-fast way is not used for a layer that is called more than once: it adds the squared norms of the calls, where the norm
-of their sum is wanted, and a row could then pass the clip norm.
+its vectorized clipping goes through every row's own gradient, which takes any layer and is several times slower.
+
+In two cases its fast way would let rows pass the clip norm, and is not used. For a layer that is called more than once
+it adds the squared norms of the calls, where the norm of their sum is wanted. And it calls the model twice, once for
+norms and once for gradients: with dropout these belong to different masks.
 
 Each row is clipped alone; the library's noise and its division by the batch size are not used.
 
@@ -16,7 +18,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from probity.trainers.dp_sgd import mixing
+from probity.trainers.dp_sgd import mixing, randomness, verification
 from probity.trainers.dp_sgd.engine import ClippedSum, Refusal, coefficients, per_row_losses
 from probity.trainers.dp_sgd.recording import layers_with_weights
 
@@ -43,13 +45,23 @@ def clipped_sum(model: Any, *, l2_clip_norm: float) -> ClippedSum | Refusal:
 
 
 def is_fast(model: Any) -> bool:
-    """Whether TensorFlow Privacy's fast gradient clipping is right for a model: all layers known, each called once."""
+    """Whether TensorFlow Privacy's fast gradient clipping is right for a model.
+
+    It is where all layers with weights are known, each is called once, no call draws random numbers, and a trial
+    agrees.
+    """
     from tensorflow_privacy.privacy.fast_gradient_clipping import layer_registry
 
     registry = layer_registry.make_default_layer_registry()
     layers = layers_with_weights(model)
     own = {id(layer) for layer in model.layers}
-    return all(registry.is_elem(layer) and id(layer) in own and len(layer.inbound_nodes) == 1 for layer in layers)
+    owned = {id(weight) for layer in layers for weight in layer._trainable_weights}
+    return (
+        all(registry.is_elem(layer) and id(layer) in own and len(layer.inbound_nodes) == 1 for layer in layers)
+        and all(id(weight) in owned for weight in model.trainable_variables)
+        and not randomness.draws(model, training=True)
+        and verification.agrees(model, lambda clip: _fast(model, clip))
+    )
 
 
 def _fast(model: Any, l2_clip_norm: float) -> ClippedSum:

@@ -45,6 +45,9 @@ def test_the_fast_way_of_tensorflow_privacy_is_used_where_it_is_right_only():
     assert tensorflow_privacy.is_fast(models.make(models.embedding))
     assert not tensorflow_privacy.is_fast(models.make(models.shared_dense))
     assert not tensorflow_privacy.is_fast(models.make(models.attention))
+    # It calls the model twice, and would take norms and gradients under different masks.
+    dropping = models.make(lambda x: models.score(models.layers.Dropout(0.5)(models.layers.Dense(8)(x))))
+    assert not tensorflow_privacy.is_fast(dropping)
 
 
 def test_layers_that_book_keeping_does_not_know_are_named_and_taken_by_the_other_engine():
@@ -85,6 +88,43 @@ def test_a_weight_of_two_layers_is_refused_by_both_names():
     refusal = book_keeping.clipped_sum(models.make(tied), l2_clip_norm=1.0)
     assert refusal.layer == "second"
     assert "first" in refusal.reason
+
+
+def test_a_weight_that_is_used_outside_its_layers_call_is_refused():
+    inner = models.layers.Dense(models.WIDTH, use_bias=False, name="inner")
+
+    def reused(x):
+        middle = inner(x)
+        outside = models.layers.Lambda(lambda tensor: tensor @ tf.transpose(inner.kernel))
+        return models.score(outside(middle))
+
+    model, rows = models.make(reused), models.make_rows(5)
+    refusal = book_keeping.clipped_sum(model, l2_clip_norm=1.0)
+    assert isinstance(refusal, Refusal)
+    assert "outside the calls" in refusal.reason
+    assert not tensorflow_privacy.is_fast(model)
+    summed = tensorflow_privacy.clipped_sum(model, l2_clip_norm=0.5)
+    expected = naive.clipped_sum(model, l2_clip_norm=0.5)(*rows)
+    assert largest_difference(models.compiled(summed)(*rows), expected) < 1e-5
+
+
+def test_a_weight_that_no_layer_owns_is_refused_by_name():
+    class Holder(tf.Module):
+        def __init__(self):
+            super().__init__()
+            self.scale = tf.Variable(tf.ones(models.WIDTH), name="scale")
+
+    class Scaled(models.layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.holder = Holder()
+
+        def call(self, inputs):
+            return inputs * self.holder.scale
+
+    refusal = book_keeping.clipped_sum(models.make(lambda x: models.score(Scaled()(x))), l2_clip_norm=1.0)
+    assert isinstance(refusal, Refusal)
+    assert "scale" in refusal.reason
 
 
 def test_a_subclass_may_compute_anything_and_is_not_taken_for_its_base():
