@@ -21,6 +21,7 @@ from probity.record import Digest, Number, Record
 
 __all__ = [
     "CardNumber",
+    "CumulativeSpending",
     "DataFacts",
     "Definition",
     "Factors",
@@ -206,13 +207,34 @@ class TrustRow(Record):
     sees: str
 
 
+class CumulativeSpending(Record):
+    """What all trainings on the same data set reveal together, as the privacy ledger had it when the card was written.
+
+    Guarantees: ``epsilon`` is composed from everything that was paid on the account, this model included, at the delta
+    and for the unit of the privacy statement; infinite if no epsilon per unit bounds some of it.
+    """
+
+    kind: Literal["cumulative_spending"] = "cumulative_spending"
+    epsilon: Number = Field(ge=0.0)
+    delta: float = Field(gt=0.0, lt=1.0)
+    unit: str
+    mechanisms: int = Field(ge=0)
+    """Number of differentially private mechanisms that were composed."""
+    non_private: int = Field(ge=0)
+    """Number of trainings without differential privacy, which no epsilon bounds."""
+    open_reservations: int = Field(ge=0)
+    """Number of mechanisms that were reserved and neither paid nor refunded; not in ``epsilon``."""
+    ledger: Digest
+    """Digest of the last entry of the ledger that was read: the evidence."""
+
+
 class PrivacySection(Record):
     """What may be claimed about privacy, and who sees what."""
 
     statement: PrivacyStatement | NotAssessed
     findings: NumbersOrGap
-    cumulative: NotAssessed
-    """What all runs on the same data have spent together: nothing in one run can tell."""
+    cumulative: Annotated[CumulativeSpending | NotAssessed, Field(discriminator="kind")]
+    """What all runs on the same data have spent together."""
     attacks: NumbersOrGap
     trust: tuple[TrustRow, ...]
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 
 from probity.card import (
+    CumulativeSpending,
     DataFacts,
     Definition,
     Factors,
@@ -43,6 +44,7 @@ def compose(
     transform: Transform,
     model: TrainedModel,
     reports: Mapping[str, AuditReport],
+    cumulative: CumulativeSpending | None = None,
 ) -> ModelCard:
     """Composes the card of one run.
 
@@ -62,6 +64,7 @@ def compose(
         model: The trained model.
         reports: Reports by name of the audit: ``performance``, ``fairness``, ``privacy``, ``explanations``, ``data``,
             ``baseline``, ``attacks``.
+        cumulative: What all trainings on the data spent together, if a ledger was read.
     """
     subject = _subject(model, reports)
     disclosure = disclosure_of(reports, minimum=config.audits.min_group_size)
@@ -89,7 +92,7 @@ def compose(
         by_group=source.numbers("performance", lambda finding: bool(finding.slice)),
         disparities=source.numbers("fairness", _is_no_proxy),
         baseline=source.numbers("baseline"),
-        privacy=_privacy(model, transform, reports, source),
+        privacy=_privacy(model, transform, reports, source, cumulative),
         explanations=source.numbers("explanations"),
         limitations=_said(config.card.limitations, "card.limitations"),
         trade_offs=_said(config.card.trade_offs, "card.trade_offs"),
@@ -264,7 +267,11 @@ def _data(
 
 
 def _privacy(
-    model: TrainedModel, transform: Transform, reports: Mapping[str, AuditReport], source: _Source
+    model: TrainedModel,
+    transform: Transform,
+    reports: Mapping[str, AuditReport],
+    source: _Source,
+    cumulative: CumulativeSpending | None,
 ) -> PrivacySection:
     statement = reports["privacy"].privacy_statement if "privacy" in reports else None
     gap = source.gap("privacy") or NotAssessed(reason="the report of the audit privacy holds no statement")
@@ -275,7 +282,8 @@ def _privacy(
     return PrivacySection(
         statement=statement if usable and statement is not None else gap,
         findings=source.numbers("privacy"),
-        cumulative=NotAssessed(
+        cumulative=cumulative
+        or NotAssessed(
             reason="this card speaks of one training run; what all models trained on the same data, this one and "
             "earlier ones, reveal together was not added up"
         ),

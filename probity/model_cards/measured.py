@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from probity.card import CardNumber, ModelCard, NotAssessed, Numbers
+from probity.card import CardNumber, CumulativeSpending, ModelCard, NotAssessed, Numbers
 from probity.findings import PrivacyStatement
 from probity.model_cards.blocks import Block, Cell, Facts, Figures, Gap, Items, Row, Subheading, Table
 from probity.model_cards.plots import interval_plot
@@ -125,7 +125,7 @@ def privacy(card: ModelCard) -> Iterator[Block]:
     if isinstance(part.findings, Numbers):
         yield plain_table(part.findings.numbers, caption="Findings of the privacy audit")
         yield from notes(part.findings)
-    yield Gap(what="Cumulative budget", reason=part.cumulative.reason)
+    yield from _cumulative(part.cumulative)
     yield Subheading(text="Attacks")
     if isinstance(part.attacks, Numbers):
         yield plain_table(part.attacks.numbers, caption="Findings of the privacy attacks")
@@ -140,6 +140,31 @@ def privacy(card: ModelCard) -> Iterator[Block]:
         ),
         numeric=False,
     )
+
+
+def _cumulative(spent: CumulativeSpending | NotAssessed) -> Iterator[Block]:
+    if isinstance(spent, NotAssessed):
+        yield Gap(what="Cumulative budget", reason=spent.reason)
+        return
+    yield Subheading(text="All models of these data together")
+    per = "row" if spent.unit == "row" else f"value of {spent.unit}"
+    yield Facts(
+        pairs=(
+            ("epsilon, composed", (f"{value_text(spent.epsilon)} per {per} at delta {spent.delta:g}",)),
+            ("mechanisms", (str(spent.mechanisms),)),
+            ("trainings without differential privacy", (str(spent.non_private),)),
+            ("open reservations", (str(spent.open_reservations),)),
+            ("last entry of the ledger", (spent.ledger,)),
+        )
+    )
+    if spent.non_private:
+        yield Items(
+            texts=(
+                "No epsilon bounds what the models of trainings without differential privacy reveal; the composed "
+                "epsilon leaves them out.",
+            ),
+            small=True,
+        )
 
 
 def _privacy_statement(statement: PrivacyStatement) -> Iterator[Block]:

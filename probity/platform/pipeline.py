@@ -79,7 +79,7 @@ def run(
             _read_data(plan, folder, stages)
             _train(plan, workspace, folder, stages)
             _audit(plan, folder, stages)
-            _decide(plan, folder, stages)
+            _decide(plan, workspace, folder, stages)
             if push_release and folder.decision().verdict == "release":
                 _release(plan, folder, stages)
     return folder
@@ -324,19 +324,21 @@ def _compare(evidence: AuditInput, path: Path | None, digest: str | None) -> Aud
     )
 
 
-def _decide(plan: Plan, folder: RunFolder, stages: Stages) -> None:
+def _decide(plan: Plan, workspace: Workspace, folder: RunFolder, stages: Stages) -> None:
     def write_card(out: Path, report: Progress) -> None:
+        dataset, model = folder.dataset(), folder.model()
         card = compose(
             run=folder.id,
             created_at=folder.created_at,
             config=plan.config,
-            dataset=folder.dataset(),
+            dataset=dataset,
             split_rows={split: entry.num_rows for split, entry in folder.examples().files.items()},
             schema=folder.schema(),
             anomalies=folder.anomalies(),
             transform=folder.transform(),
-            model=folder.model(),
+            model=model,
             reports={name: report for name, report in folder.reports().items() if report is not None},
+            cumulative=training.cumulative_spending(plan.config, workspace, dataset, model),
         )
         target = _subfolder(out, runs.CARD)
         write_record(target / "card.json", card)

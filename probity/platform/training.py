@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
+from probity.card import CumulativeSpending
 from probity.config import RunConfig
 from probity.data import Dataset, Examples, PrivateStatistics
 from probity.errors import DataError
@@ -28,7 +29,16 @@ if TYPE_CHECKING:
 
     from probity.audits.accounting import Spent
 
-__all__ = ["RunBudget", "checkpoint_folder", "is_private", "population_of", "settle", "target_delta", "units_of"]
+__all__ = [
+    "RunBudget",
+    "checkpoint_folder",
+    "cumulative_spending",
+    "is_private",
+    "population_of",
+    "settle",
+    "target_delta",
+    "units_of",
+]
 
 ROW = "row"
 
@@ -170,6 +180,18 @@ class RunBudget:
         return open_ledger(self._config, self._workspace).spending(
             account, spending, run=self._run, delta=self.delta, work=work, resume=resume
         )
+
+
+def cumulative_spending(
+    config: RunConfig, workspace: Workspace, dataset: Dataset, model: TrainedModel
+) -> CumulativeSpending | None:
+    """Returns what all trainings on a run's data set reveal together, at the delta of the run's own statement."""
+    from probity.audits.accounting import default_delta
+    from probity.platform.budget.ledger import account_of, open_ledger
+
+    delta = model.target_delta or default_delta(model.num_train_units)
+    account = account_of(config, dataset).id
+    return open_ledger(config, workspace).cumulative(account, unit=dataset.privacy_unit, delta=delta)
 
 
 @contextmanager

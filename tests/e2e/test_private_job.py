@@ -56,6 +56,9 @@ def test_the_statement_is_about_what_was_executed(released):
     assert "epsilon" not in json.dumps(mechanism)
     assert not statement["uncovered_preprocessing"]
     assert statement["not_covered"]
+    together = json.loads((released / "09_card/card.json").read_text())["privacy"]["cumulative"]
+    assert (together["mechanisms"], together["non_private"]) == (1, 0)
+    assert together["epsilon"] == pytest.approx(statement["epsilon"], rel=1e-9)
 
 
 def test_the_statement_equals_an_independent_computation(released):
@@ -94,3 +97,33 @@ def test_a_weak_promise_is_held_by_the_gate(private, released):
     (blocking,) = [check for check in decision["checks"] if check["outcome"] != "pass"]
     assert blocking["rule"] == "privacy budget"
     assert 29 < blocking["observed"] <= 30
+
+
+def test_where_people_have_several_rows_the_statement_is_about_people(tmp_path, make_project):
+    """Every second row is another row of the person before; with four rows each the noise is for all of them."""
+    project = make_project(tmp_path / "people", rows=3000)
+    path = project.folder / "adult.csv"
+    head, *rows = path.read_text().splitlines()
+    path.write_text("\n".join([f"person,{head}", *(f"p{i // 2},{row}" for i, row in enumerate(rows))]) + "\n")
+    example = yaml.safe_load((EXAMPLES / "dp.yaml").read_text())
+    config = yaml.safe_load((project.folder / "probity.yaml").read_text())
+    project.edit(
+        data={**config["data"], "privacy_unit": {"column": "person"}},
+        transform={
+            "boundaries": {"age": [30.0, 45.0, 60.0], "hours_per_week": [35.0, 45.0]},
+            "private_statistics": {"epsilon": 0.5},
+        },
+        model=example["model"],
+        trainer={"name": "dp_sgd", "target_epsilon": 4.0, "expected_batch_size": 128, "epochs": 4, "rows_per_unit": 2},
+        gate={"rules": [{"name": "privacy budget", "metric": "epsilon", "at_most": 4.0}]},
+    )
+    done = project.probity("run", "probity.yaml", "--json")
+    run = project.run_folders()[-1]
+    model = json.loads((run / "07_model/model.json").read_text())
+    statement = json.loads((run / "08_audits/privacy.json").read_text())["privacy_statement"]
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert (model["mechanism"]["unit"], model["mechanism"]["rows_per_unit"]) == ("person", 2)
+    assert 0.5 * model["num_train_examples"] <= model["num_train_units"] < 0.6 * model["num_train_examples"]
+    assert statement["unit"] == "person"
+    assert "value of person" in statement["text"]
+    assert statement["epsilon"] <= 4.0

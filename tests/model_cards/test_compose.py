@@ -4,12 +4,13 @@ import math
 
 import pytest
 
-from probity.card import ModelCard, NotAssessed, Numbers, Statement
+from probity.card import CumulativeSpending, ModelCard, NotAssessed, Numbers, Statement
 from probity.data import Transform, TransformConstant
 from probity.digest import digest_bytes
 from probity.findings import AuditReport, PrivacyStatement
 from probity.model import DpSgd
 from probity.model_cards.compose import compose
+from probity.model_cards.render import to_markdown
 
 
 def part_of(card, name):
@@ -130,6 +131,23 @@ def test_infinite_epsilon_is_stated(parts, reports):
     assert [number.value for number in card.privacy.findings.numbers if number.metric == "epsilon"] == [math.inf]
     assert isinstance(card.privacy.cumulative, NotAssessed)
     assert isinstance(card.privacy.attacks, NotAssessed)
+
+
+def test_what_all_models_spent_together_stands_beside_this_ones_epsilon(parts, reports):
+    spent = CumulativeSpending(
+        epsilon=3.7,
+        delta=1e-5,
+        unit="row",
+        mechanisms=4,
+        non_private=2,
+        open_reservations=1,
+        ledger=digest_bytes(b"last"),
+    )
+    card = compose(**parts, reports=reports, cumulative=spent)
+    assert ModelCard.from_json(card.to_json()).privacy.cumulative == spent
+    text = to_markdown(card)
+    assert "3.700 per row at delta 1e-05" in text
+    assert "leaves them out" in text
 
 
 @pytest.mark.parametrize("change", [{"status": "failed", "reasons": ("contradicts itself",)}, {"subject": None}])

@@ -26,11 +26,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from probity.audits.accounting import Spent, epsilon_of, renyi_epsilon_of
+from probity.card import CumulativeSpending
 from probity.config import RunConfig
 from probity.data import Dataset
 from probity.digest import digest_json
 from probity.errors import BudgetError, ConfigError
-from probity.platform.budget.balance import Accountant, Balance, Standing, balance_of
+from probity.platform.budget.balance import Accountant, Balance, Standing, balance_of, composed, private
 from probity.platform.budget.entries import GENESIS, Account, Entry, Event, Granted, Paid, Refunded, Reserved
 from probity.platform.budget.rules import covers, require_allowed, require_same_account
 from probity.platform.budget.store import Pages, Store, sqlite_url
@@ -242,6 +243,23 @@ class Ledger:
     def balance(self, account: str) -> Balance:
         """Returns where an account stands."""
         return balance_of(account, Standing.of(self.history(), account), accountant=self._accountant)
+
+    def cumulative(self, account: str, *, unit: str, delta: float) -> CumulativeSpending | None:
+        """Returns what everything paid on an account reveals together; ``None`` if nothing was ever written there."""
+        entries = self._store.entries()
+        standing = Standing.of(entries, account)
+        if not any(entry.account == account for entry in entries):
+            return None
+        executed = private(standing.paid)
+        return CumulativeSpending(
+            epsilon=composed(executed, unit=unit, delta=delta, accountant=self._accountant),
+            delta=delta,
+            unit=unit,
+            mechanisms=len(executed),
+            non_private=len(standing.paid) - len(executed),
+            open_reservations=len(standing.open),
+            ledger=entries[-1].digest,
+        )
 
     def _add(self, pages: Pages, account: str, event: Event, *, comment: str | None = None) -> Entry:
         draft = Entry(

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -51,7 +49,7 @@ def compare(
     from probity.platform.cli.progress import progress
     from probity.platform.compare.comparison import compare as run_comparison
 
-    with progress() as observer, _cells() as report:
+    with progress() as display:
         found = run_comparison(
             loaded,
             root=config.resolve().parent,
@@ -61,8 +59,8 @@ def compare(
             seeds=seeds,
             settings_of=_settings_of(settings or []),
             jobs=jobs,
-            observer=observer,
-            report=report,
+            observer=display,
+            report=display.runs_done,
         )
     if as_json:
         rows = json.loads(found.summary.to_json(orient="records", double_precision=15))
@@ -72,16 +70,6 @@ def compare(
         typer.echo(f"table and plots: {found.folder / 'index.html'}")
     if any(result.status != "complete" for result in found.results):
         raise typer.Exit(FAILED)
-
-
-@contextmanager
-def _cells() -> Iterator[Callable[[int, int, str], None]]:
-    """Yields what tells the user of each finished cell, on stderr."""
-
-    def report(done: int, total: int, text: str) -> None:
-        typer.echo(f"[{done}/{total}] {text}", err=True)
-
-    yield report
 
 
 def _settings_of(assignments: list[str]) -> dict[str, dict[str, Any]]:

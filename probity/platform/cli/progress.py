@@ -6,6 +6,7 @@ import contextlib
 import sys
 import time
 from collections.abc import Iterator
+from typing import Protocol
 
 from rich.console import Console
 from rich.markup import escape
@@ -13,27 +14,35 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 
 from probity.platform.stages import Observer
 
-__all__ = ["progress"]
+__all__ = ["Display", "progress"]
 
 
 @contextlib.contextmanager
-def progress() -> Iterator[Observer]:
-    """Yields the observer that suits stderr."""
+def progress() -> Iterator[Display]:
+    """Yields the display that suits stderr."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield _Lines()
         return
     columns = (SpinnerColumn(), TextColumn("{task.description:<14}"), BarColumn(bar_width=24))
     with Progress(*columns, TextColumn("{task.fields[text]}"), TimeElapsedColumn(), console=console) as display:
-        yield _Display(display)
+        yield _Moving(display)
 
 
-class _Display:
-    """One line per stage; the current one moves."""
+class Display(Observer, Protocol):
+    """Shows the stages of a run, or how many of several runs are done."""
+
+    def runs_done(self, done: int, total: int, text: str) -> None:
+        """Shows how many of several runs are finished, and a line about the last one: empty before the first."""
+
+
+class _Moving:
+    """One line per stage; the current one moves. One for all runs of several."""
 
     def __init__(self, display: Progress) -> None:
         self._display = display
         self._task: TaskID | None = None
+        self._runs: TaskID | None = None
 
     def stage_started(self, name: str) -> None:
         self._task = self._display.add_task(escape(name), total=1.0, text="")
@@ -50,6 +59,13 @@ class _Display:
 
     def note(self, text: str) -> None:
         self._display.console.print(escape(text))
+
+    def runs_done(self, done: int, total: int, text: str) -> None:
+        if self._runs is None:
+            self._runs = self._display.add_task("runs", total=total, text="")
+        self._display.update(self._runs, completed=done, text=f"{done} of {total}")
+        if text:
+            self.note(text)
 
 
 class _Lines:
@@ -71,6 +87,10 @@ class _Lines:
 
     def note(self, text: str) -> None:
         self._say(text)
+
+    def runs_done(self, done: int, total: int, text: str) -> None:
+        if text:
+            self._say(f"[{done}/{total}] {text}")
 
     @staticmethod
     def _say(text: str) -> None:

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 __all__ = ["Comparison", "compare"]
 
 Report = Callable[[int, int, str], None]
-"""Called with the number of finished cells, of all cells, and a line of text."""
+"""Called with the number of finished cells, of all cells, and a line about the last one; empty before the first."""
 
 
 class _Asked(Record):
@@ -117,6 +117,7 @@ def compare(
     if missing:
         _require_budget([plans[cell.name] for cell in missing], workspace, observer)
     parent = _parent(config, workspace, folder, cells)
+    report(len(done), len(cells), "")
     for batch, at_once in _batches(missing, jobs):
         work = [
             Job(cell=cell, config=plans[cell.name].config, root=root, workspace=workspace.root, parent=parent)

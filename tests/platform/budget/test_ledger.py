@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import sqlite3
@@ -441,3 +442,16 @@ def test_a_ledger_that_cannot_be_used_says_so_without_credentials():
     assert "127.0.0.1" in str(caught.value)
     assert "secret" not in str(caught.value)
     assert "user" not in str(caught.value)
+
+
+def test_a_card_is_told_what_all_trainings_reveal_together(ledger):
+    assert ledger.cumulative(DATA, unit="row", delta=1e-5) is None
+    for _ in range(2):
+        ledger.pay(ledger.reserve(ACCOUNT, costs(0.4), **RUN), costs(0.4))
+    ledger.pay(ledger.reserve(ACCOUNT, NonPrivate(), **RUN), NonPrivate())
+    ledger.reserve(ACCOUNT, costs(9.0), **RUN)
+    spent = ledger.cumulative(DATA, unit="row", delta=1e-5)
+    assert (spent.mechanisms, spent.non_private, spent.open_reservations) == (2, 1, 1)
+    assert spent.epsilon == pytest.approx(0.8)
+    assert spent.ledger == ledger.history()[-1].digest
+    assert math.isinf(ledger.cumulative(DATA, unit="person", delta=1e-5).epsilon)
