@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from probity.canaries import Canaries
 from probity.config import Rule
 from probity.data import SensitiveAttribute, TransformConstant
 from probity.findings import PrivacyStatement, Subject
@@ -70,6 +71,7 @@ class CardNumber(Record):
     across: tuple[str, ...] = ()
     comparison: Literal["gap", "ratio", "change"] | None = None
     feature: str | None = None
+    attack: str | None = None
     threshold: float | None = None
     value: Number | None = None
     lower: Number | None = None
@@ -236,6 +238,8 @@ class PrivacySection(Record):
     cumulative: Annotated[CumulativeSpending | NotAssessed, Field(discriminator="kind")]
     """What all runs on the same data have spent together."""
     attacks: NumbersOrGap
+    canaries: Canaries | None = None
+    """What was planted in the training for the attacks to look for; it is no part of the data."""
     trust: tuple[TrustRow, ...]
 
 

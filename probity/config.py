@@ -23,6 +23,7 @@ __all__ = [
     "Approval",
     "AuditsConfig",
     "BudgetConfig",
+    "CanariesConfig",
     "CardConfig",
     "DataConfig",
     "GateConfig",
@@ -261,8 +262,18 @@ class TrainerConfig(BaseModel):
         return dict(self.model_extra or {})
 
 
+class CanariesConfig(Record):
+    """Canaries to plant in the training, each by a fair coin, so that what the model kept of them can be measured."""
+
+    count: int = Field(default=0, ge=0, le=1_000_000)
+    """Row canaries: rows drawn from the schema, with a random label. Half of them take part in training."""
+    gradients: int = Field(default=0, ge=0, le=1_000_000)
+    """Gradient canaries, for trainers that clip and add noise: rows that push in a direction of their own, and the
+    model in no other. Half of them take part in training. About 10,000 show most mistakes of an implementation."""
+
+
 class AuditsConfig(Record):
-    """What is measured on the test split."""
+    """What is measured on the test split, and by attacks on the model."""
 
     decision_threshold: float = Field(default=0.5, ge=0.0, lt=1.0)
     """A row is predicted positive when its score is greater than this."""
@@ -276,6 +287,10 @@ class AuditsConfig(Record):
     """Number of test rows explained with SHAP."""
     background_rows: int = Field(default=200, ge=10)
     """Number of training rows that form the SHAP baseline."""
+    attacked_rows: int = Field(default=20_000, ge=200)
+    """Largest number of rows that membership inference is tried on, about half of them from the training split."""
+    canaries: CanariesConfig | None = None
+    """Canaries to plant; absent: none."""
 
     @model_validator(mode="after")
     def _thresholds_are_probabilities(self) -> AuditsConfig:

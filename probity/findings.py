@@ -75,8 +75,10 @@ class Finding(Record):
     """``gap``: largest minus smallest group; ``ratio``: smallest over largest; ``change``: candidate minus baseline."""
     feature: str | None = None
     """The source column it speaks of, for findings about columns."""
+    attack: str | None = None
+    """The attack it speaks of; ``None`` in a finding of an attack audit: the strongest one."""
     threshold: float | None = None
-    """The decision threshold, for rates."""
+    """The decision threshold, for rates; the false-positive rate, for the true-positive rate of an attack."""
     estimate: Estimate
     direction: Direction
     neutral: Number | None = None
@@ -184,6 +186,7 @@ def finding_id(
     across: tuple[str, ...] = (),
     comparison: str | None = None,
     feature: str | None = None,
+    attack: str | None = None,
     threshold: float | None = None,
 ) -> str:
     """Returns the id that a finding has everywhere, so that the gate can look for what a rule needs.
@@ -191,11 +194,13 @@ def finding_id(
     Examples:
         ``performance/true_positive_rate/sex=Female@0.5``, ``performance/auc/overall``,
         ``fairness/selection_rate/ratio/sex*race@0.5``, ``baseline/auc/change/overall``,
-        ``data/missing_rate/occupation/sex=Female``.
+        ``data/missing_rate/occupation/sex=Female``, ``attacks/membership_auc/random_forest/overall``.
     """
     parts = [audit, metric]
     if feature is not None:
         parts.append(feature)
+    if attack is not None:
+        parts.append(attack)
     if comparison is not None:
         parts.append(comparison)
     parts.append("*".join(across) or slice_name(slice_ or {}))

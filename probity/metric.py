@@ -109,6 +109,28 @@ _ALL = (
         definition="largest TPR - FPR of the strongest membership-inference attack",
     ),
     Metric(
+        name="membership_true_positive_rate",
+        kind=MetricKind.PRIVACY,
+        direction=_DOWN,
+        definition="TPR of the strongest membership-inference attack where its FPR is the stated threshold",
+        gateable=False,
+    ),
+    Metric(
+        name="exposure",
+        kind=MetricKind.PRIVACY,
+        direction=_DOWN,
+        definition="mean exposure of the planted rows, in bits (Carlini et al. 2019, definition 4); 1.44 for a model "
+        "that knows nothing of them",
+        gateable=False,
+    ),
+    Metric(
+        name="largest_exposure",
+        kind=MetricKind.PRIVACY,
+        direction=_DOWN,
+        definition="exposure of the planted row that stands out most, in bits; some row always does",
+        gateable=False,
+    ),
+    Metric(
         name="audited_epsilon_lower_bound",
         kind=MetricKind.PRIVACY,
         direction=_DOWN,

@@ -21,7 +21,7 @@ import re
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -30,6 +30,7 @@ import yaml
 from filelock import FileLock, Timeout
 from pydantic import Field
 
+from probity.canaries import TRAIN, Canaries
 from probity.card import ModelCard
 from probity.config import RunConfig
 from probity.config_file import parse_config
@@ -54,6 +55,7 @@ from probity.storage import read_record, write_atomically, write_record
 __all__ = [
     "ANOMALIES",
     "AUDITS",
+    "CANARIES",
     "CARD",
     "CONFIG",
     "DATASET",
@@ -84,6 +86,7 @@ SCHEMA = "05_schema.pbtxt"
 SCHEMA_RECORD = "05_schema.json"
 ANOMALIES = "05_anomalies.json"
 TRANSFORM = "06_transform"
+CANARIES = "06_canaries"
 MODEL = "07_model"
 AUDITS = "08_audits"
 CARD = "09_card"
@@ -240,6 +243,20 @@ class RunFolder:
         """Returns the model's inputs by split."""
         folder = self.path / TRANSFORM / "examples"
         return TransformedExamples(folder=folder, files=_read_splits(folder), outputs=self.transform().outputs)
+
+    def canaries(self) -> Canaries | None:
+        """Returns what was planted in the training, or ``None`` if nothing was to be."""
+        path = self.path / CANARIES / "canaries.json"
+        return read_record(path, Canaries) if path.exists() else None
+
+    def planted(self) -> TransformedExamples:
+        """Returns the rows to train on: the model's inputs by split, with the planted rows in the training split."""
+        plain, path = self.transformed(), self.path / CANARIES / TRAIN
+        if not path.exists():
+            return plain
+        rows = plain.files["train"].num_rows + (self.canaries() or Canaries()).rows_planted
+        planted = SplitFile(path=f"../../{CANARIES}/{TRAIN}", digest=digest_file(path), num_rows=rows)
+        return replace(plain, files={**plain.files, "train": planted})
 
     def model(self) -> TrainedModel:
         """Returns the record of the trained model."""

@@ -14,6 +14,7 @@ from probity.findings import AuditReport, Subject
 
 if TYPE_CHECKING:
     from probity.audits.scoring import ScoredRows
+    from probity.canaries import Canaries
     from probity.config import AuditsConfig
     from probity.data import Dataset, Examples, Schema, Transform, TransformedExamples
     from probity.model import TrainedModel
@@ -38,6 +39,10 @@ class AuditInput:
     """The test split as the exported model scores it, in file order."""
     settings: AuditsConfig
     seed: int
+    canaries: Canaries | None = None
+    """What was planted in the training, if anything."""
+    canaries_folder: Path | None = None
+    """Holds the planted rows and the coins."""
 
     @property
     def subject(self) -> Subject:

@@ -4,6 +4,7 @@
 number                    interval                                                    at the limits
 ========================  ==========================================================  ==========================
 a rate                    Wilson score (Wilson 1927; Brown, Cai, DasGupta 2001)       no trials: [0, 1]
+a rate, exactly           Clopper-Pearson                                             no trials: [0, 1]
 a mean                    normal                                                      one row: no interval
 a sum of absolute values  bounds by the triangle inequality and convexity             never below 0
 an AUC                    DeLong variance, logit transform                            0 or 1: one-pair bound
@@ -18,6 +19,7 @@ Every interval holds its own point estimate.
 
 References:
     Wilson (1927), JASA 22, 209-212. Brown, Cai, DasGupta (2001), Statistical Science 16, 101-133.
+    Clopper, Pearson (1934), Biometrika 26, 404-413.
     Newcombe (1998a), Statistics in Medicine 17, 873-890, method 10; (1998b) 17, 2635-2650, method 10.
     Zou, Donner (2008), Statistics in Medicine 27, 1693-1702, eq. 3 (MOVER).
     Donner, Zou (2012), Statistical Methods in Medical Research 21, 347-359, eq. 7-8 (MOVER-R).
@@ -41,6 +43,7 @@ __all__ = [
     "absolute_sum",
     "auc_interval",
     "bonferroni",
+    "clopper_pearson",
     "compare_auc",
     "delong",
     "difference",
@@ -88,6 +91,24 @@ def wilson(successes: npt.ArrayLike, trials: npt.ArrayLike, *, confidence: float
     lower = np.where(x == 0, 0.0, np.clip(np.minimum(centre - half, rate), 0.0, 1.0))
     upper = np.where(x == n, 1.0, np.clip(np.maximum(centre + half, rate), 0.0, 1.0))
     return np.where(n > 0, lower, 0.0), np.where(n > 0, upper, 1.0)
+
+
+def clopper_pearson(successes: int, trials: int, *, confidence: float) -> tuple[float, float]:
+    """Returns the exact interval of a rate (Clopper & Pearson 1934); [0, 1] without trials.
+
+    Guarantees: holds the true rate with at least the given confidence, for every rate and number of trials.
+
+    Args:
+        successes: At most ``trials``.
+        trials: At least 0.
+        confidence: Level in (0, 1).
+    """
+    from scipy.stats import beta
+
+    tail = (1.0 - confidence) / 2.0
+    lower = 0.0 if successes == 0 else float(beta.ppf(tail, successes, trials - successes + 1))
+    upper = 1.0 if successes == trials else float(beta.ppf(1.0 - tail, successes + 1, trials - successes))
+    return lower, upper
 
 
 def normal_mean(mean: float, *, variance: float, n: int, confidence: float) -> tuple[float, float] | None:

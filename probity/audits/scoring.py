@@ -99,25 +99,26 @@ class ScoredRows:
             ) from error
 
 
-def score(model_folder: Path, *, dataset: Dataset, examples: Examples) -> ScoredRows:
-    """Scores the test split with the exported SavedModel, the very bytes that would be released.
+def score(model_folder: Path, *, dataset: Dataset, examples: Examples, split: str = "test") -> ScoredRows:
+    """Scores a split with the exported SavedModel, the very bytes that would be released.
 
     Args:
         model_folder: Holds ``saved_model/``, as training leaves it, or is a SavedModel itself, as a release is.
         dataset: Says which column is the label and which are sensitive.
         examples: The raw rows.
+        split: Which of them.
 
     Raises:
-        DigestMismatchError: If the test split is not the file that was recorded.
+        DigestMismatchError: If the split is not the file that was recorded.
         AuditError: If the model's scores are not one finite number in [0, 1] per row.
     """
     from probity.predictor import SavedModelPredictor
     from probity.tfexample import read_records
 
-    table = examples.table("test")
+    table = examples.table(split)
     nested = model_folder / "saved_model"
     predictor = SavedModelPredictor(nested if nested.is_dir() else model_folder)
-    batches = [predictor.predict_examples(batch) for batch in read_records(examples.path("test"))]
+    batches = [predictor.predict_examples(batch) for batch in read_records(examples.path(split))]
     scores = np.concatenate(batches) if batches else np.zeros(0, np.float32)
     return ScoredRows(
         scores=scores.astype(np.float32, copy=False),

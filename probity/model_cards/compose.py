@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 
+from probity.canaries import Canaries
 from probity.card import (
     CumulativeSpending,
     DataFacts,
@@ -45,6 +46,7 @@ def compose(
     model: TrainedModel,
     reports: Mapping[str, AuditReport],
     cumulative: CumulativeSpending | None = None,
+    canaries: Canaries | None = None,
 ) -> ModelCard:
     """Composes the card of one run.
 
@@ -65,6 +67,7 @@ def compose(
         reports: Reports by name of the audit: ``performance``, ``fairness``, ``privacy``, ``explanations``, ``data``,
             ``baseline``, ``attacks``.
         cumulative: What all trainings on the data spent together, if a ledger was read.
+        canaries: What was planted in the training, if anything.
     """
     subject = _subject(model, reports)
     disclosure = disclosure_of(reports, minimum=config.audits.min_group_size)
@@ -92,7 +95,7 @@ def compose(
         by_group=source.numbers("performance", lambda finding: bool(finding.slice)),
         disparities=source.numbers("fairness", _is_no_proxy),
         baseline=source.numbers("baseline"),
-        privacy=_privacy(model, transform, reports, source, cumulative),
+        privacy=_privacy(model, transform, reports, source, cumulative, canaries),
         explanations=source.numbers("explanations"),
         limitations=_said(config.card.limitations, "card.limitations"),
         trade_offs=_said(config.card.trade_offs, "card.trade_offs"),
@@ -272,6 +275,7 @@ def _privacy(
     reports: Mapping[str, AuditReport],
     source: _Source,
     cumulative: CumulativeSpending | None,
+    canaries: Canaries | None,
 ) -> PrivacySection:
     statement = reports["privacy"].privacy_statement if "privacy" in reports else None
     gap = source.gap("privacy") or NotAssessed(reason="the report of the audit privacy holds no statement")
@@ -288,5 +292,6 @@ def _privacy(
             "earlier ones, reveal together was not added up"
         ),
         attacks=attacks,
+        canaries=canaries,
         trust=tuple(trust_rows(model, transform)),
     )

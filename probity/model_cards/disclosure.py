@@ -195,6 +195,7 @@ def _number(
             "across": finding.across,
             "comparison": finding.comparison,
             "feature": finding.feature,
+            "attack": finding.attack,
             "threshold": finding.threshold,
             "value": value,
             "lower": lower,

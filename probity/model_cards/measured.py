@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from probity.canaries import Canaries
 from probity.card import CardNumber, CumulativeSpending, ModelCard, NotAssessed, Numbers
 from probity.findings import PrivacyStatement
 from probity.model_cards.blocks import Block, Cell, Facts, Figures, Gap, Items, Row, Subheading, Table
@@ -126,10 +127,18 @@ def privacy(card: ModelCard) -> Iterator[Block]:
         yield plain_table(part.findings.numbers, caption="Findings of the privacy audit")
         yield from notes(part.findings)
     yield from _cumulative(part.cumulative)
-    yield Subheading(text="Attacks")
-    if isinstance(part.attacks, Numbers):
-        yield plain_table(part.attacks.numbers, caption="Findings of the privacy attacks")
+    yield Subheading(text="How well could an attacker do")
     yield from notes(part.attacks)
+    if part.canaries is not None:
+        yield from _canaries(part.canaries)
+    if isinstance(part.attacks, Numbers):
+        overall = [number for number in part.attacks.numbers if not number.slice]
+        yield plain_table(overall, caption="Attacks on the model")
+        yield plain_table(
+            [number for number in part.attacks.numbers if number.slice],
+            caption="Membership inference by group, by the strongest attack",
+            collapsed=True,
+        )
     yield Subheading(text="Who sees what")
     yield Table(
         caption="Trust: which party sees the data",
@@ -139,6 +148,22 @@ def privacy(card: ModelCard) -> Iterator[Block]:
             for row in part.trust
         ),
         numeric=False,
+    )
+
+
+def _canaries(canaries: Canaries) -> Iterator[Block]:
+    yield Facts(
+        pairs=(
+            ("planted rows", (f"{canaries.rows_planted:,} of {canaries.rows:,}",)),
+            ("planted gradients", (f"{canaries.gradients_planted:,} of {canaries.gradients:,}",)),
+        )
+    )
+    yield Items(
+        texts=(
+            "Planted rows and gradients took part in training, to be looked for afterwards. They are no part of the "
+            "data: no other number of this card counts them, but for the number of training examples.",
+        ),
+        small=True,
     )
 
 

@@ -69,7 +69,8 @@ def plain_table(numbers: Iterable[CardNumber], *, caption: str, collapsed: bool 
     for number in numbers:
         words = [metric_title(number.metric), comparison_title(number), number.feature or ""]
         words.append("" if number.threshold is None else f"at {number.threshold:g}")
-        where = table_title(number.across) or (group_label(number.slice) if number.slice else "")
+        words.append("" if number.attack is None else f"({number.attack.replace('_', ' ')})")
+        where = table_title(number.across) or ", ".join(f"{name} = {group}" for name, group in number.slice.items())
         header = " ".join(word for word in words if word) + (f", {where}" if where else "")
         rows.append(Row(header=header, cells=(cell(number, with_id=True, with_n=True),)))
     return Table(caption=caption, heads=("Metric", "Value"), rows=tuple(rows), collapsed=collapsed)

@@ -15,6 +15,7 @@ value not computable, or a group too small                  ``insufficient_evide
 the same, but the value is beyond the bound already         ``fail``
 no earlier release to compare with                          ``pass`` of change rules
 finite epsilon, preprocessing not covered by it             ``fail``
+an attack proves more than the finite epsilon allows        ``fail``
 approval required                                           ``insufficient_evidence``
 =========================================================== =====================
 """
@@ -36,6 +37,7 @@ from probity.platform.gate_rules import condition_of, judge, unusable
 __all__ = ["decide", "make_policy"]
 
 _EPSILON = finding_id("privacy", "epsilon")
+_LOWER_BOUND = finding_id("attacks", "audited_epsilon_lower_bound")
 _ABOUT_DATA_ALONE = ("data",)
 """Audits whose subject names no model."""
 
@@ -107,6 +109,7 @@ def decide(
     checks += _check_policy(policy)
     if policy is not None:
         checks += _check_preprocessing(policy, candidate)
+        checks += _check_contradiction(candidate)
         checks += [_check_rule(rule, candidate, policy) for rule in policy.rules]
         checks += _check_approval(policy.approval)
     return GateDecision(
@@ -183,7 +186,8 @@ def _report_problem(name: str, candidate: _Candidate, policy: GatePolicy) -> str
 
 def _may_be_not_applicable(name: str, policy: GatePolicy) -> bool:
     # Without an earlier release there is nothing to compare with; without sensitive attributes, nobody to compare.
-    return name == "baseline" or (name == "fairness" and not policy.attributes)
+    # What nothing could be tried on cannot be attacked; a rule on an attack's metric holds then by itself.
+    return name in ("attacks", "baseline") or (name == "fairness" and not policy.attributes)
 
 
 def _stale(subject: Subject, candidate: _Candidate, *, without_model: bool = False) -> str | None:
@@ -245,6 +249,32 @@ def _check_preprocessing(policy: GatePolicy, candidate: _Candidate) -> Iterator[
         "transform.private_statistics."
         if columns
         else "All constants of the transform are public facts, or were computed with noise that epsilon covers.",
+    )
+
+
+def _check_contradiction(candidate: _Candidate) -> Iterator[Check]:
+    """An attack that shows more than the accountant allows shows that the mechanism is not what was accounted for."""
+    promised, measured = candidate.reports.get("privacy"), candidate.reports.get("attacks")
+    if promised is None or measured is None or {promised.status, measured.status} != {"complete"}:
+        return  # a report that is missing or failed has a check of its own
+    epsilon, bound = promised.find(_EPSILON), measured.find(_LOWER_BOUND)
+    claimed = None if epsilon is None else epsilon.estimate.value
+    proven = None if bound is None else bound.estimate.value
+    if claimed is None or proven is None or bound is None or math.isinf(claimed):
+        return  # nothing is claimed, or nothing was measured
+    # Written so that no comparison with something that is not a number passes.
+    passed = proven <= claimed
+    yield Check(
+        rule="attacks against epsilon",
+        outcome="pass" if passed else "fail",
+        required="audited_epsilon_lower_bound <= epsilon",
+        observed=None if math.isnan(proven) else proven,
+        evidence=(_EPSILON, _LOWER_BOUND),
+        reason=f"The attacks prove an epsilon of at least {proven:.4g}; the accountant says {claimed:.4g}."
+        if passed
+        else f"The implementation does not do what the accountant assumes: the attacks prove an epsilon of at least "
+        f"{proven:.4g} with {bound.estimate.confidence or 0.0:.0%} confidence, and the accountant says {claimed:.4g}. "
+        "Find out why before anything is released; neither number can be believed alone.",
     )
 
 

@@ -185,6 +185,7 @@ def _says_what_its_id_says(finding: Finding, condition: Condition) -> bool:
         and sorted(finding.across) == sorted(rule.across)
         and finding.comparison == condition.comparison
         and finding.feature is None
+        and finding.attack is None
         and finding.threshold == condition.threshold
     )
 

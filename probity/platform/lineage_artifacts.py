@@ -33,6 +33,7 @@ FLOW = (
     "Schema",
     "Anomalies",
     "Transform",
+    "Canaries",
     "TrainedModel",
     "ScoredRows",
     "AuditReport",
@@ -50,6 +51,7 @@ _TYPES = {
     runs.SCHEMA_RECORD: "Schema",
     runs.ANOMALIES: "Anomalies",
     runs.TRANSFORM: "Transform",
+    runs.CANARIES: "Canaries",
     runs.MODEL: "TrainedModel",
     runs.SCORED_ROWS: "ScoredRows",
     runs.CARD: "ModelCard",
@@ -120,6 +122,9 @@ def _reference(folder: RunFolder, kind: str, place: str, files: Mapping[str, str
         transform = folder.transform()
         digest = transform.digest
         facts = {"depends_on_private_data": str(transform.depends_on_private_data).lower(), "width": transform.width}
+    elif kind == "Canaries":
+        canaries = folder.canaries()
+        facts = {} if canaries is None else {"rows": canaries.rows_planted, "gradients": canaries.gradients_planted}
     elif kind == "TrainedModel":
         model = folder.model()
         digest, facts = model.digest, dict(_model_facts(model))

@@ -17,13 +17,14 @@ from probity import runs
 from probity.audits import baseline, scoring
 from probity.audits import registry as audits
 from probity.audits.base import AuditInput
+from probity.canaries import Coins
 from probity.decision import GateDecision
 from probity.digest import digest_file
-from probity.errors import AuditError, ProbityError, ReleaseHeldError
+from probity.errors import AuditError, ConfigError, ProbityError, ReleaseHeldError
 from probity.findings import AuditReport
 from probity.model_cards import render
 from probity.model_cards.compose import compose
-from probity.platform import gate, ingest, profile, schema, tracking, training, transform
+from probity.platform import canaries, gate, ingest, profile, schema, tracking, training, transform
 from probity.platform.lineage import Lineage, LineageRun
 from probity.platform.plan import Plan, make_plan
 from probity.platform.release import push
@@ -37,7 +38,7 @@ __all__ = ["decide", "release", "run", "stage_names"]
 
 def stage_names() -> tuple[str, ...]:
     """Returns the stages in order, as ``--until`` takes them."""
-    before = ("ingest", "statistics", "schema", "anomalies", "transform", "train", "score", "baseline")
+    before = ("ingest", "statistics", "schema", "anomalies", "transform", "canaries", "train", "score", "baseline")
     return (*before, *audits.names(), "card", "gate", "release")
 
 
@@ -69,6 +70,13 @@ def run(
         ProbityError: If a stage could not do its work. What was finished before stays on disk.
     """
     config = plan.config
+    if until == "canaries" and config.audits.canaries is None:
+        raise ConfigError(
+            "--until canaries",
+            seen="a config without audits.canaries, whose runs have no such stage",
+            allowed="a stage that the run has",
+            remedy="stop after transform, or ask for canaries",
+        )
     folder = workspace.new_run(config.name)
     with _recorded(plan, workspace, folder, observer, parent=parent) as lineage:
         stages = Stages(
@@ -182,7 +190,8 @@ def _train(plan: Plan, workspace: Workspace, folder: RunFolder, stages: Stages) 
     config = plan.config
     examples, dataset = folder.examples(), folder.dataset()
     units = training.units_of(dataset, examples)
-    population = training.population_of(dataset, examples, units)
+    coins = canaries.coins_for(config.audits.canaries, plants_gradients=plan.trainer.plants_gradients, seed=config.seed)
+    population = training.population_of(dataset, examples, units, planted=coins.planted)
     proposal = plan.trainer.propose(plan.settings, population)
     private = training.is_private(proposal)
     budget = training.RunBudget(
@@ -193,7 +202,8 @@ def _train(plan: Plan, workspace: Workspace, folder: RunFolder, stages: Stages) 
         target = _subfolder(out, runs.TRANSFORM)
         schema_, planned = folder.schema(), None
         if private:
-            planned = transform.planned_private_statistics(config.transform, dataset, schema_, population.num_units)
+            own_units = population.num_units - coins.planted
+            planned = transform.planned_private_statistics(config.transform, dataset, schema_, own_units)
         with budget.pay_for_statistics(planned):
             made, transformed = transform.transform(
                 examples,
@@ -214,6 +224,10 @@ def _train(plan: Plan, workspace: Workspace, folder: RunFolder, stages: Stages) 
         "public_first": private,
     }
     stages.perform("transform", produce=prepare, settings=settings, inputs=("ingest", "schema"))
+    inputs: tuple[str, ...] = ("ingest", "transform")
+    if config.audits.canaries is not None:
+        _plant(plan, folder, stages, coins)
+        inputs = (*inputs, "canaries")
     asked = {
         "trainer": config.trainer.name,
         "settings": plan.settings.to_json(),
@@ -224,9 +238,9 @@ def _train(plan: Plan, workspace: Workspace, folder: RunFolder, stages: Stages) 
 
     def train(out: Path, report: Progress) -> None:
         graph = folder.transform()
-        key = stages.key("train", settings=asked, inputs=("ingest", "transform"))
+        key = stages.key("train", settings=asked, inputs=inputs)
         request = TrainingRequest(
-            examples=folder.transformed(),
+            examples=folder.planted(),
             transform=graph,
             transform_folder=folder.path / runs.TRANSFORM,
             dataset=dataset,
@@ -235,13 +249,31 @@ def _train(plan: Plan, workspace: Workspace, folder: RunFolder, stages: Stages) 
             settings=plan.settings,
             seed=config.seed,
             mechanism=training.settle(proposal, delta=budget.delta, statistics=graph.private_statistics),
-            units=units,
+            units=training.planted_units(units, planted=int(coins.rows.sum())),
+            gradient_canaries=coins.gradients if len(coins.gradients) else None,
         )
         target = _subfolder(out, runs.MODEL)
         model = budget.pay_for_training(plan.trainer, request, key=key, workdir=target, report=report)
         write_record(target / "model.json", model)
 
-    stages.perform("train", produce=train, settings=asked, inputs=("ingest", "transform"))
+    stages.perform("train", produce=train, settings=asked, inputs=inputs)
+
+
+def _plant(plan: Plan, folder: RunFolder, stages: Stages, coins: Coins) -> None:
+    def plant(out: Path, report: Progress) -> None:
+        canaries.plant(
+            coins,
+            schema=folder.schema(),
+            dataset=folder.dataset(),
+            transform=folder.transform(),
+            transform_folder=folder.path / runs.TRANSFORM,
+            transformed=folder.transformed(),
+            seed=plan.config.seed,
+            out=_subfolder(out, runs.CANARIES),
+        )
+
+    settings = {"rows": len(coins.rows), "gradients": len(coins.gradients), "seed": plan.config.seed}
+    stages.perform("canaries", produce=plant, settings=settings, inputs=("ingest", "schema", "transform"))
 
 
 def _audit(plan: Plan, folder: RunFolder, stages: Stages) -> None:
@@ -267,6 +299,8 @@ def _audit(plan: Plan, folder: RunFolder, stages: Stages) -> None:
         scored=scoring.ScoredRows.read(folder.path / runs.SCORED_ROWS),
         settings=plan.config.audits,
         seed=plan.config.seed,
+        canaries=folder.canaries(),
+        canaries_folder=folder.path / runs.CANARIES,
     )
 
     released = push.latest(plan.base_path, plan.config.serving.model_name)
@@ -281,12 +315,13 @@ def _audit(plan: Plan, folder: RunFolder, stages: Stages) -> None:
         settings={**settings, "baseline": released[0].model if released else None},
         inputs=("ingest", "train", "score"),
     )
+    planted = () if evidence.canaries is None else ("canaries",)
     for name in plan.audits:
         stages.perform(
             name,
             produce=partial(_run_audit, name, evidence),
             settings=settings,
-            inputs=("ingest", "schema", "transform", "train", "score"),
+            inputs=("ingest", "schema", "transform", "train", "score", *planted),
         )
 
 
@@ -338,6 +373,7 @@ def _decide(plan: Plan, workspace: Workspace, folder: RunFolder, stages: Stages)
             transform=folder.transform(),
             model=model,
             reports={name: report for name, report in folder.reports().items() if report is not None},
+            canaries=folder.canaries(),
             cumulative=training.cumulative_spending(plan.config, workspace, dataset, model),
         )
         target = _subfolder(out, runs.CARD)

@@ -34,6 +34,7 @@ __all__ = [
     "checkpoint_folder",
     "cumulative_spending",
     "is_private",
+    "planted_units",
     "population_of",
     "settle",
     "target_delta",
@@ -65,12 +66,20 @@ def units_of(dataset: Dataset, examples: Examples) -> npt.NDArray[np.int64] | No
     return numbers
 
 
-def population_of(dataset: Dataset, examples: Examples, units: npt.NDArray[np.int64] | None) -> Population:
-    """Returns the training rows as a mechanism sees them."""
+def population_of(
+    dataset: Dataset, examples: Examples, units: npt.NDArray[np.int64] | None, *, planted: int = 0
+) -> Population:
+    """Returns the training rows as a mechanism sees them, with so many canaries, each of which is a unit."""
     rows = examples.files["train"].num_rows
-    return Population(
-        num_rows=rows, num_units=rows if units is None else int(units.max()) + 1, unit=dataset.privacy_unit
-    )
+    own = rows if units is None else int(units.max()) + 1
+    return Population(num_rows=rows + planted, num_units=own + planted, unit=dataset.privacy_unit)
+
+
+def planted_units(units: npt.NDArray[np.int64] | None, *, planted: int) -> npt.NDArray[np.int64] | None:
+    """Returns the units of the training rows with one of its own for each planted row after them."""
+    import numpy as np
+
+    return None if units is None else np.concatenate([units, int(units.max()) + 1 + np.arange(planted)])
 
 
 def is_private(proposal: Mechanism | Uncalibrated) -> bool:

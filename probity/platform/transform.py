@@ -10,7 +10,7 @@ not even decoded.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -43,7 +43,7 @@ from probity.platform.preprocessing import SUFFIX, UNKNOWN, Recipe
 from probity.tfexample import read_records, write_arrays
 from probity.usercode import load_function, module_path, user_error
 
-__all__ = ["planned_private_statistics", "transform"]
+__all__ = ["graph_function", "planned_private_statistics", "transform"]
 
 _GRAPH = "transform_fn"
 _KEY = "transform.module"
@@ -232,6 +232,27 @@ def _apply(
     folder: Path,
 ) -> tuple[TransformedExamples, dict[str, float]]:
     """Runs each split through the graph, checks what comes out, and writes it with the labels."""
+    apply = graph_function(graph, outputs)
+    folder.mkdir()
+    files: dict[str, SplitFile] = {}
+    unknown: dict[str, float] = {}
+    for split in SPLITS:
+        arrays = apply(read_records(examples.path(split)))
+        _require_finite(arrays, outputs, split)
+        if split == "eval":
+            unknown = _unknown_rates(arrays, outputs)
+        path = folder / f"{split}.tfrecord.gz"
+        write_arrays(path, arrays, labels[split])
+        files[split] = SplitFile(path=path.name, digest=digest_file(path), num_rows=len(labels[split]))
+    return TransformedExamples(folder=folder, files=files, outputs=tuple(outputs)), unknown
+
+
+def graph_function(graph: Path, outputs: Sequence[TransformedFeature]) -> Callable[[Iterable[Sequence[bytes]]], Arrays]:
+    """Loads a transform graph.
+
+    Returns:
+        A function of batches of serialized ``tf.Example``, which gives each output, float32 of shape (rows, width).
+    """
     import tensorflow as tf
     import tensorflow_transform as tft
 
@@ -246,24 +267,16 @@ def _apply(
             for feature in outputs
         }
 
-    folder.mkdir()
-    files: dict[str, SplitFile] = {}
-    unknown: dict[str, float] = {}
-    for split in SPLITS:
-        batches = [apply(tf.constant(records)) for records in read_records(examples.path(split))]
-        arrays: Arrays = {
+    def arrays(batches: Iterable[Sequence[bytes]]) -> Arrays:
+        done = [apply(tf.constant(list(records))) for records in batches]
+        return {
             feature.name: np.concatenate(
-                [np.zeros((0, feature.width), np.float32), *(batch[feature.name].numpy() for batch in batches)]
+                [np.zeros((0, feature.width), np.float32), *(batch[feature.name].numpy() for batch in done)]
             )
             for feature in outputs
         }
-        _require_finite(arrays, outputs, split)
-        if split == "eval":
-            unknown = _unknown_rates(arrays, outputs)
-        path = folder / f"{split}.tfrecord.gz"
-        write_arrays(path, arrays, labels[split])
-        files[split] = SplitFile(path=path.name, digest=digest_file(path), num_rows=len(labels[split]))
-    return TransformedExamples(folder=folder, files=files, outputs=tuple(outputs)), unknown
+
+    return arrays
 
 
 def _has_value(column: pa.ChunkedArray) -> bool:

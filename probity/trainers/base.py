@@ -78,6 +78,8 @@ class TrainingRequest:
         mechanism: What to execute, calibrated and paid for: the answer to the trainer's own proposal.
         units: For each training row, the number of its protected unit, from 0, of shape (rows,); ``None`` where each
             row is a unit.
+        gradient_canaries: Which gradient canaries take part, of shape (canaries,), for trainers that plant them: they
+            leave :data:`probity.canaries.GRADIENT_SCORES` beside the model. ``None``: none are wanted.
         checkpoints: An existing folder that outlives this attempt and belongs to attempts at this very training;
             ``None``: an interrupted training starts over.
     """
@@ -92,12 +94,22 @@ class TrainingRequest:
     seed: int
     mechanism: Mechanism
     units: npt.NDArray[np.int64] | None = None
+    gradient_canaries: npt.NDArray[np.bool_] | None = None
     checkpoints: Path | None = None
 
     @property
+    def num_rows(self) -> int:
+        """Number of rows that take part in training, planted ones included."""
+        return self.examples.files["train"].num_rows + self._planted
+
+    @property
     def num_units(self) -> int:
-        """Number of protected units among the training rows."""
-        return self.examples.files["train"].num_rows if self.units is None else int(self.units.max()) + 1
+        """Number of protected units among them; each planted gradient is one."""
+        return self.num_rows if self.units is None else int(self.units.max()) + 1 + self._planted
+
+    @property
+    def _planted(self) -> int:
+        return 0 if self.gradient_canaries is None else int(self.gradient_canaries.sum())
 
 
 class Trainer(Protocol):
@@ -109,6 +121,8 @@ class Trainer(Protocol):
     name: ClassVar[str]
     """The name of its entry point."""
     settings_type: ClassVar[type[TrainerSettings]]
+    plants_gradients: ClassVar[bool]
+    """Whether it can plant gradient canaries: it clips and adds noise, and can say what the noisy sums held."""
 
     def propose(self, settings: TrainerSettings, population: Population) -> Mechanism | Uncalibrated:
         """Returns what :meth:`train` would execute on such data, before anything is trained or paid for.

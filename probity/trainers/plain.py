@@ -37,6 +37,7 @@ class PlainTrainer:
 
     name: ClassVar[str] = "plain"
     settings_type: ClassVar[type[TrainerSettings]] = PlainSettings
+    plants_gradients: ClassVar[bool] = False
 
     def propose(self, settings: TrainerSettings, population: Population) -> Mechanism:
         """Returns that no noise will be added."""

@@ -123,6 +123,7 @@ def make_request(
     mechanism: Mechanism,
     seed: int = 7,
     model: ModelConfig | None = None,
+    canaries: np.ndarray[Any, np.dtype[np.bool_]] | None = None,
 ) -> TrainingRequest:
     """Returns a request to train a small network on the made-up rows."""
     return TrainingRequest(
@@ -135,6 +136,7 @@ def make_request(
         settings=settings,
         seed=seed,
         mechanism=mechanism,
+        gradient_canaries=canaries,
     )
 
 

@@ -39,6 +39,7 @@ def test_the_run_folder_tells_the_story(finished):
         assert (run / name).exists(), name
     assert not list((run / ".run/work").iterdir())
     assert {path.stem for path in (run / "08_audits").glob("*.json")} == {
+        "attacks",
         "baseline",
         "data",
         "explanations",

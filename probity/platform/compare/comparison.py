@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from probity.config import RunConfig
 from probity.data import Dataset
 from probity.errors import DataError, TrackingError
-from probity.platform import pipeline, tracking, training
+from probity.platform import canaries, pipeline, tracking, training
 from probity.platform.budget.ledger import account_of, open_ledger
 from probity.platform.compare.grid import Cell, cell_config, cells_of, comparison_id
 from probity.platform.compare.plots import write_plots
@@ -157,9 +157,13 @@ def _require_budget(plans: Sequence[Plan], workspace: Workspace, observer: Obser
     read = pipeline.run(first, workspace=workspace, observer=observer, until="ingest", push_release=False)
     dataset: Dataset = read.dataset()
     examples = read.examples()
-    population = training.population_of(dataset, examples, training.units_of(dataset, examples))
+    units = training.units_of(dataset, examples)
     asked: list[Spent] = []
     for plan in plans:
+        coins = canaries.coins_for(
+            plan.config.audits.canaries, plants_gradients=plan.trainer.plants_gradients, seed=plan.config.seed
+        )
+        population = training.population_of(dataset, examples, units, planted=coins.planted)
         proposal = plan.trainer.propose(plan.settings, population)
         delta = training.target_delta(proposal) or default_delta(population.num_units)
         asked.append(training.settle(proposal, delta=delta))

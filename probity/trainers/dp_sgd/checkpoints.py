@@ -31,8 +31,8 @@ CHECKPOINT_SECONDS = 20.0
 """Time between two checkpoints: what an interruption costs at most, beside the start."""
 
 _FILE = "dp_sgd.checkpoint"
-_FORMAT = 1
-_GROUPS = ("weights", "optimizer", "average", "best_weights", "batches")
+_FORMAT = 2
+_GROUPS = ("weights", "optimizer", "average", "best_weights", "watched", "batches")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +48,7 @@ class Snapshot:
         best_epoch: The epoch whose weights are the best so far; 0 before the first epoch is over.
         best_loss: Its loss on the eval split; infinite where nothing was compared.
         best_weights: Its weights; empty where the last epoch's are kept anyway.
+        watched: The watched weight's noisy sums so far, added up; empty where none is watched.
         batches: The sampler's state.
         history: Per metric, one number for each epoch that is over.
     """
@@ -60,6 +61,7 @@ class Snapshot:
     best_epoch: int
     best_loss: float
     best_weights: Arrays
+    watched: Arrays
     batches: Arrays
     history: dict[str, tuple[float, ...]]
 

@@ -177,12 +177,15 @@ class Loop:
             best_epoch=self._best_epoch,
             best_loss=self._best_loss,
             best_weights=self._best_weights,
+            watched=(self._steps.watched_sums,),
             batches=(self._batches.state,),
             history={name: tuple(numbers) for name, numbers in self._history.items()},
         )
 
     def _restore(self, state: Snapshot) -> None:
-        self._steps.restore(weights=state.weights, optimizer=state.optimizer, averages=state.average)
+        self._steps.restore(
+            weights=state.weights, optimizer=state.optimizer, averages=state.average, watched=state.watched[0]
+        )
         self._done, self._epochs = state.steps, state.epochs
         self._best_epoch, self._best_loss, self._best_weights = state.best_epoch, state.best_loss, state.best_weights
         self._history = {name: list(numbers) for name, numbers in state.history.items()}

@@ -37,6 +37,7 @@ class Steps:
         labels: In {0, 1}, float32 of shape (rows,).
         physical_batch_size: Rows to sum at once.
         averaging: Whether to keep a running average of the weights.
+        watched: Position of a trainable weight whose noisy sums are added up over all steps; ``None``: of none.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Steps:
         labels: npt.NDArray[np.float32],
         physical_batch_size: int,
         averaging: bool = False,
+        watched: int | None = None,
     ) -> None:
         import tensorflow as tf
 
@@ -65,7 +67,19 @@ class Steps:
         self._inputs = {name: tf.constant(array) for name, array in inputs.items() if name in names}
         self._labels = tf.constant(labels)
         self._averages = [tf.Variable(variable, trainable=False) for variable in self.variables] if averaging else []
+        self._place = watched
+        self._watched = None if watched is None else tf.Variable(tf.zeros_like(self.variables[watched]))
         self._compile()
+
+    @property
+    def watched_sums(self) -> npt.NDArray[np.float32]:
+        """The watched weight's noisy sums of all steps so far, added up, in its shape; empty if none is watched.
+
+        This is what somebody sees who sees every step: the sums before they are divided and given to the optimiser.
+        """
+        import numpy as np
+
+        return np.zeros(0, np.float32) if self._watched is None else self._watched.numpy()
 
     @property
     def size(self) -> int:
@@ -118,8 +132,12 @@ class Steps:
         """Copies of the optimiser's variables, its own count of steps among them."""
         return tuple(variable.numpy() for variable in self.optimizer.variables)
 
-    def restore(self, *, weights: Sequence[Any], optimizer: Sequence[Any], averages: Sequence[Any]) -> None:
+    def restore(
+        self, *, weights: Sequence[Any], optimizer: Sequence[Any], averages: Sequence[Any], watched: Any = ()
+    ) -> None:
         """Sets all state to what it was when it was read from here."""
+        if self._watched is not None:
+            self._watched.assign(watched)
         _assign(self.variables, weights)
         _assign(self.optimizer.variables, optimizer)
         _assign(self._averages, averages)
@@ -162,9 +180,10 @@ class Steps:
         return self._clipped_sum(inputs, tf.gather(self._labels, rows))
 
     def _update(self, sums: list[Any], noise: Any, weight: Any) -> None:
-
         if self.noisy:
             sums = self._noisy(sums, noise)
+        if self._watched is not None and self._place is not None:
+            self._watched.assign_add(sums[self._place])
         gradients = [total / self._expected for total in sums]
         self.optimizer.apply_gradients(zip(gradients, self.variables, strict=True))
         for average, variable in zip(self._averages, self.variables, strict=False):

@@ -5,14 +5,16 @@ It executes the mechanism that it was given and says what it executed. It has no
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from probity.canaries import GRADIENT_SCORES, write_arrays
 from probity.digest import digest_bytes, digest_file, digest_json
 from probity.errors import ConfigError, TrainingError
 from probity.model import DpSgd, Mechanism, TrainedModel
 from probity.trainers.base import Population, Progress, TrainerSettings, TrainingRequest, Uncalibrated
+from probity.trainers.dp_sgd.canaries import Planted, plant, planted_rows, planted_units
 from probity.trainers.dp_sgd.checkpoints import Checkpoints, Snapshot
 from probity.trainers.dp_sgd.choice import Choice, choose
 from probity.trainers.dp_sgd.settings import DpSgdSettings, OptimizerSettings, propose, target_delta
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from probity.trainers.dp_sgd.keystream import KeyStream
     from probity.trainers.dp_sgd.loop import Loop, Outcome
     from probity.trainers.dp_sgd.sampling import Batches
+    from probity.trainers.dp_sgd.steps import Steps
 
 __all__ = ["DpSgdTrainer"]
 
@@ -32,6 +35,7 @@ class DpSgdTrainer:
 
     name: ClassVar[str] = "dp_sgd"
     settings_type: ClassVar[type[TrainerSettings]] = DpSgdSettings
+    plants_gradients: ClassVar[bool] = True
 
     def propose(self, settings: TrainerSettings, population: Population) -> Mechanism | Uncalibrated:
         """Returns what these settings mean for such a population; see :func:`probity.trainers.dp_sgd.settings.propose`.
@@ -56,10 +60,13 @@ class DpSgdTrainer:
         job = _prepare(request)
         frozen = _frozen(job.model)
         snapshot = job.checkpoints.read()
-        outcome = _loop(job, snapshot).run(report, resume=snapshot)
+        steps = _steps(job)
+        outcome = _loop(job, steps, snapshot).run(report, resume=snapshot)
         _require_untouched(job.model, frozen)
         report(1.0, "exporting the model")
         record = _export(job, outcome, workdir=workdir)
+        if job.planted is not None:
+            _write_canaries(steps, workdir)
         job.checkpoints.remove()
         return record
 
@@ -72,6 +79,7 @@ class _Job:
     settings: DpSgdSettings
     mechanism: DpSgd
     model: Any
+    planted: Planted | None
     engine: Choice
     train: tuple[dict[str, Any], Any]
     validation: tuple[dict[str, Any], Any]
@@ -91,7 +99,8 @@ def _own(settings: TrainerSettings) -> DpSgdSettings:
 def _agreed(request: TrainingRequest) -> DpSgd:
     """Returns the mechanism to execute, which is one that the settings mean for these rows, or raises."""
     rows, unit = request.examples.files["train"].num_rows, request.dataset.privacy_unit
-    proposal = propose(_own(request.settings), Population(num_rows=rows, num_units=request.num_units, unit=unit))
+    population = Population(num_rows=request.num_rows, num_units=request.num_units, unit=unit)
+    proposal = propose(_own(request.settings), population)
     mechanism = request.mechanism
     if isinstance(proposal, Uncalibrated) and isinstance(mechanism, DpSgd):
         proposal = proposal.with_noise_multiplier(mechanism.noise_multiplier)
@@ -124,15 +133,24 @@ def _prepare(request: TrainingRequest) -> _Job:
     if settings.noise_seed is not None:
         tf.config.experimental.enable_op_determinism()
     model = build(request.model, request.transform.outputs, root=request.root)
-    engine = choose(model, settings.engine, l2_clip_norm=mechanism.l2_clip_norm / mechanism.rows_per_unit)
+    row_clip_norm = mechanism.l2_clip_norm / mechanism.rows_per_unit
+    engine = choose(model, settings.engine, l2_clip_norm=row_clip_norm)
+    train, planted = request.examples.arrays("train"), None
+    if request.gradient_canaries is not None:
+        # Refusals and warnings are about the owner's model; then the same engine takes it with the canaries.
+        planted = plant(model, len(request.gradient_canaries))
+        of_planted = choose(planted.model, engine.name, l2_clip_norm=row_clip_norm)
+        engine = replace(engine, clipped_sum=of_planted.clipped_sum)
+        train = planted_rows(*train, request.gradient_canaries)
     mechanism = mechanism.model_copy(update={"engine": engine.name})
     return _Job(
         request=request,
         settings=settings,
         mechanism=mechanism,
         model=model,
+        planted=planted,
         engine=engine,
-        train=request.examples.arrays("train"),
+        train=train,
         validation=request.examples.arrays("eval"),
         checkpoints=Checkpoints(request.checkpoints, identity=_identity(request, mechanism, model)),
     )
@@ -143,7 +161,7 @@ def _identity(request: TrainingRequest, mechanism: DpSgd, model: Any) -> str:
     from probity.trainers.export import weights_digest
     from probity.usercode import module_path
 
-    module, units = request.model.module, request.units
+    module, units, canaries = request.model.module, request.units, request.gradient_canaries
     return digest_json(
         {
             "mechanism": mechanism.to_json(),
@@ -155,29 +173,37 @@ def _identity(request: TrainingRequest, mechanism: DpSgd, model: Any) -> str:
             "examples": {split: request.examples.files[split].digest for split in ("train", "eval")},
             "transform": request.transform.digest,
             "units": None if units is None else digest_bytes(units.tobytes()),
+            "gradient_canaries": None if canaries is None else digest_bytes(canaries.tobytes()),
         }
     )
 
 
-def _loop(job: _Job, snapshot: Snapshot | None) -> Loop:
-    from probity.trainers.dp_sgd.evaluation import Evaluation
-    from probity.trainers.dp_sgd.loop import Loop
-    from probity.trainers.dp_sgd.noise import GaussianNoise
-    from probity.trainers.dp_sgd.sampling import BoundedRows
+def _steps(job: _Job) -> Steps:
     from probity.trainers.dp_sgd.steps import Steps
 
-    settings, mechanism, units = job.settings, job.mechanism, job.request.units
-    inputs, labels = job.train
-    steps = Steps(
-        job.model,
+    settings, (inputs, labels) = job.settings, job.train
+    return Steps(
+        job.model if job.planted is None else job.planted.model,
         job.engine.clipped_sum,
         optimizer=_optimizer(settings.optimizer),
-        mechanism=mechanism,
+        mechanism=job.mechanism,
         inputs=inputs,
         labels=labels,
         physical_batch_size=settings.physical_batch_size,
         averaging=settings.average != "none",
+        watched=None if job.planted is None else job.planted.place,
     )
+
+
+def _loop(job: _Job, steps: Steps, snapshot: Snapshot | None) -> Loop:
+    from probity.trainers.dp_sgd.evaluation import Evaluation
+    from probity.trainers.dp_sgd.loop import Loop
+    from probity.trainers.dp_sgd.noise import GaussianNoise
+    from probity.trainers.dp_sgd.sampling import BoundedRows
+
+    settings, mechanism, units = job.settings, job.mechanism, job.request.units
+    if units is not None and job.request.gradient_canaries is not None:
+        units = planted_units(units, job.request.gradient_canaries)
     return Loop(
         steps,
         mechanism=mechanism,
@@ -220,6 +246,11 @@ def _optimizer(settings: OptimizerSettings) -> Any:
 
 def _frozen(model: Any) -> list[Any]:
     return [variable.numpy() for variable in model.non_trainable_variables if variable.dtype.is_floating]
+
+
+def _write_canaries(steps: Steps, workdir: Path) -> None:
+    """Writes how much the noisy sums held of each canary's axis; the first weight belongs to no canary."""
+    write_arrays(workdir / GRADIENT_SCORES, scores=steps.watched_sums.reshape(-1)[1:].astype("float64"))
 
 
 def _require_untouched(model: Any, before: list[Any]) -> None:

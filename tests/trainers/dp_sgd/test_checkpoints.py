@@ -24,6 +24,7 @@ SNAPSHOT = Snapshot(
     best_epoch=1,
     best_loss=0.1 + 0.2,
     best_weights=(np.ones(1, np.float32),),
+    watched=(np.ones((2, 1), np.float32),),
     batches=(np.arange(5)[::-1].copy(),),
     history={"val_loss": (0.7, 0.1 + 0.2), "val_auc": (0.5, 1 / 3)},
 )
@@ -32,7 +33,7 @@ SNAPSHOT = Snapshot(
 def equal(one, other):
     for field in dataclasses.fields(Snapshot):
         mine, theirs = getattr(one, field.name), getattr(other, field.name)
-        if field.name in ("weights", "optimizer", "average", "best_weights", "batches"):
+        if field.name in ("weights", "optimizer", "average", "best_weights", "watched", "batches"):
             assert len(mine) == len(theirs)
             for a, b in zip(mine, theirs, strict=True):
                 assert np.asarray(a).dtype == np.asarray(b).dtype

@@ -253,7 +253,7 @@ def test_a_checkpoint_of_another_training_is_not_taken_up(world, tmp_path, monke
     class Stop(Exception):
         pass
 
-    def stop(job, snapshot):
+    def stop(job, steps, snapshot):
         identities.append(job.checkpoints._identity)
         raise Stop
 

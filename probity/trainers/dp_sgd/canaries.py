@@ -1,0 +1,110 @@
+"""Gradient canaries: rows whose clipped gradient is a known direction, planted in a model for the time of its training.
+
+An auditor wants to see how much of one row the noisy sums hold. So the model gets, beside its own weights, one weight
+for each canary, and a canary row whose loss has a large derivative with respect to its own weight and to nothing else
+worth speaking of: once clipped it is, but for a ten-thousandth, the clip norm times its own axis. It goes through the
+engine, the clipping, the sum and the noise as every row does, so what the sums hold of it is what they might hold of
+anybody. The weights change no score (what they add is zero, whatever they are), and are not part of the exported model.
+
+References:
+    Nasr et al. (2023), Tight Auditing of Differentially Private Machine Learning, section 4 (Dirac gradient canaries).
+    Steinke, Nasr and Jagielski (2023), section 6: many of them in one training.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+__all__ = ["Planted", "plant", "planted_rows", "planted_units"]
+
+_INPUT = "planted_canary"  # names of the transform's outputs end in _xf, so none can collide
+_SCALE = 1e4
+"""Derivative of a canary's logit with respect to its own weight: far above any clip norm, and above the derivative of
+the other weights, so that clipping leaves the canary's axis and little else."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planted:
+    """A model with canaries.
+
+    Attributes:
+        model: The model to train; shares its layers and weights with the one it was made from.
+        place: Position of the canaries' weights among ``model.trainable_variables``.
+    """
+
+    model: Any
+    place: int
+
+
+def plant(model: Any, count: int) -> Planted:
+    """Returns the model with weights for so many canaries.
+
+    Guarantees: its scores are those of the model, bit for bit where the model ends in a sigmoid activation layer.
+
+    Args:
+        model: A Keras model of probabilities, of shape (rows, 1).
+        count: Number of canaries, planted or not.
+    """
+    import tensorflow as tf
+
+    layers = tf.keras.layers
+    canary = tf.keras.Input((1,), name=_INPUT)
+    weights = layers.Embedding(count + 1, 1, embeddings_initializer="zeros", name="planted_canaries")
+    pushed = layers.Lambda(_push, name="planted_push")([canary, layers.Flatten()(weights(canary))])
+    last = model.layers[-1]
+    # Added to the logit where there is one, so that the loss is computed from logits as it is without canaries.
+    if isinstance(last, layers.Activation) and last.get_config()["activation"] == "sigmoid":
+        scores = layers.Activation("sigmoid", name="planted_score")(layers.Add()([last.input, pushed]))
+    else:
+        scores = layers.Add()([model.output, pushed])
+    inputs = {tensor.name: tensor for tensor in tf.nest.flatten(model.input)}
+    planted = tf.keras.Model({**inputs, _INPUT: canary}, scores)
+    names = [variable is weights.embeddings for variable in planted.trainable_variables]
+    return Planted(model=planted, place=names.index(True))
+
+
+def planted_rows(
+    inputs: dict[str, npt.NDArray[np.float32]],
+    labels: npt.NDArray[np.float32],
+    included: npt.NDArray[np.bool_],
+) -> tuple[dict[str, npt.NDArray[np.float32]], npt.NDArray[np.float32]]:
+    """Returns the training rows with the included canaries after them.
+
+    Canary rows are zero in all inputs, so that the model's own weights see little of them, and have the label 0, so
+    that they all push the same way.
+
+    Args:
+        inputs: The training rows by input name, each of shape (rows, width).
+        labels: Of shape (rows,).
+        included: Which canaries are planted, of shape (count,).
+    """
+    import numpy as np
+
+    numbers = (np.flatnonzero(included) + 1).astype(np.float32)[:, None]
+    padded = {
+        name: np.concatenate([array, np.zeros((len(numbers), *array.shape[1:]), array.dtype)])
+        for name, array in inputs.items()
+    }
+    padded[_INPUT] = np.concatenate([np.zeros((len(labels), 1), np.float32), numbers])
+    return padded, np.concatenate([labels, np.zeros(len(numbers), labels.dtype)])
+
+
+def planted_units(units: npt.NDArray[np.int64], included: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+    """Returns the units of the training rows with one of its own for each included canary."""
+    import numpy as np
+
+    own = np.arange(int(included.sum()), dtype=np.int64) + (int(units.max()) + 1 if len(units) else 0)
+    return np.concatenate([units, own])
+
+
+def _push(tensors: list[Any]) -> Any:
+    """Returns zeros whose derivative with respect to a canary's weight is large, and none for other rows."""
+    import tensorflow as tf
+
+    canary, weight = tensors
+    return _SCALE * tf.minimum(canary, 1.0) * (weight - tf.stop_gradient(weight))

@@ -1,0 +1,168 @@
+"""The attacks audit: what every audit must do, what it finds, and when it must not speak."""
+
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from probity.audits import one_run, self_check
+from probity.audits.attack_sample import draw_sample
+from probity.audits.attacks import AttacksAudit
+from probity.audits.testing import AuditContract, draw_rows, make_evidence
+from probity.canaries import GRADIENT_SCORES, LABELS, ROWS, Canaries, Coins, write_arrays
+from probity.config import AuditsConfig
+from probity.errors import AuditError
+from probity.tfexample import write_table
+
+
+class TestContract(AuditContract):
+    def make_audit(self):
+        return AttacksAudit()
+
+
+@pytest.fixture(scope="module")
+def evidence(tmp_path_factory):
+    return make_evidence(tmp_path_factory.mktemp("evidence"), rows=240)
+
+
+def planted(evidence, folder, *, rows=0, gradients=0, leak=0.0):
+    """The evidence with canaries: what is seen of an included gradient is ``leak`` standard deviations more."""
+    coins = Coins.flip(rows=rows, gradients=gradients, seed=5)
+    coins.write(folder)
+    draw = np.random.default_rng(8)
+    if rows:
+        write_table(folder / ROWS, draw_rows(rows, seed=11).select(["age", "hours"]))
+        write_arrays(folder / LABELS, labels=draw.random(rows) < 0.5)
+    if gradients:
+        scores = draw.normal(size=gradients) + leak * coins.gradients
+        write_arrays(evidence.model_folder / GRADIENT_SCORES, scores=scores)
+    record = Canaries(
+        rows=rows,
+        rows_planted=int(coins.rows.sum()),
+        gradients=gradients,
+        gradients_planted=int(coins.gradients.sum()),
+    )
+    model = evidence.model.model_copy(update={"target_delta": 1e-5})
+    return replace(evidence, model=model, canaries=record, canaries_folder=folder)
+
+
+def run(evidence, tmp_path):
+    workdir = tmp_path / "workdir"
+    workdir.mkdir()
+    return AttacksAudit().run(evidence, workdir=workdir), {path.name for path in workdir.iterdir()}
+
+
+def value(report, name):
+    return report.find(f"attacks/{name}").estimate.value
+
+
+def test_a_model_that_was_not_fitted_at_all_gives_nothing_away(evidence, tmp_path):
+    report, files = run(evidence, tmp_path)
+    auc = report.find("attacks/membership_auc/overall").estimate
+    assert auc.lower < 0.5
+    assert value(report, "audited_epsilon_lower_bound/overall") == 0.0
+    assert files == {"membership_roc.svg"}
+    assert {finding.slice.get("sex") for finding in report.findings} >= {"Female", "Male", "(missing)"}
+    assert {"label", "prediction"} <= {name for finding in report.findings for name in finding.slice}
+    assert any("guessing" in reason for reason in report.reasons)
+
+
+def test_groups_without_enough_rows_give_no_verdict(evidence, tmp_path):
+    report, _ = run(evidence, tmp_path)
+    rare = report.find("attacks/membership_auc/race=Rare")
+    assert rare.evidence == "insufficient"
+    assert "fewer than" in rare.reason
+
+
+def test_planted_rows_and_gradients_are_reported_together_at_one_confidence(evidence, tmp_path):
+    folder = tmp_path / "canaries"
+    folder.mkdir()
+    report, files = run(planted(evidence, folder, rows=200, gradients=2000, leak=2.0), tmp_path)
+    by_source = [
+        value(report, f"audited_epsilon_lower_bound/{source}/overall")
+        for source in ("split_rows", "planted_rows", "planted_gradients")
+    ]
+    assert by_source[:2] == [0.0, 0.0]
+    assert by_source[2] > 1.0
+    assert value(report, "audited_epsilon_lower_bound/overall") == by_source[2]
+    # The same gradients alone show more: the error is shared among what is looked at.
+    coins = Coins.read(folder)
+    scores = np.load(evidence.model_folder / GRADIENT_SCORES)["scores"]
+    alone = one_run.lower_bound(scores, coins.gradients, delta=1e-5, confidence=0.95, seed=evidence.seed)
+    assert alone.epsilon > by_source[2]
+    assert files == {"membership_roc.svg", "exposure.svg"}
+    assert 1.0 < value(report, "exposure/overall") < 2.0
+
+
+def test_an_estimator_that_fails_its_own_check_prints_no_number(evidence, tmp_path, monkeypatch):
+    wrong = self_check.SelfCheck(
+        estimator="audited_epsilon_lower_bound",
+        false_alarms=1.0,
+        nominal=0.05,
+        above_truth=0.0,
+        power=1.0,
+        problems=("it finds something in 60 of 60 experiments in which there is nothing",),
+    )
+    monkeypatch.setattr(self_check, "check_one_run", lambda **_: wrong)
+    report, files = run(evidence, tmp_path)
+    assert report.status == "failed"
+    assert not report.findings
+    assert "60 of 60" in report.reasons[0]
+    assert not files
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: path.unlink(),
+        lambda path: write_arrays(path, scores=np.full(2000, np.nan)),
+        lambda path: write_arrays(path, scores=np.zeros(3)),
+    ],
+)
+def test_planted_gradients_that_cannot_be_found_again_give_no_bound(evidence, tmp_path, damage):
+    folder = tmp_path / "canaries"
+    folder.mkdir()
+    given = planted(evidence, folder, gradients=2000)
+    damage(given.model_folder / GRADIENT_SCORES)
+    report, _ = run(given, tmp_path)
+    assert report.find("attacks/audited_epsilon_lower_bound/planted_gradients/overall") is None
+    assert any("planted gradients" in reason or GRADIENT_SCORES in reason for reason in report.reasons)
+
+
+def test_a_handful_of_canaries_is_said_to_be_too_few(evidence, tmp_path):
+    folder = tmp_path / "canaries"
+    folder.mkdir()
+    report, _ = run(planted(evidence, folder, rows=20), tmp_path)
+    assert any("at least 100" in reason for reason in report.reasons)
+    assert report.find("attacks/exposure/overall") is None
+
+
+def test_too_few_held_out_rows_are_not_attacked(tmp_path):
+    few = make_evidence(tmp_path / "few" if (tmp_path / "few").mkdir() is None else tmp_path, rows=30)
+    report, _ = run(few, tmp_path)
+    assert report.status == "not_applicable"
+    assert "occur only once" in report.reasons[0]
+
+
+def test_the_sample_is_of_rows_that_occur_once_and_its_members_are_fair_coins(tmp_path):
+    table = draw_rows(500, seed=3)
+    doubled = pa.concat_tables([table, table.slice(0, 100)])
+    (tmp_path / "evidence").mkdir()
+    evidence = make_evidence(tmp_path / "evidence", table=doubled)
+    settings = AuditsConfig(attacked_rows=200)
+    shares = []
+    for seed in range(60):
+        sample = draw_sample(replace(evidence, settings=settings, seed=seed))
+        assert len(sample.members) == 200
+        shares.append(int(sample.members.sum()))
+    # Binomial(200, 1/2): mean 100, standard deviation 7.07; a sample of fixed halves would not vary.
+    assert abs(np.mean(shares) - 100) < 4
+    assert 4.5 < np.std(shares) < 10.5
+    with pytest.raises(AuditError, match="occur only once"):
+        draw_sample(make_evidence(_new(tmp_path / "repeated"), table=pa.concat_tables([table.slice(0, 60)] * 5)))
+
+
+def _new(folder):
+    folder.mkdir()
+    return folder
