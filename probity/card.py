@@ -17,7 +17,7 @@ from probity.config import Rule
 from probity.data import SensitiveAttribute, TransformConstant
 from probity.findings import PrivacyStatement, Subject
 from probity.metric import Direction
-from probity.model import Mechanism
+from probity.model import DpSgd, NonPrivate, Unknown
 from probity.record import Digest, Number, Record
 
 __all__ = [
@@ -118,15 +118,16 @@ class ModelDetails(Record):
     contact: StatementOrGap
     licence: StatementOrGap
     trainer: str
-    mechanism: Mechanism
+    mechanism: NonPrivate | DpSgd | Unknown = Field(discriminator="kind")
     """What training did to the data; the privacy section says what follows."""
     architecture: dict[str, str]
     """Architecture and trainer settings, as they were resolved."""
-    num_parameters: int
+    num_parameters: int | None
     num_train_examples: int
-    steps: int
-    epochs: int
-    best_epoch: int
+    steps: int | None
+    """``None`` here and below: the model was trained elsewhere."""
+    epochs: int | None
+    best_epoch: int | None
     seed: int
     digests: dict[str, Digest]
     environment: dict[str, str]

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from probity.record import Digest, Number, Record
 
-__all__ = ["DpSgd", "Mechanism", "NonPrivate", "TrainedModel"]
+__all__ = ["DpSgd", "Mechanism", "NonPrivate", "TrainedModel", "Unknown"]
 
 
 class NonPrivate(Record):
@@ -66,13 +66,19 @@ Mechanism = Annotated[NonPrivate | DpSgd, Field(discriminator="kind")]
 """What happened to the data during training: a closed union, so that an unknown mechanism cannot be read at all."""
 
 
+class Unknown(Record):
+    """The model was trained elsewhere, and nobody here saw how. No epsilon can be stated, not even an infinite one."""
+
+    kind: Literal["unknown"] = "unknown"
+
+
 class TrainedModel(Record):
     """A model and everything about its making that later stages rely on (``07_model/model.json``)."""
 
     schema_version: Literal[1] = 1
     trainer: str
     """Name of the trainer. For the reader; no audit may look at it."""
-    mechanism: Mechanism
+    mechanism: NonPrivate | DpSgd | Unknown = Field(discriminator="kind")
     digest: Digest
     """Digest of the folder ``saved_model``: the identity of the model from here on."""
     weights: Digest
@@ -85,16 +91,20 @@ class TrainedModel(Record):
     """The trainer's settings, fully resolved."""
     seed: int
     num_train_examples: int = Field(ge=1)
+    """Planted canaries included. Of a model that was trained elsewhere: of the rows that are said to be its own."""
+    members_known: bool = True
+    """Whether the rows of the training split are those that the model was trained on."""
     num_train_units: int = Field(ge=1)
     """Number of protected units among the training examples; equal to their number where each row is a unit."""
     target_delta: float | None = Field(default=None, gt=0.0, lt=1.0)
     """The delta at which the owner asked for epsilon to be stated; ``None``: the auditor's rule."""
-    num_parameters: int = Field(ge=1)
-    steps: int = Field(ge=1)
-    """Optimiser steps that were executed."""
-    epochs: int = Field(ge=1)
+    num_parameters: int | None = Field(default=None, ge=1)
+    """``None``: it cannot be counted, in a model that was trained elsewhere."""
+    steps: int | None = Field(default=None, ge=1)
+    """Optimiser steps that were executed; ``None`` here and below: nobody here saw the training."""
+    epochs: int | None = Field(default=None, ge=1)
     """Epochs that were executed; fewer than asked when training stopped early."""
-    best_epoch: int = Field(ge=1)
+    best_epoch: int | None = Field(default=None, ge=1)
     """The epoch whose weights were kept."""
     chosen_on_eval: bool
     """Whether the eval split decided which weights were kept, or when training stopped."""

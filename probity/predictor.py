@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from probity.errors import DataError
+from probity.tfexample import encode
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,11 +31,13 @@ class Predictor(Protocol):
 class SavedModelPredictor:
     """Scores of an exported SavedModel, through its own signatures: what a server of it would answer.
 
+    A model that was trained elsewhere may have no ``predict_columns``; rows then go through ``serving_default``.
+
     Args:
         path: Folder of the SavedModel.
 
     Raises:
-        DataError: If there is no SavedModel with both signatures.
+        DataError: If there is no SavedModel with the signature ``serving_default``.
     """
 
     BATCH_ROWS: ClassVar[int] = 4096
@@ -47,21 +50,20 @@ class SavedModelPredictor:
             self._loaded = tf.saved_model.load(str(path))
             graph = saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes()).meta_graphs[0]
             self._serve_examples = self._loaded.signatures["serving_default"]
-            self._serve_columns = self._loaded.signatures["predict_columns"]
+            self._serve_columns = self._loaded.signatures.get("predict_columns")
         except Exception as error:  # TensorFlow and protobuf raise many types
             raise DataError(
                 f"model {path.name}",
-                seen=f"it cannot be loaded with the signatures serving_default and predict_columns "
-                f"({type(error).__name__})",
+                seen=f"it cannot be loaded with the signature serving_default ({type(error).__name__})",
                 allowed="a SavedModel that a trainer exported",
                 remedy="run the pipeline again; the model is made anew",
             ) from error
-        signature = graph.signature_def["predict_columns"]
+        signature = graph.signature_def["predict_columns"]  # empty if there is none
         self._types = {name: tf.dtypes.as_dtype(info.dtype) for name, info in signature.inputs.items()}
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The raw feature columns that the model needs, sorted."""
+        """The raw feature columns that the model needs, sorted; empty where it does not say."""
         return tuple(sorted(self._types))
 
     def predict(self, rows: pa.Table) -> np.ndarray[Any, Any]:
@@ -75,10 +77,13 @@ class SavedModelPredictor:
         """
         import tensorflow as tf
 
+        serve_columns = self._serve_columns
+        if serve_columns is None:
+            return self.predict_examples(encode(rows))
         arrays = {name: _raw_array(rows, name, text=kind == tf.string) for name, kind in self._types.items()}
         return self._score(
             rows.num_rows,
-            lambda batch: self._serve_columns(
+            lambda batch: serve_columns(
                 **{name: tf.constant(array[batch], self._types[name]) for name, array in arrays.items()}
             ),
         )

@@ -38,6 +38,13 @@ def draw_sample(evidence: AuditInput) -> Sample:
     Raises:
         AuditError: If there are too few rows that occur once in either split.
     """
+    if not evidence.model.members_known:
+        raise AuditError(
+            "membership inference",
+            seen="nobody said which rows the model was trained on",
+            allowed="a training split of rows that the model was trained on",
+            remedy="name them with --trained-on FILE",
+        )
     train, test = evidence.examples.table("train"), evidence.examples.table("test")
     keys = _keys(evidence, train, test)
     inside = _usable(train, keys[: train.num_rows], keys, unit=evidence.dataset.privacy_unit, seed=evidence.seed)

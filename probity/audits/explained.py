@@ -10,6 +10,7 @@ import numpy as np
 
 from probity.audits.attribution import Attribution, ExplainedModel, Inputs, load_explained_model
 from probity.audits.base import AuditInput
+from probity.audits.raw_attribution import load_raw_model
 from probity.errors import AuditError
 
 __all__ = ["MAX_ADDITIVITY_ERROR", "Explained", "Sample", "draw_rows", "explain"]
@@ -18,6 +19,8 @@ MAX_ADDITIVITY_ERROR = 1e-3
 """Above this the values do not explain the output. About 1e-5 is expected from single precision."""
 MAX_EVALUATIONS = 5_000_000
 """Model outputs that the sampling method may ask for: about half a minute on two cores for a small network."""
+MAX_RAW_EVALUATIONS = 600_000
+"""The same for a SavedModel that is asked about raw columns, which takes several times longer."""
 
 
 _APPROXIMATE = (
@@ -65,8 +68,7 @@ def explain(evidence: AuditInput) -> Explained:
         AuditError: If there is nothing to explain or the model cannot be read back.
     """
     settings = evidence.settings
-    train, _ = evidence.transformed.arrays("train")
-    test, _ = evidence.transformed.arrays("test")
+    model, train, test, allowed = _read(evidence)
     num_train, num_test = (len(next(iter(split.values()), ())) for split in (train, test))
     if not num_train or not num_test:
         raise AuditError(
@@ -75,7 +77,6 @@ def explain(evidence: AuditInput) -> Explained:
             allowed="at least one row in each",
             remedy="use more data, or other shares in data.split",
         )
-    model = load_explained_model(evidence.model_folder / "model.keras", evidence.transform.outputs)
     chosen = draw_rows(num_train, settings.background_rows, np.random.default_rng([evidence.seed, 1]))
     background = _take(train, chosen)
     words = f"{len(chosen)} rows drawn uniformly without replacement (seed {evidence.seed}) from the training split"
@@ -99,9 +100,11 @@ def explain(evidence: AuditInput) -> Explained:
             )
         except AuditError as error:
             notes.append(f"{error.seen}, so the sampling method was used.")
-    else:
+    elif allowed == MAX_EVALUATIONS:
         notes.append("No layer joins all inputs directly, so the sampling method was used in place of DeepExplainer.")
-    limit = max(1, MAX_EVALUATIONS // (len(chosen) * (len(model.columns) + 1)))
+    else:
+        notes.append("There is no Keras file, so the SavedModel was asked about raw columns, by the sampling method.")
+    limit = max(1, allowed // (len(chosen) * (len(model.columns) + 1)))
     sample = _choose(evidence, num_test, limit=limit)
     attribution = model.sampled(_take(test, sample.rows), background=background, seed=evidence.seed)
     notes.append("Sampling noise inflates mean absolute values slightly; a column that the model ignores still gets 0.")
@@ -109,6 +112,22 @@ def explain(evidence: AuditInput) -> Explained:
     return Explained(
         model=model, sample=sample, attribution=attribution, method=method, background=words, notes=tuple(notes)
     )
+
+
+def _read(evidence: AuditInput) -> tuple[ExplainedModel, Inputs, Inputs, int]:
+    """Returns the model, its training and test inputs, and how many outputs may be asked for.
+
+    Without a Keras file, as for a model that was trained elsewhere, the SavedModel is asked about raw columns.
+    """
+    if (evidence.model_folder / "model.keras").is_file():
+        model = load_explained_model(evidence.model_folder / "model.keras", evidence.transform.outputs)
+        train, _ = evidence.transformed.arrays("train")
+        test, _ = evidence.transformed.arrays("test")
+        return model, train, test, MAX_EVALUATIONS
+    tables = [evidence.examples.table(split) for split in ("train", "test")]
+    names = [column.name for column in evidence.dataset.features]
+    coded, inputs = load_raw_model(evidence.model_folder / "saved_model", names, tables)
+    return coded, inputs[0], inputs[1], MAX_RAW_EVALUATIONS
 
 
 def _choose(evidence: AuditInput, num_test: int, *, limit: int | None) -> Sample:

@@ -29,7 +29,7 @@ from probity.audits.base import AuditInput
 from probity.data import PrivateStatistics, Transform
 from probity.findings import AuditReport, Estimate, Finding, PrivacyStatement, finding_id
 from probity.metric import metric
-from probity.model import DpSgd, Mechanism, TrainedModel
+from probity.model import DpSgd, Mechanism, NonPrivate, TrainedModel, Unknown
 
 __all__ = ["PrivacyAudit"]
 
@@ -48,6 +48,16 @@ class PrivacyAudit:
         failed; it never holds a finite epsilon for something that the accountants do not know.
         """
         model, unit = evidence.model, evidence.dataset.privacy_unit
+        if isinstance(model.mechanism, Unknown):
+            return AuditReport(
+                audit=self.name,
+                status="not_applicable",
+                subject=evidence.subject,
+                reasons=(
+                    "mechanism unknown: the model was trained elsewhere, and nobody here saw what was done to the data."
+                    " What attacks could show is in the report of the audit attacks: it bounds epsilon from below only",
+                ),
+            )
         delta = model.target_delta or default_delta(model.num_train_units)
         spent = _spent(model.mechanism, evidence.transform.private_statistics)
         reasons = [reason for entry in spent if (reason := unaccountable(entry, unit=unit)) is not None]
@@ -79,19 +89,27 @@ class PrivacyAudit:
                 )
                 for name, value in (("epsilon", epsilon), ("delta", delta))
             ),
-            privacy_statement=_statement(evidence, spent=spent, epsilon=epsilon, second_epsilon=second, delta=delta),
+            privacy_statement=_statement(
+                evidence, model.mechanism, spent=spent, epsilon=epsilon, second_epsilon=second, delta=delta
+            ),
         )
 
     def _failed(self, evidence: AuditInput, *reasons: str) -> AuditReport:
         return AuditReport(audit=self.name, status="failed", subject=evidence.subject, reasons=reasons)
 
 
-def _spent(mechanism: Mechanism, statistics: PrivateStatistics | None) -> tuple[Spent, ...]:
+def _spent(mechanism: DpSgd | NonPrivate, statistics: PrivateStatistics | None) -> tuple[Spent, ...]:
     return (mechanism,) if statistics is None else (mechanism, statistics)
 
 
 def _statement(
-    evidence: AuditInput, *, spent: tuple[Spent, ...], epsilon: float, second_epsilon: float, delta: float
+    evidence: AuditInput,
+    mechanism: DpSgd | NonPrivate,
+    *,
+    spent: tuple[Spent, ...],
+    epsilon: float,
+    second_epsilon: float,
+    delta: float,
 ) -> PrivacyStatement:
     model, unit = evidence.model, evidence.dataset.privacy_unit
     private = not math.isinf(epsilon)
@@ -121,9 +139,9 @@ def _statement(
         accountant=f"dp_accounting {version('dp-accounting')}, privacy loss distributions (PLD)",
         second_accountant=f"dp_accounting {version('dp-accounting')}, Rényi divergences (RDP)",
         second_epsilon=second_epsilon,
-        sampling=_sampling(model.mechanism),
+        sampling=_sampling(mechanism),
         composed=tuple(_composed(spent)),
-        assumptions=tuple(_assumptions(model.mechanism, unit=unit, private=private)),
+        assumptions=tuple(_assumptions(mechanism, unit=unit, private=private)),
         uncovered_preprocessing=uncovered,
         not_covered=tuple(_not_covered(model, uncovered)),
         text=text,

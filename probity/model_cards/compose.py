@@ -180,8 +180,10 @@ def _said(text: str | tuple[str, ...] | None, key: str) -> _Gap:
 
 
 def _details(config: RunConfig, dataset: Dataset, schema: Schema, model: TrainedModel) -> ModelDetails:
-    architecture: dict[str, str] = {"kind": config.model.kind or "the owner's build_model function"}
-    if config.model.kind == "mlp":
+    elsewhere = model.mechanism.kind == "unknown"
+    kind = "not known: the model was trained elsewhere" if elsewhere else config.model.kind
+    architecture: dict[str, str] = {"kind": kind or "the owner's build_model function"}
+    if config.model.kind == "mlp" and not elsewhere:
         architecture["hidden units"] = ", ".join(str(units) for units in config.model.hidden)
         architecture["dropout"] = f"{config.model.dropout:g}"
     architecture |= {name: _plain(value) for name, value in sorted(model.settings.items())}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from probity.card import CardNumber, ModelCard, NotAssessed, Numbers, Statement
+from probity.card import CardNumber, ModelCard, ModelDetails, NotAssessed, Numbers, Statement
 from probity.model_cards.blocks import (
     Block,
     Cell,
@@ -94,10 +94,9 @@ def _details(card: ModelCard) -> Iterator[Block]:
             ("Licence", _lines(details.licence)),
             ("Trainer", (details.trainer,)),
             ("Mechanism", (mechanism["kind"].replace("_", " ") + (f": {settings}" if settings else ""),)),
-            ("Parameters", (f"{details.num_parameters:,}",)),
+            ("Parameters", ("not known" if details.num_parameters is None else f"{details.num_parameters:,}",)),
             ("Training rows", (f"{details.num_train_examples:,}",)),
-            ("Steps", (f"{details.steps:,} in {details.epochs} epochs; weights of epoch {details.best_epoch}",)),
-            ("Seed", (str(details.seed),)),
+            *_training_facts(details),
         )
     )
     if details.warnings:
@@ -266,6 +265,14 @@ def _evidence(card: ModelCard) -> Iterator[Block]:
     if numbers:
         yield Subheading(text="All numbers")
         yield evidence_table(numbers)
+
+
+def _training_facts(details: ModelDetails) -> Iterator[tuple[str, tuple[str, ...]]]:
+    if details.steps is None:
+        yield "Training", ("elsewhere; nobody here saw it",)
+        return
+    yield "Steps", (f"{details.steps:,} in {details.epochs} epochs; weights of epoch {details.best_epoch}",)
+    yield "Seed", (str(details.seed),)
 
 
 def _said(part: Statement | NotAssessed) -> Block:

@@ -12,16 +12,19 @@ __all__ = ["trust_rows"]
 
 
 def trust_rows(model: TrainedModel, transform: Transform) -> Iterator[TrustRow]:
-    """Says who sees what when training runs in the pipeline's own process, as both known mechanisms do."""
+    """Says who sees what when training runs in the pipeline's own process, or ran elsewhere."""
     yield TrustRow(
         party="whoever operates the pipeline's machine",
         sees_raw_rows=True,
         sees="all rows in the clear, sensitive columns included, and every file of the run folder",
     )
+    elsewhere = model.mechanism.kind == "unknown"
     yield TrustRow(
         party="the trainer",
         sees_raw_rows=True,
-        sees="the transformed features and labels of the training and evaluation rows in the clear; no column that is "
+        sees="not known: the model was trained elsewhere"
+        if elsewhere
+        else "the transformed features and labels of the training and evaluation rows in the clear; no column that is "
         "only audited",
     )
     yield TrustRow(
@@ -29,11 +32,13 @@ def trust_rows(model: TrainedModel, transform: Transform) -> Iterator[TrustRow]:
         sees_raw_rows=True,
         sees="training and test rows in the clear, sensitive columns of the test rows included",
     )
-    if model.mechanism.kind == "non_private":
+    if elsewhere:
+        bound = "nobody here knows of anything that bounds what they reveal about a training row"
+    elif model.mechanism.kind == "non_private":
         bound = "nothing bounds what the weights reveal about a training row"
     else:
         bound = "the privacy statement bounds what the weights reveal, on its assumptions"
-    constants = f"the transform's {_constants(transform)}"
+    constants = "whatever preprocessing it holds" if elsewhere else f"the transform's {_constants(transform)}"
     yield TrustRow(
         party="whoever holds the released model files",
         sees_raw_rows=False,

@@ -94,8 +94,8 @@ def _read_all(files: dict[str, tuple[Path, ...]]) -> tuple[pa.Table, np.ndarray[
     """Returns all rows and, if the source is split already, the position in ``SPLITS`` of each."""
     if "" in files:
         return read(files[""])[0], None
-    table, rows = read([path for split in SPLITS for path in files[split]])
-    of_file = [position for position, split in enumerate(SPLITS) for _ in files[split]]
+    table, rows = read([path for split in SPLITS for path in files.get(split, ())])
+    of_file = [position for position, split in enumerate(SPLITS) for _ in files.get(split, ())]
     return table, np.repeat(of_file, rows)
 
 
@@ -109,7 +109,7 @@ def _written_source(config: DataConfig) -> str:
 
     if isinstance(config.source, str):
         return shown(config.source)
-    return ", ".join(f"{split}: {shown(config.source[split])}" for split in SPLITS)
+    return ", ".join(f"{split}: {shown(config.source[split])}" for split in SPLITS if split in config.source)
 
 
 def _typed(name: str, raw: pa.Table, *, csv: bool, config: DataConfig, text_columns: Collection[str]) -> pa.Array:
@@ -232,7 +232,8 @@ def _require_labels(config: DataConfig, label: pa.ChunkedArray, positive: str, *
     for position, name in enumerate(SPLITS):
         rows = split == position
         positives, count = int(is_positive[rows].sum()), int(rows.sum())
-        if count and (name == "eval" or 0 < positives < count):
+        left_out = isinstance(config.source, dict) and name not in config.source
+        if left_out or (count and (name == "eval" or 0 < positives < count)):
             continue
         raise DataError(
             f"split {name}",

@@ -159,9 +159,11 @@ def _model_facts(model: TrainedModel) -> Iterator[tuple[str, Fact]]:
     yield "mechanism", json.dumps(model.mechanism.to_json(), sort_keys=True)
     yield "settings", json.dumps(model.settings, sort_keys=True, default=str)
     yield "seed", model.seed
-    yield "parameters", model.num_parameters
+    if model.num_parameters is not None:
+        yield "parameters", model.num_parameters
     yield "train_rows", model.num_train_examples
-    yield "steps", model.steps
+    if model.steps is not None:
+        yield "steps", model.steps
     yield "weights", model.weights
     yield "environment", json.dumps(model.environment, sort_keys=True)
 

@@ -19,12 +19,12 @@ from probity.audits import registry as audits
 from probity.audits.base import AuditInput
 from probity.canaries import Coins
 from probity.decision import GateDecision
-from probity.digest import digest_file
+from probity.digest import digest_file, digest_tree
 from probity.errors import AuditError, ConfigError, ProbityError, ReleaseHeldError
 from probity.findings import AuditReport
 from probity.model_cards import render
 from probity.model_cards.compose import compose
-from probity.platform import canaries, gate, ingest, profile, schema, tracking, training, transform
+from probity.platform import adopt, canaries, gate, ingest, profile, schema, tracking, training, transform
 from probity.platform.lineage import Lineage, LineageRun
 from probity.platform.plan import Plan, make_plan
 from probity.platform.release import push
@@ -33,7 +33,7 @@ from probity.runs import RunError, RunFolder, Workspace
 from probity.storage import write_atomically, write_record
 from probity.trainers.base import TrainingRequest
 
-__all__ = ["decide", "release", "run", "stage_names"]
+__all__ = ["audit", "decide", "release", "run", "stage_names"]
 
 
 def stage_names() -> tuple[str, ...]:
@@ -90,6 +90,41 @@ def run(
             _decide(plan, workspace, folder, stages)
             if push_release and folder.decision().verdict == "release":
                 _release(plan, folder, stages)
+    return folder
+
+
+def audit(
+    plan: Plan,
+    model: Path,
+    *,
+    workspace: Workspace,
+    observer: Observer,
+    members_known: bool,
+    use_cache: bool = True,
+) -> RunFolder:
+    """Audits a SavedModel that was trained elsewhere, to a card and a decision. Nothing is trained or released.
+
+    Args:
+        plan: What to run; its data are the rows to audit on. Trainer, model and transform are not looked at.
+        model: Folder of the SavedModel.
+        workspace: Where the run folder goes.
+        observer: Who is told how it goes.
+        members_known: Whether the training split holds the rows that the model was trained on.
+        use_cache: Whether finished stages of earlier runs may be taken over.
+
+    Raises:
+        ConfigError: If the model cannot be asked for scores of these rows.
+        ProbityError: If a stage could not do its work. What was finished before stays on disk.
+    """
+    folder = workspace.new_run(plan.config.name)
+    with _recorded(plan, workspace, folder, observer) as lineage:
+        stages = Stages(workspace, folder, lineage=lineage, observer=observer, use_cache=use_cache)
+        with _failures_kept(folder, stages):
+            _write_config(plan, workspace, folder)
+            _read_data(plan, folder, stages)
+            _adopt(model, folder, stages, members_known=members_known)
+            _audit(plan, folder, stages, made_by=("adopt",))
+            _decide(plan, workspace, folder, stages, made_by=("adopt",))
     return folder
 
 
@@ -276,7 +311,31 @@ def _plant(plan: Plan, folder: RunFolder, stages: Stages, coins: Coins) -> None:
     stages.perform("canaries", produce=plant, settings=settings, inputs=("ingest", "schema", "transform"))
 
 
-def _audit(plan: Plan, folder: RunFolder, stages: Stages) -> None:
+def _adopt(model: Path, folder: RunFolder, stages: Stages, *, members_known: bool) -> None:
+    dataset, examples = folder.dataset(), folder.examples()
+
+    def take(out: Path, report: Progress) -> None:
+        target = _subfolder(out, runs.MODEL)
+        units = training.units_of(dataset, examples)
+        adopted = adopt.adopt(
+            model,
+            dataset=dataset,
+            examples=examples,
+            num_units=training.population_of(dataset, examples, units).num_units,
+            members_known=members_known,
+            environment=environment(),
+            out=target,
+        )
+        write_record(target / "model.json", adopted)
+        transform_folder = _subfolder(out, runs.TRANSFORM)
+        write_record(transform_folder / "transform.json", adopt.empty_transform(adopted, dataset))
+        runs.write_splits(_subfolder(transform_folder, "examples"), {})
+
+    settings = {"model": digest_tree(model), "members_known": members_known}
+    stages.perform("adopt", produce=take, settings=settings, inputs=("ingest",))
+
+
+def _audit(plan: Plan, folder: RunFolder, stages: Stages, *, made_by: tuple[str, ...] = ("transform", "train")) -> None:
     dataset, examples, model = folder.dataset(), folder.examples(), folder.model()
     settings = {"audits": plan.config.audits.to_json(), "seed": plan.config.seed}
     model_folder = folder.path / runs.MODEL
@@ -286,7 +345,7 @@ def _audit(plan: Plan, folder: RunFolder, stages: Stages) -> None:
         _subfolder(out, runs.AUDITS)
         scored.write(out / runs.SCORED_ROWS)
 
-    stages.perform("score", produce=score, inputs=("ingest", "train"))
+    stages.perform("score", produce=score, inputs=("ingest", made_by[-1]))
     evidence = AuditInput(
         model=model,
         model_folder=model_folder,
@@ -313,7 +372,7 @@ def _audit(plan: Plan, folder: RunFolder, stages: Stages) -> None:
         "baseline",
         produce=compare,
         settings={**settings, "baseline": released[0].model if released else None},
-        inputs=("ingest", "train", "score"),
+        inputs=("ingest", made_by[-1], "score"),
     )
     planted = () if evidence.canaries is None else ("canaries",)
     for name in plan.audits:
@@ -321,7 +380,7 @@ def _audit(plan: Plan, folder: RunFolder, stages: Stages) -> None:
             name,
             produce=partial(_run_audit, name, evidence),
             settings=settings,
-            inputs=("ingest", "schema", "transform", "train", "score", *planted),
+            inputs=("ingest", "schema", *made_by, "score", *planted),
         )
 
 
@@ -359,7 +418,14 @@ def _compare(evidence: AuditInput, path: Path | None, digest: str | None) -> Aud
     )
 
 
-def _decide(plan: Plan, workspace: Workspace, folder: RunFolder, stages: Stages) -> None:
+def _decide(
+    plan: Plan,
+    workspace: Workspace,
+    folder: RunFolder,
+    stages: Stages,
+    *,
+    made_by: tuple[str, ...] = ("transform", "train"),
+) -> None:
     def write_card(out: Path, report: Progress) -> None:
         dataset, model = folder.dataset(), folder.model()
         card = compose(
@@ -382,13 +448,13 @@ def _decide(plan: Plan, workspace: Workspace, folder: RunFolder, stages: Stages)
         write_atomically(target / "card.html", render.to_html(card, plots=_plots(folder)).encode())
 
     reports = ("baseline", *plan.audits)
-    read = ("ingest", "schema", "anomalies", "transform", "train", *reports)
+    read = ("ingest", "schema", "anomalies", *made_by, *reports)
     stages.perform("card", produce=write_card, inputs=read, cached=False)
 
     def write_decision(out: Path, report: Progress) -> None:
         write_record(out / runs.DECISION, decide(folder))
 
-    stages.perform("gate", produce=write_decision, inputs=("ingest", "train", "card", *reports), cached=False)
+    stages.perform("gate", produce=write_decision, inputs=("ingest", made_by[-1], "card", *reports), cached=False)
 
 
 def _release(plan: Plan, folder: RunFolder, stages: Stages) -> None:
@@ -407,7 +473,8 @@ def _release(plan: Plan, folder: RunFolder, stages: Stages) -> None:
         )
         write_record(out / runs.RELEASE, pushed)
 
-    stages.perform("release", produce=publish, inputs=("train", "card", "gate"), cached=False)
+    made_by = "adopt" if folder.receipt("adopt") else "train"
+    stages.perform("release", produce=publish, inputs=(made_by, "card", "gate"), cached=False)
 
 
 # -- around the stages ------------------------------------------------------------------------------------------------

@@ -18,8 +18,8 @@ from filelock import FileLock, Timeout
 from probity.card import CumulativeSpending
 from probity.config import RunConfig
 from probity.data import Dataset, Examples, PrivateStatistics
-from probity.errors import DataError
-from probity.model import Mechanism, NonPrivate, TrainedModel
+from probity.errors import DataError, TrainingError
+from probity.model import Mechanism, NonPrivate, TrainedModel, Unknown
 from probity.runs import Workspace
 from probity.trainers.base import Population, Progress, Trainer, TrainingRequest, Uncalibrated
 
@@ -177,6 +177,13 @@ class RunBudget:
             resume = kept is not None and any(kept.iterdir())
             with self._spending(request.mechanism, work=key, resume=resume) as executed:
                 model = trainer.train(replace(request, checkpoints=kept), workdir=workdir, report=report)
+                if isinstance(model.mechanism, Unknown):
+                    raise TrainingError(
+                        f"trainer {model.trainer}",
+                        seen="it does not say which mechanism it executed",
+                        allowed="the mechanism that was proposed and paid for",
+                        remedy="tell the author of the trainer; its reservation stays counted",
+                    )
                 executed.append(model.mechanism)
         return model
 

@@ -211,7 +211,8 @@ class TrainerContract:
         assert record.transform == world.transform.digest
         assert record.num_train_examples == record.num_train_units == world.examples.files["train"].num_rows
         assert set(record.settings) == set(settings.to_json())
-        assert 1 <= record.best_epoch <= record.epochs <= record.steps
+        assert None not in (record.best_epoch, record.epochs, record.steps)
+        assert 1 <= (record.best_epoch or 0) <= (record.epochs or 0) <= (record.steps or 0)
         assert {len(numbers) for numbers in record.history.values()} <= {record.epochs}
 
     def test_the_mechanism_is_one_of_the_union_and_no_epsilon_is_stated(self, trained: Trained) -> None:

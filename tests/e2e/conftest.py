@@ -42,6 +42,9 @@ class Project:
     def run_folders(self) -> list[Path]:
         return sorted((self.workspace / "runs").glob("*"), key=lambda path: path.stat().st_ctime_ns)
 
+    def config(self) -> dict[str, object]:
+        return yaml.safe_load((self.folder / "probity.yaml").read_text())
+
     def edit(self, **changes: object) -> None:
         path = self.folder / "probity.yaml"
         value = yaml.safe_load(path.read_text())

@@ -27,8 +27,8 @@ def test_the_right_implementation_passes_twenty_of_twenty(world):
     assert not any(is_contradicted(*planted_training(world, seed=seed)) for seed in range(20))
 
 
-def test_a_thousand_canaries_are_too_few_to_contradict_a_quarter_of_the_noise(world):
+def test_two_hundred_canaries_are_too_few_to_contradict_a_quarter_of_the_noise(world):
     """Why an audit says its power: with too few canaries silence means nothing."""
     name = "a quarter of the noise"
-    caught = sum(is_contradicted(*planted_training(world, name, seed=seed, canaries=1000)) for seed in range(3))
+    caught = sum(is_contradicted(*planted_training(world, name, seed=seed, canaries=200)) for seed in range(3))
     assert caught < 3

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typer
 
-from probity.platform.cli import budget, check, compare, inspect, project, running
+from probity.platform.cli import auditing, budget, check, compare, inspect, project, running
 
 __all__ = ["app"]
 
@@ -23,6 +23,7 @@ app = typer.Typer(
 )
 app.command("init")(project.init)
 app.command("run")(running.run)
+app.command("audit")(auditing.audit)
 app.command("compare")(compare.compare)
 app.command("runs")(inspect.runs)
 app.command("show")(inspect.show)

@@ -146,7 +146,7 @@ def _print_facts(value: dict[str, Any]) -> None:
     if value["model"]:
         model = value["model"]
         console.print(
-            f"model      {model['trainer']}, {model['num_parameters']:,} parameters, "
+            f"model      {model['trainer']}, {model['num_parameters'] or 'unknown'} parameters, "
             f"mechanism {model['mechanism']['kind']}, {model['digest']}",
             soft_wrap=True,
         )

@@ -118,7 +118,7 @@ def _numbers(folder: RunFolder) -> Table:
     """The main numbers of a run: overall performance, the gaps, epsilon."""
     config, reports = folder.config(), folder.reports()
     at = config.audits.decision_threshold
-    table = Table(title=f"{config.name} - trainer {config.trainer.name}", title_justify="left", header_style="bold")
+    table = Table(title=f"{config.name} - trainer {folder.model().trainer}", title_justify="left", header_style="bold")
     for heading in ("metric", "value", "interval", "n"):
         table.add_column(heading, justify="left" if heading == "metric" else "right")
     wanted: list[tuple[str, str, tuple[str, ...], float | None]]
@@ -127,6 +127,7 @@ def _numbers(folder: RunFolder) -> Table:
     for names in folder.dataset().slices()[1:]:
         wanted += [("fairness", "true_positive_rate", names, at), ("fairness", "selection_rate", names, at)]
     wanted.append(("privacy", "epsilon", (), None))
+    wanted += [("attacks", "audited_epsilon_lower_bound", (), None), ("attacks", "membership_auc", (), None)]
     for audit, metric, across, threshold in wanted:
         report = reports.get(audit)
         comparison = "gap" if across else None
