@@ -291,11 +291,20 @@ class AuditsConfig(Record):
     """Largest number of rows that membership inference is tried on, about half of them from the training split."""
     canaries: CanariesConfig | None = None
     """Canaries to plant; absent: none."""
+    shadow_models: int = Field(default=0, ge=0, le=1000)
+    """Trainings like the model's on halves of the data, for the likelihood-ratio attack: the strongest one, and as slow
+    as so many trainings. 0: it is not run. At least 8; 64 or more are usual in the literature."""
 
     @model_validator(mode="after")
     def _thresholds_are_probabilities(self) -> AuditsConfig:
         if any(not 0.0 <= value < 1.0 for value in self.thresholds):
             raise ValueError("thresholds must be in [0, 1)")
+        return self
+
+    @model_validator(mode="after")
+    def _enough_shadow_models(self) -> AuditsConfig:
+        if 0 < self.shadow_models < 8:
+            raise ValueError("shadow_models must be 0 or at least 8: a mean over fewer models says little")
         return self
 
     @property

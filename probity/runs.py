@@ -66,6 +66,7 @@ __all__ = [
     "SCHEMA",
     "SCHEMA_RECORD",
     "SCORED_ROWS",
+    "SHADOWS",
     "STATISTICS",
     "TRANSFORM",
     "Receipt",
@@ -88,6 +89,7 @@ ANOMALIES = "05_anomalies.json"
 TRANSFORM = "06_transform"
 CANARIES = "06_canaries"
 MODEL = "07_model"
+SHADOWS = "07_shadows"
 AUDITS = "08_audits"
 CARD = "09_card"
 DECISION = "10_decision.json"
@@ -257,6 +259,11 @@ class RunFolder:
         rows = plain.files["train"].num_rows + (self.canaries() or Canaries()).rows_planted
         planted = SplitFile(path=f"../../{CANARIES}/{TRAIN}", digest=digest_file(path), num_rows=rows)
         return replace(plain, files={**plain.files, "train": planted})
+
+    def shadows(self) -> Path | None:
+        """Returns the file of what shadow models gave, or ``None`` if none were trained."""
+        path = self.path / SHADOWS / "shadows.npz"
+        return path if path.exists() else None
 
     def model(self) -> TrainedModel:
         """Returns the record of the trained model."""

@@ -78,6 +78,7 @@ def _joined(
         labels=both(train.labels, test.labels),
         groups={name: both(train.groups[name], test.groups[name]) for name in test.groups},
         names=test.names,
+        positions=np.concatenate([inside, len(train) + outside]),
     )
 
 

@@ -24,6 +24,7 @@ from probity.audits.attack_plots import draw_exposures, draw_roc
 from probity.audits.attack_sample import draw_sample
 from probity.audits.base import AuditInput
 from probity.audits.intervals import bonferroni, normal_mean
+from probity.audits.likelihood_ratio import NAME, confidence_logits, likelihood_ratio
 from probity.audits.membership import Attack, Sample, Strength, run_attacks, strength, true_positive_rate_at
 from probity.canaries import GRADIENT_SCORES, LABELS, ROWS, Coins, read_array
 from probity.errors import AuditError, DataError
@@ -81,7 +82,7 @@ class AttacksAudit:
         findings: list[Finding] = []
         reasons: list[str] = []
         if sample is not None:
-            attacks = run_attacks(sample, seed=evidence.seed)
+            attacks = (*run_attacks(sample, seed=evidence.seed), *_by_shadows(sample, evidence))
             found = _membership(sample, attacks, evidence)
             findings += found
             reasons += _membership_words(found, evidence)
@@ -189,6 +190,19 @@ def _checks(
 
 
 # -- membership --------------------------------------------------------------------------------------------------------
+
+
+def _by_shadows(sample: Sample, evidence: AuditInput) -> Iterator[Attack]:
+    if evidence.shadows is None:
+        return
+    trained_on = read_array(evidence.shadows, "trained_on").astype(bool)[:, sample.positions]
+    shadows = read_array(evidence.shadows, "scores").astype(np.float64)[:, sample.positions]
+    yield Attack(
+        name=NAME,
+        scores=likelihood_ratio(
+            confidence_logits(sample.scores, sample.labels), confidence_logits(shadows, sample.labels), trained_on
+        ),
+    )
 
 
 def _membership(sample: Sample, attacks: tuple[Attack, ...], evidence: AuditInput) -> list[Finding]:

@@ -43,6 +43,8 @@ class AuditInput:
     """What was planted in the training, if anything."""
     canaries_folder: Path | None = None
     """Holds the planted rows and the coins."""
+    shadows: Path | None = None
+    """What shadow models gave for the rows of the training and test splits, if any were trained."""
 
     @property
     def subject(self) -> Subject:

@@ -47,6 +47,7 @@ class Sample:
         labels: Whether the label is the positive one, of shape (rows,).
         groups: Attribute to the group's position in ``names``, of shape (rows,).
         names: Attribute to its groups.
+        positions: Where each row is in the training split followed by the test split, of shape (rows,).
     """
 
     members: npt.NDArray[np.bool_]
@@ -54,6 +55,7 @@ class Sample:
     labels: npt.NDArray[np.bool_]
     groups: Mapping[str, npt.NDArray[np.int32]]
     names: Mapping[str, tuple[str, ...]]
+    positions: npt.NDArray[np.int64]
 
     @property
     def losses(self) -> npt.NDArray[np.float64]:

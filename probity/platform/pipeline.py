@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from probity.errors import AuditError, ConfigError, ProbityError, ReleaseHeldErr
 from probity.findings import AuditReport
 from probity.model_cards import render
 from probity.model_cards.compose import compose
-from probity.platform import adopt, canaries, gate, ingest, profile, schema, tracking, training, transform
+from probity.platform import adopt, canaries, gate, ingest, profile, schema, shadows, tracking, training, transform
 from probity.platform.lineage import Lineage, LineageRun
 from probity.platform.plan import Plan, make_plan
 from probity.platform.release import push
@@ -38,8 +39,8 @@ __all__ = ["audit", "decide", "release", "run", "stage_names"]
 
 def stage_names() -> tuple[str, ...]:
     """Returns the stages in order, as ``--until`` takes them."""
-    before = ("ingest", "statistics", "schema", "anomalies", "transform", "canaries", "train", "score", "baseline")
-    return (*before, *audits.names(), "card", "gate", "release")
+    data = ("ingest", "statistics", "schema", "anomalies", "transform")
+    return (*data, "canaries", "train", "shadows", "score", "baseline", *audits.names(), "card", "gate", "release")
 
 
 def run(
@@ -70,12 +71,13 @@ def run(
         ProbityError: If a stage could not do its work. What was finished before stays on disk.
     """
     config = plan.config
-    if until == "canaries" and config.audits.canaries is None:
+    optional = {"canaries": config.audits.canaries is not None, "shadows": config.audits.shadow_models > 0}
+    if until is not None and not optional.get(until, True):
         raise ConfigError(
-            "--until canaries",
-            seen="a config without audits.canaries, whose runs have no such stage",
+            f"--until {until}",
+            seen="a config whose runs have no such stage",
             allowed="a stage that the run has",
-            remedy="stop after transform, or ask for canaries",
+            remedy="ask for it with audits.canaries or audits.shadow_models, or stop after another stage",
         )
     folder = workspace.new_run(config.name)
     with _recorded(plan, workspace, folder, observer, parent=parent) as lineage:
@@ -271,10 +273,9 @@ def _train(plan: Plan, workspace: Workspace, folder: RunFolder, stages: Stages) 
         "seed": config.seed,
     }
 
-    def train(out: Path, report: Progress) -> None:
+    def request() -> TrainingRequest:
         graph = folder.transform()
-        key = stages.key("train", settings=asked, inputs=inputs)
-        request = TrainingRequest(
+        return TrainingRequest(
             examples=folder.planted(),
             transform=graph,
             transform_folder=folder.path / runs.TRANSFORM,
@@ -287,11 +288,43 @@ def _train(plan: Plan, workspace: Workspace, folder: RunFolder, stages: Stages) 
             units=training.planted_units(units, planted=int(coins.rows.sum())),
             gradient_canaries=coins.gradients if len(coins.gradients) else None,
         )
+
+    def train(out: Path, report: Progress) -> None:
+        key = stages.key("train", settings=asked, inputs=inputs)
         target = _subfolder(out, runs.MODEL)
-        model = budget.pay_for_training(plan.trainer, request, key=key, workdir=target, report=report)
+        model = budget.pay_for_training(plan.trainer, request(), key=key, workdir=target, report=report)
         write_record(target / "model.json", model)
 
     stages.perform("train", produce=train, settings=asked, inputs=inputs)
+    if config.audits.shadow_models:
+        _shadow(plan, workspace, folder, stages, request(), settings={**asked, "number": config.audits.shadow_models})
+
+
+def _shadow(
+    plan: Plan,
+    workspace: Workspace,
+    folder: RunFolder,
+    stages: Stages,
+    request: TrainingRequest,
+    *,
+    settings: dict[str, object],
+) -> None:
+    inputs = ("ingest", "transform")
+
+    def train(out: Path, report: Progress) -> None:
+        key = stages.key("shadows", settings=settings, inputs=inputs)
+        with training.checkpoint_folder(workspace.root / "checkpoints" / key.removeprefix("sha256:")) as kept:
+            shadows.train_shadows(
+                plan.trainer,
+                replace(request, examples=folder.transformed()),
+                raw=folder.examples(),
+                number=plan.config.audits.shadow_models,
+                kept=kept,
+                out=_subfolder(out, runs.SHADOWS),
+                report=report,
+            )
+
+    stages.perform("shadows", produce=train, settings=settings, inputs=inputs)
 
 
 def _plant(plan: Plan, folder: RunFolder, stages: Stages, coins: Coins) -> None:
@@ -360,6 +393,7 @@ def _audit(plan: Plan, folder: RunFolder, stages: Stages, *, made_by: tuple[str,
         seed=plan.config.seed,
         canaries=folder.canaries(),
         canaries_folder=folder.path / runs.CANARIES,
+        shadows=folder.shadows(),
     )
 
     released = push.latest(plan.base_path, plan.config.serving.model_name)
@@ -374,13 +408,14 @@ def _audit(plan: Plan, folder: RunFolder, stages: Stages, *, made_by: tuple[str,
         settings={**settings, "baseline": released[0].model if released else None},
         inputs=("ingest", made_by[-1], "score"),
     )
-    planted = () if evidence.canaries is None else ("canaries",)
+    optional = {"canaries": evidence.canaries, "shadows": evidence.shadows}
+    performed = tuple(stage for stage, left in optional.items() if left is not None)
     for name in plan.audits:
         stages.perform(
             name,
             produce=partial(_run_audit, name, evidence),
             settings=settings,
-            inputs=("ingest", "schema", *made_by, "score", *planted),
+            inputs=("ingest", "schema", *made_by, "score", *performed),
         )
 
 

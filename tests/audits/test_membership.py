@@ -11,12 +11,21 @@ def make_sample(rows, *, leak, seed):
     draw = np.random.default_rng(seed)
     members, labels = draw.random(rows) < 0.5, draw.random(rows) < 0.4
     logits = draw.normal(size=rows) + np.where(labels, 1.0, -1.0) * (1.0 + leak * members)
-    return Sample(members=members, scores=1 / (1 + np.exp(-logits)), labels=labels, groups={}, names={})
+    return Sample(
+        members=members,
+        scores=1 / (1 + np.exp(-logits)),
+        labels=labels,
+        groups={},
+        names={},
+        positions=np.arange(len(members)),
+    )
 
 
 def test_losses_and_entropies_are_those_of_the_scores():
     scores, labels = np.array([0.9, 0.5, 0.0]), np.array([True, False, True])
-    sample = Sample(members=np.ones(3, bool), scores=scores, labels=labels, groups={}, names={})
+    sample = Sample(
+        members=np.ones(3, bool), scores=scores, labels=labels, groups={}, names={}, positions=np.arange(3)
+    )
     np.testing.assert_allclose(sample.losses[:2], [-np.log(0.9), np.log(2)])
     np.testing.assert_allclose(sample.entropies[:2], [-0.9 * np.log(0.9) - 0.1 * np.log(0.1), np.log(2)])
     assert np.isfinite(sample.losses).all()

@@ -1,0 +1,82 @@
+"""Shadow models: halves of the data, scores of all rows, and an interruption that costs one training at most."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from probity.canaries import read_array
+from probity.data import Dataset
+from probity.platform.shadows import train_shadows
+from probity.tfexample import write_arrays as write_examples
+from probity.trainers.plain import PlainSettings, PlainTrainer
+from probity.trainers.testing import agreed, make_request, make_world
+
+ROWS = 120
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    world = make_world(tmp_path_factory.mktemp("world"), rows=ROWS)
+    # The trainers' world has no test rows on disk, because no trainer may read them.
+    from probity.digest import digest_file
+
+    inputs, labels = world.examples.arrays("eval")
+    path = world.examples.folder / "test.tfrecord.gz"
+    write_examples(path, inputs, labels)
+    entry = world.examples.files["test"].model_copy(update={"digest": digest_file(path), "num_rows": len(labels)})
+    return dataclasses.replace(
+        world, examples=dataclasses.replace(world.examples, files={**world.examples.files, "test": entry})
+    )
+
+
+class Interrupted(Exception):
+    pass
+
+
+class Counting(PlainTrainer):
+    """Counts trainings, and is interrupted in one of them."""
+
+    def __init__(self, *, fails_at=None):
+        self.rows = []
+        self.fails_at = fails_at
+
+    def train(self, request, *, workdir, report):
+        if len(self.rows) == self.fails_at:
+            raise Interrupted
+        self.rows.append(request.examples.files["train"].num_rows)
+        return super().train(request, workdir=workdir, report=report)
+
+
+def run(world, trainer, kept, out, *, number=3):
+    settings = PlainSettings(epochs=1, batch_size=32)
+    request = make_request(world, settings, mechanism=agreed(trainer, settings, world))
+    out.mkdir()
+    train_shadows(trainer, request, raw=None, number=number, kept=kept, out=out, report=lambda done, text: None)
+    return read_array(out / "shadows.npz", "trained_on"), read_array(out / "shadows.npz", "scores")
+
+
+@pytest.mark.slow
+def test_an_interrupted_stage_goes_on_and_ends_as_if_nothing_had_happened(world, tmp_path):
+    assert isinstance(world.dataset, Dataset)
+    whole = Counting()
+    trained_on, scores = run(world, whole, None, tmp_path / "whole")
+    rows = ROWS + len(world.examples.arrays("test")[1])
+    assert trained_on.shape == scores.shape == (3, rows)
+    assert whole.rows == trained_on.sum(axis=1).tolist()
+    assert 0.3 < trained_on.mean() < 0.7
+    assert len({half.tobytes() for half in trained_on}) == 3
+    assert np.isfinite(scores).all()
+
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    first = Counting(fails_at=2)
+    with pytest.raises(Interrupted):
+        run(world, first, kept, tmp_path / "first")
+    (kept / "shadow-1.npz").write_bytes(b"cut off")  # killed while it was written
+    second = Counting()
+    again, again_scores = run(world, second, kept, tmp_path / "second")
+    assert len(first.rows) == 2
+    assert len(second.rows) == 2
+    np.testing.assert_array_equal(again, trained_on)
+    np.testing.assert_allclose(again_scores, scores, atol=1e-6)
