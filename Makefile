@@ -79,6 +79,10 @@ bench: setup ## Measure; writes the tables in benchmarks/
 	VIRTUAL_ENV=$(CURDIR)/.venv-bench $(UV) pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
+.PHONY: bench-attacks
+bench-attacks: setup ## False alarms, coverage and power of the attacks, where the truth is known
+	$(BIN)/python benchmarks/attacks.py
+
 .PHONY: bench-dp
 bench-dp: .venv-bench/.synced ## Measure DP-SGD steps beside other libraries; writes benchmarks/dp_sgd.md
 	.venv-bench/bin/python benchmarks/dp_sgd.py

@@ -23,9 +23,7 @@ def make_sample(rows, *, leak, seed):
 
 def test_losses_and_entropies_are_those_of_the_scores():
     scores, labels = np.array([0.9, 0.5, 0.0]), np.array([True, False, True])
-    sample = Sample(
-        members=np.ones(3, bool), scores=scores, labels=labels, groups={}, names={}, positions=np.arange(3)
-    )
+    sample = Sample(members=np.ones(3, bool), scores=scores, labels=labels, groups={}, names={}, positions=np.arange(3))
     np.testing.assert_allclose(sample.losses[:2], [-np.log(0.9), np.log(2)])
     np.testing.assert_allclose(sample.entropies[:2], [-0.9 * np.log(0.9) - 0.1 * np.log(0.1), np.log(2)])
     assert np.isfinite(sample.losses).all()

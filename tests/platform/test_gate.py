@@ -359,10 +359,75 @@ def test_a_stale_claim_that_there_is_no_baseline_is_not_believed():
     assert outcome(decide(reports={**good_reports(), "baseline": first}), "no regression") == "error"
 
 
-@pytest.mark.parametrize("name", ["performance", "fairness", "privacy"])
+@pytest.mark.parametrize("name", ["performance", "fairness"])
 def test_no_other_report_may_say_that_it_does_not_apply(name):
     away = AuditReport(audit=name, status="not_applicable", subject=SUBJECT, reasons=("no",))
     assert outcome(decide(reports={**good_reports(), name: away}), f"evidence: {name}") == "error"
+
+
+@pytest.mark.parametrize("name", ["privacy", "attacks"])
+def test_what_nobody_saw_or_could_attack_holds_only_the_rules_that_need_it(name):
+    """A model that was trained elsewhere has no mechanism to account for, and perhaps no rows to attack."""
+    away = AuditReport(audit=name, status="not_applicable", subject=SUBJECT, reasons=("mechanism unknown",))
+    reports = {**good_reports(), "attacks": attacks(), name: away}
+    needed = {"privacy": RULES[-1], "attacks": Rule(name="leak", metric="membership_auc", at_most=0.6)}[name]
+    required = (*REQUIRED, "attacks")
+    without = decide(policy(rules=RULES[:1], required_reports=required), reports=reports)
+    assert without.verdict == "release"
+    held = decide(policy(rules=(*RULES[:1], needed), required_reports=required), reports=reports)
+    assert [check.rule for check in held.blocking] == [needed.name]
+
+
+def attacks(bound=1.0, auc=0.52):
+    values = {"audited_epsilon_lower_bound": bound, "membership_auc": auc}
+    findings = tuple(
+        Finding(
+            id=finding_id("attacks", name),
+            metric=name,
+            estimate=Estimate(value=value, lower=value, upper=math.inf, confidence=0.95, method="w", n=1000),
+            direction="lower_is_better",
+        )
+        for name, value in values.items()
+        if value is not None
+    )
+    return AuditReport(audit="attacks", status="complete", subject=SUBJECT, findings=findings)
+
+
+AGAINST = "attacks against epsilon"
+
+
+@pytest.mark.parametrize(("bound", "expected"), [(0.0, "pass"), (1.99, "pass"), (2.0, "pass"), (2.01, "fail")])
+def test_attacks_that_prove_more_than_the_accountant_states_hold_whatever_the_rules_say(bound, expected):
+    """The accountant says 2; no rule of this policy names an attack."""
+    decision = decide(reports={**good_reports(), "attacks": attacks(bound)})
+    assert outcome(decision, AGAINST) == expected
+    assert decision.verdict == ("release" if expected == "pass" else "hold")
+    if expected == "fail":
+        (check,) = decision.blocking
+        assert "does not do what the accountant assumes" in check.reason
+        assert set(check.evidence) == {"privacy/epsilon/overall", "attacks/audited_epsilon_lower_bound/overall"}
+
+
+def test_an_infinite_epsilon_cannot_be_contradicted():
+    reports = {**good_reports(privacy_budget=math.inf), "attacks": attacks(5.0)}
+    assert AGAINST not in [check.rule for check in decide(policy(rules=RULES[:1]), reports=reports).checks]
+
+
+def test_an_infinite_bound_contradicts_every_epsilon():
+    assert outcome(decide(reports={**good_reports(), "attacks": attacks(math.inf)}), AGAINST) == "fail"
+
+
+def test_a_rule_may_name_what_the_attacks_measured():
+    rule = Rule(name="leak", metric="membership_auc", at_most=0.5)
+    decision = decide(policy(rules=(rule,)), reports={**good_reports(), "attacks": attacks()})
+    assert outcome(decision, "leak") == "fail"
+
+
+def test_a_finding_about_one_attack_is_not_taken_for_the_models():
+    rule = Rule(name="leak", metric="membership_auc", at_most=0.6)
+    one = attacks().findings[1].model_copy(update={"attack": "random_forest"})
+    report = AuditReport(audit="attacks", status="complete", subject=SUBJECT, findings=(one,))
+    assert outcome(decide(policy(rules=(rule,)), reports={**good_reports(), "attacks": report}), "leak") == "error"
 
 
 def test_fairness_may_not_apply_where_no_attribute_is_declared():
