@@ -11,6 +11,7 @@ from probity.model_cards.blocks import Block, Cell, Facts, Figures, Gap, Items, 
 from probity.model_cards.plots import interval_plot
 from probity.model_cards.tables import (
     GROUP_METRICS,
+    attack_table,
     attribute_tables,
     disparity_tables,
     explanation_tables,
@@ -132,13 +133,7 @@ def privacy(card: ModelCard) -> Iterator[Block]:
     if part.canaries is not None:
         yield from _canaries(part.canaries)
     if isinstance(part.attacks, Numbers):
-        overall = [number for number in part.attacks.numbers if not number.slice]
-        yield plain_table(overall, caption="Attacks on the model")
-        yield plain_table(
-            [number for number in part.attacks.numbers if number.slice],
-            caption="Membership inference by group, by the strongest attack",
-            collapsed=True,
-        )
+        yield from _attacks(part.attacks)
     yield Subheading(text="Who sees what")
     yield Table(
         caption="Trust: which party sees the data",
@@ -149,6 +144,24 @@ def privacy(card: ModelCard) -> Iterator[Block]:
         ),
         numeric=False,
     )
+
+
+def _attacks(attacks: Numbers) -> Iterator[Block]:
+    overall = [number for number in attacks.numbers if not number.slice]
+    membership = [number for number in overall if number.metric.startswith("membership_")]
+    if membership:
+        yield attack_table([n for n in membership if n.threshold is None], caption="Membership inference, by attack")
+        rates = [n for n in membership if n.threshold is not None]
+        yield attack_table(rates, caption="How many members are named, by how many others are named with them")
+    bounds = [number for number in overall if number.metric == "audited_epsilon_lower_bound"]
+    if bounds:
+        yield attack_table(bounds, caption="What was proven of epsilon, by what was looked for", overall="largest")
+    rest = [number for number in overall if number not in membership and number not in bounds]
+    if rest:
+        yield attack_table(rest, caption="Exposure", overall="planted rows")
+    groups = [number for number in attacks.numbers if number.slice]
+    if groups:
+        yield plain_table(groups, caption="Membership inference by group, by the strongest attack", collapsed=True)
 
 
 def _canaries(canaries: Canaries) -> Iterator[Block]:

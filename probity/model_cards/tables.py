@@ -18,6 +18,7 @@ from probity.model_cards.wording import (
 
 __all__ = [
     "GROUP_METRICS",
+    "attack_table",
     "attribute_tables",
     "cell",
     "data_tables",
@@ -74,6 +75,28 @@ def plain_table(numbers: Iterable[CardNumber], *, caption: str, collapsed: bool 
         header = " ".join(word for word in words if word) + (f", {where}" if where else "")
         rows.append(Row(header=header, cells=(cell(number, with_id=True, with_n=True),)))
     return Table(caption=caption, heads=("Metric", "Value"), rows=tuple(rows), collapsed=collapsed)
+
+
+def attack_table(numbers: Sequence[CardNumber], *, caption: str, overall: str = "strongest") -> Table:
+    """Returns one row per attack, one column per metric; ``overall`` names what stands for the model."""
+    names = list(dict.fromkeys(number.attack for number in numbers))
+    columns = list(dict.fromkeys((number.metric, number.threshold) for number in numbers))
+    found = {(number.attack, number.metric, number.threshold): number for number in numbers}
+    return Table(
+        caption=caption,
+        heads=("Attack", *(_measured_title(*column) for column in columns)),
+        rows=tuple(
+            Row(
+                header=overall if name is None else name.replace("_", " "),
+                cells=tuple(cell(found.get((name, *column)), with_id=True, with_n=True) for column in columns),
+            )
+            for name in names
+        ),
+    )
+
+
+def _measured_title(metric: str, threshold: float | None) -> str:
+    return metric_title(metric) + ("" if threshold is None else f" at {threshold:g}")
 
 
 def threshold_table(numbers: Sequence[CardNumber], *, caption: str) -> Table:

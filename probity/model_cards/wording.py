@@ -28,6 +28,12 @@ TIMES = " \N{MULTIPLICATION SIGN} "
 _COUNTS = frozenset({"example_count"})
 _TITLES = {
     "auc": "AUC",
+    "membership_auc": "AUC",
+    "membership_advantage": "advantage",
+    "membership_true_positive_rate": "true-positive rate",
+    "audited_epsilon_lower_bound": "lower bound on epsilon",
+    "exposure": "mean exposure, bits",
+    "largest_exposure": "largest exposure, bits",
     "epsilon": "epsilon",
     "mean_abs_shap": "mean |Shapley value|",
     "example_count": "rows",

@@ -4,10 +4,11 @@ import math
 
 import pytest
 
+from probity.canaries import Canaries
 from probity.card import CumulativeSpending, ModelCard, NotAssessed, Numbers, Statement
 from probity.data import Transform, TransformConstant
 from probity.digest import digest_bytes
-from probity.findings import AuditReport, PrivacyStatement
+from probity.findings import AuditReport, Estimate, Finding, PrivacyStatement, finding_id
 from probity.model import DpSgd
 from probity.model_cards.compose import compose
 from probity.model_cards.render import to_markdown
@@ -131,6 +132,43 @@ def test_infinite_epsilon_is_stated(parts, reports):
     assert [number.value for number in card.privacy.findings.numbers if number.metric == "epsilon"] == [math.inf]
     assert isinstance(card.privacy.cumulative, NotAssessed)
     assert isinstance(card.privacy.attacks, NotAssessed)
+
+
+def attacks(reports):
+    found = []
+    for name, attack, value in (
+        ("membership_auc", None, 0.61),
+        ("membership_auc", "random_forest", 0.61),
+        ("audited_epsilon_lower_bound", None, 0.4),
+        ("exposure", None, 1.9),
+    ):
+        found.append(
+            Finding(
+                id=finding_id("attacks", name, attack=attack),
+                metric=name,
+                attack=attack,
+                estimate=Estimate(value=value, lower=value, upper=math.inf, confidence=0.95, method="m", n=500),
+                direction="lower_is_better",
+            )
+        )
+    subject = reports["privacy"].subject
+    return AuditReport(audit="attacks", status="complete", subject=subject, reasons=("in words",), findings=found)
+
+
+def test_the_attacks_are_told_with_what_was_planted_for_them(parts, reports):
+    planted = Canaries(rows=400, rows_planted=209, gradients=1000, gradients_planted=503)
+    card = compose(**parts, reports={**reports, "attacks": attacks(reports)}, canaries=planted)
+    assert card.privacy.canaries == planted
+    assert [number.attack for number in card.privacy.attacks.numbers] == [None, "random_forest", None, None]
+    text = to_markdown(card)
+    for words in (
+        "How well could an attacker do",
+        "209 of 400",
+        "| random forest | 0.610",
+        "in words",
+        "| largest | 0.400",
+    ):
+        assert words in text
 
 
 def test_what_all_models_spent_together_stands_beside_this_ones_epsilon(parts, reports):
