@@ -43,17 +43,19 @@ def split_rows(sample: Sample | None) -> Tried | None:
 
 
 def planted_rows(evidence: AuditInput) -> Tried | None:
-    """Returns the row canaries, scored by their loss under the model; ``None`` if none were made.
+    """Returns the row canaries, scored by their loss under the model; ``None`` if the run was not to plant any.
 
     Raises:
-        AuditError: If there are too few, or a score is not finite.
+        AuditError: If there are none or too few, or a score is not finite.
         DataError: If they cannot be read.
     """
     from probity.predictor import SavedModelPredictor
     from probity.tfexample import read_records
 
-    if evidence.canaries is None or evidence.canaries_folder is None or evidence.canaries.rows == 0:
+    if evidence.canaries is None or evidence.canaries_folder is None:
         return None
+    if evidence.canaries.rows == 0:
+        raise _unusable("planted rows", "none, because none were asked for")
     folder = evidence.canaries_folder
     coins = Coins.read(folder)
     _require_enough("planted rows", len(coins.rows))
@@ -68,14 +70,16 @@ def planted_rows(evidence: AuditInput) -> Tried | None:
 
 
 def planted_gradients(evidence: AuditInput) -> Tried | None:
-    """Returns the gradient canaries with what the noisy sums held of each; ``None`` if none were planted.
+    """Returns the gradient canaries with what the noisy sums held of each; ``None`` if none were to be planted.
 
     Raises:
-        AuditError: If there are too few, or a score is not finite.
+        AuditError: If there are none or too few, or a score is not finite.
         DataError: If the trainer left no scores.
     """
-    if evidence.canaries is None or evidence.canaries_folder is None or evidence.canaries.gradients == 0:
+    if evidence.canaries is None or evidence.canaries_folder is None:
         return None
+    if evidence.canaries.gradients == 0:
+        raise _unusable("planted gradients", "none, because none were asked for or the trainer cannot plant any")
     coins = Coins.read(evidence.canaries_folder)
     _require_enough("planted gradients", len(coins.gradients))
     scores = read_array(evidence.model_folder / GRADIENT_SCORES, "scores").astype(np.float64)

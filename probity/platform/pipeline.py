@@ -22,7 +22,7 @@ from probity.canaries import Coins
 from probity.decision import GateDecision
 from probity.digest import digest_file, digest_tree
 from probity.errors import AuditError, ConfigError, ProbityError, ReleaseHeldError
-from probity.findings import AuditReport
+from probity.findings import AuditReport, Subject
 from probity.model_cards import render
 from probity.model_cards.compose import compose
 from probity.platform import adopt, canaries, gate, ingest, profile, schema, shadows, tracking, training, transform
@@ -378,7 +378,12 @@ def _audit(plan: Plan, folder: RunFolder, stages: Stages, *, made_by: tuple[str,
         _subfolder(out, runs.AUDITS)
         scored.write(out / runs.SCORED_ROWS)
 
-    stages.perform("score", produce=score, inputs=("ingest", made_by[-1]))
+    try:
+        stages.perform("score", produce=score, inputs=("ingest", made_by[-1]))
+    except AuditError as error:
+        # A model that cannot be scored is measured by nobody: every audit says so, and the gate holds.
+        _write_failed(plan, folder, stages, str(error), inputs=("ingest", made_by[-1]))
+        return
     evidence = AuditInput(
         model=model,
         model_folder=model_folder,
@@ -417,6 +422,17 @@ def _audit(plan: Plan, folder: RunFolder, stages: Stages, *, made_by: tuple[str,
             settings=settings,
             inputs=("ingest", "schema", *made_by, "score", *performed),
         )
+
+
+def _write_failed(plan: Plan, folder: RunFolder, stages: Stages, reason: str, *, inputs: tuple[str, ...]) -> None:
+    subject = Subject(model=folder.model().digest, examples=folder.examples().files["test"].digest)
+
+    def write(name: str, out: Path, report: Progress) -> None:
+        found = AuditReport(audit=name, status="failed", subject=subject, reasons=(reason,))
+        write_record(_subfolder(out, runs.AUDITS) / f"{name}.json", found)
+
+    for name in ("baseline", *plan.audits):
+        stages.perform(name, produce=partial(write, name), settings={"failed": reason}, inputs=inputs, cached=False)
 
 
 def _run_audit(name: str, evidence: AuditInput, out: Path, report: Progress) -> None:

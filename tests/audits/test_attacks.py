@@ -138,6 +138,13 @@ def test_a_handful_of_canaries_is_said_to_be_too_few(evidence, tmp_path):
     assert report.find("attacks/exposure/overall") is None
 
 
+def test_canaries_that_are_none_are_said_to_be_none(evidence, tmp_path):
+    report, _ = run(replace(evidence, canaries=Canaries(), canaries_folder=tmp_path), tmp_path)
+    assert report.status == "complete"
+    told = [reason for reason in report.reasons if "none were asked for" in reason]
+    assert [reason.partition(":")[0] for reason in told] == ["planted rows", "planted gradients"]
+
+
 def test_too_few_held_out_rows_are_not_attacked(tmp_path):
     few = make_evidence(tmp_path / "few" if (tmp_path / "few").mkdir() is None else tmp_path, rows=30)
     report, _ = run(few, tmp_path)

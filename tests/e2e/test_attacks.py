@@ -104,3 +104,26 @@ def test_what_is_not_there_is_said_before_anything_runs(overfitted, arguments, w
     done = project.probity("audit", *given, "--config", "probity.yaml")
     assert done.returncode == 2
     assert word in done.stderr
+
+
+def test_a_model_whose_scores_are_no_numbers_is_held_by_every_audit(overfitted, tmp_path):
+    """Fails closed with a decision, not with a traceback."""
+    import tensorflow as tf
+
+    project, _, _ = overfitted
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")])
+    def nothing(examples):
+        return {"scores": tf.fill([tf.shape(examples)[0], 1], float("nan"))}
+
+    model = tmp_path / "nan"
+    tf.saved_model.save(tf.Module(), str(model), signatures={"serving_default": nothing})
+    done = project.probity("audit", str(model), "--data", "adult.csv", "--config", "probity.yaml")
+    assert done.returncode == 3, done.stderr + done.stdout
+    run = project.run_folders()[-1]
+    for name in ("attacks", "performance", "fairness", "privacy", "baseline"):
+        report = report_of(run, name)
+        assert report["status"] == "failed"
+        assert "not finite" in report["reasons"][0]
+    assert json.loads((run / "10_decision.json").read_text())["verdict"] == "hold"
+    assert (run / "09_card/card.html").exists()

@@ -61,6 +61,17 @@ def test_the_statement_is_about_what_was_executed(released):
     assert together["epsilon"] == pytest.approx(statement["epsilon"], rel=1e-9)
 
 
+def test_no_attack_tells_members_from_others(released):
+    report = json.loads((released / "08_audits/attacks.json").read_text())
+    found = {finding["id"]: finding["estimate"] for finding in report["findings"]}
+    auc = found["attacks/membership_auc/overall"]
+    assert auc["lower"] <= 0.5
+    assert auc["value"] < 0.56
+    assert found["attacks/audited_epsilon_lower_bound/overall"]["value"] <= 3
+    decision = json.loads((released / "10_decision.json").read_text())
+    assert [c["outcome"] for c in decision["checks"] if c["rule"] == "attacks against epsilon"] == ["pass"]
+
+
 def test_the_statement_equals_an_independent_computation(released):
     import dp_accounting
     from dp_accounting import pld
