@@ -123,6 +123,9 @@ class DataConfig(Record):
     privacy_unit: Literal["row"] | PrivacyUnitColumn = "row"
     """What one protected unit is: ``row`` states that each row is another person; ``{column: person_id}`` keeps the
     rows of one person in one split and never feeds the column to the model."""
+    split_at_random: bool = False
+    """For a source for each split: whether chance alone divided the rows among them, and not time or place. Only then
+    do attacks on the rows of the data bound epsilon; a split by hash buckets is by chance."""
     split: dict[Literal["train", "eval", "test"], int] = Field(
         default={"train": 6, "eval": 2, "test": 2}, validate_default=False
     )
@@ -270,6 +273,13 @@ class CanariesConfig(Record):
     gradients: int = Field(default=0, ge=0, le=1_000_000)
     """Gradient canaries, for trainers that clip and add noise: rows that push in a direction of their own, and the
     model in no other. Half of them take part in training. About 10,000 show most mistakes of an implementation."""
+
+    @field_validator("count", "gradients")
+    @classmethod
+    def _none_or_enough(cls, number: int) -> int:
+        if 0 < number < 100:
+            raise ValueError("0, or at least 100: fewer canaries cannot show anything")
+        return number
 
 
 class AuditsConfig(Record):

@@ -123,6 +123,10 @@ class Dataset(Record):
     favourable_outcome: Literal["positive", "negative"] = "positive"
     split_rule: str
     """How rows were assigned to splits, in words."""
+    split_shares: dict[str, int] | None = None
+    """Hash buckets per split; ``None``: the splits were given."""
+    split_at_random: bool = False
+    """Whether chance alone decided which split a row is in: by hash, or by whoever gave the splits."""
     licence: str | None = None
     citation: str | None = None
     caveats: tuple[str, ...] = ()

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from probity.audits import one_run
+from probity.audits.attack_sample import NothingToAttackError
 from probity.audits.base import AuditInput
 from probity.audits.membership import Sample
 from probity.canaries import GRADIENT_SCORES, LABELS, ROWS, Coins, read_array
@@ -35,10 +36,21 @@ class Tried:
     included: npt.NDArray[np.bool_]
 
 
-def split_rows(sample: Sample | None) -> Tried | None:
-    """Returns the rows of the data themselves, which the split put into the training by a coin each."""
-    if sample is None or len(sample.members) < one_run.MIN_CANARIES:
+def split_rows(sample: Sample | None, evidence: AuditInput) -> Tried | None:
+    """Returns the rows of the data themselves, which the split put into the training by a coin each.
+
+    Raises:
+        NothingToAttackError: If the splits were given, and nobody said that chance made them.
+    """
+    if sample is None:
         return None
+    if not evidence.dataset.split_at_random:
+        raise NothingToAttackError(
+            "rows of the data",
+            seen="they prove nothing about epsilon, because the splits were given and may differ by more than chance",
+            allowed="splits that chance made",
+            remedy="say so with data.split_at_random if that is how they were made",
+        )
     return Tried(name="split_rows", words="rows of the data", scores=-sample.losses, included=sample.members)
 
 
@@ -46,7 +58,8 @@ def planted_rows(evidence: AuditInput) -> Tried | None:
     """Returns the row canaries, scored by their loss under the model; ``None`` if the run was not to plant any.
 
     Raises:
-        AuditError: If there are none or too few, or a score is not finite.
+        NothingToAttackError: If there are none or too few.
+        AuditError: If a score is not finite.
         DataError: If they cannot be read.
     """
     from probity.predictor import SavedModelPredictor
@@ -55,7 +68,7 @@ def planted_rows(evidence: AuditInput) -> Tried | None:
     if evidence.canaries is None or evidence.canaries_folder is None:
         return None
     if evidence.canaries.rows == 0:
-        raise _unusable("planted rows", "none, because none were asked for")
+        raise _nothing("planted rows", "none, because none were asked for")
     folder = evidence.canaries_folder
     coins = Coins.read(folder)
     _require_enough("planted rows", len(coins.rows))
@@ -73,13 +86,14 @@ def planted_gradients(evidence: AuditInput) -> Tried | None:
     """Returns the gradient canaries with what the noisy sums held of each; ``None`` if none were to be planted.
 
     Raises:
-        AuditError: If there are none or too few, or a score is not finite.
+        NothingToAttackError: If there are none or too few.
+        AuditError: If a score is not finite.
         DataError: If the trainer left no scores.
     """
     if evidence.canaries is None or evidence.canaries_folder is None:
         return None
     if evidence.canaries.gradients == 0:
-        raise _unusable("planted gradients", "none, because none were asked for or the trainer cannot plant any")
+        raise _nothing("planted gradients", "none, because none were asked for or the trainer cannot plant any")
     coins = Coins.read(evidence.canaries_folder)
     _require_enough("planted gradients", len(coins.gradients))
     scores = read_array(evidence.model_folder / GRADIENT_SCORES, "scores").astype(np.float64)
@@ -90,8 +104,12 @@ def planted_gradients(evidence: AuditInput) -> Tried | None:
 
 def _require_enough(name: str, number: int) -> None:
     if number < one_run.MIN_CANARIES:
-        raise _unusable(name, f"{number}, of which at least {one_run.MIN_CANARIES} are needed to show anything")
+        raise _nothing(name, f"{number}, of which at least {one_run.MIN_CANARIES} are needed to show anything")
+
+
+def _nothing(name: str, seen: str) -> NothingToAttackError:
+    return NothingToAttackError(name, seen=seen, allowed="enough canaries", remedy="raise audits.canaries")
 
 
 def _unusable(name: str, seen: str) -> AuditError:
-    return AuditError(name, seen=seen, allowed="enough canaries with finite scores", remedy="raise audits.canaries")
+    return AuditError(name, seen=seen, allowed="one finite score for each canary", remedy="run again, or tell us")

@@ -14,7 +14,7 @@ from probity.audits import one_run
 from probity.audits.attack_canaries import Tried
 from probity.audits.attack_plots import draw_exposures
 from probity.audits.base import AuditInput
-from probity.audits.intervals import bonferroni, normal_mean
+from probity.audits.intervals import bonferroni, normal_quantile
 from probity.audits.likelihood_ratio import NAME, confidence_logits, likelihood_ratio
 from probity.audits.membership import Attack, Sample, Strength, strength, true_positive_rate_at
 from probity.canaries import read_array
@@ -24,6 +24,8 @@ from probity.metric import metric
 __all__ = ["bounds", "by_shadows", "exposure", "membership"]
 
 FALSE_POSITIVE_RATES = (0.001, 0.01)
+_FEWEST = 10
+"""With fewer members or others in a group, a number would be about single rows."""
 
 
 def by_shadows(sample: Sample, evidence: AuditInput) -> Iterator[Attack]:
@@ -53,7 +55,7 @@ def membership(sample: Sample, attacks: tuple[Attack, ...], evidence: AuditInput
     strongest, best = max(found, key=lambda entry: entry[1].auc[0] if entry[1] else 0.0)
     method = f"DeLong, Bonferroni over {len(attacks)} attacks"
     findings = [*_of_strength(best, confidence=confidence, method=method)]
-    findings += _rates(strongest, sample, confidence=confidence)
+    findings += _rates(strongest, sample, confidence=bonferroni(confidence, len(attacks)), together=confidence)
     for attack, each in found:
         findings += _of_strength(each, confidence=confidence, method=method, attack=attack.name)
     for slice_, rows in _slices(sample, evidence):
@@ -97,7 +99,7 @@ def _of_strength(
         )
 
 
-def _rates(attack: Attack, sample: Sample, *, confidence: float) -> Iterator[Finding]:
+def _rates(attack: Attack, sample: Sample, *, confidence: float, together: float) -> Iterator[Finding]:
     name = "membership_true_positive_rate"
     others = int((~sample.members).sum())
     for rate in FALSE_POSITIVE_RATES:
@@ -111,7 +113,7 @@ def _rates(attack: Attack, sample: Sample, *, confidence: float) -> Iterator[Fin
                 value=value,
                 lower=lower,
                 upper=upper,
-                confidence=None if value is None else confidence,
+                confidence=None if value is None else together,
                 method="Clopper-Pearson at thresholds from order statistics",
                 n=int(sample.members.sum()),
             ),
@@ -144,8 +146,8 @@ def _in_slice(
     found = strength(attack.scores[rows], members, confidence=evidence.settings.confidence)
     fewest, minimum = int(min(members.sum(), (~members).sum())), evidence.settings.min_group_size
     reason = None
-    if found is None:
-        reason = "fewer than two members or two others"
+    if found is None or fewest < _FEWEST:
+        found, reason = None, f"fewer than {_FEWEST} members or others"
     elif fewest < minimum:
         reason = f"fewer than {minimum} members or others"
     yield from _of_strength(
@@ -198,13 +200,19 @@ def exposure(rows: Tried, evidence: AuditInput, *, workdir: Path) -> list[Findin
     references = int((~rows.included).sum())
     if len(found) < 2 or references < 2:
         return []
-    draw_exposures(workdir / "exposure.svg", found, largest=exposure_of_rows.largest_exposure(references))
+    draw_exposures(
+        workdir / "exposure.svg",
+        found,
+        largest=exposure_of_rows.largest_exposure(references),
+        expected_mean=exposure_of_rows.null_mean(references),
+    )
     confidence, mean = evidence.settings.confidence, float(found.mean())
-    interval = normal_mean(mean, variance=float(found.var(ddof=1)), n=len(found), confidence=confidence)
-    lower, upper = interval or (mean, mean)
+    spread = exposure_of_rows.mean_variance(rows.scores, rows.included, seed=evidence.seed)
+    half = normal_quantile(confidence) * math.sqrt(spread)
+    lower, upper = mean - half, mean + half
     estimates = {
         "exposure": Estimate(
-            value=mean, lower=lower, upper=upper, confidence=confidence, method="normal", n=len(found)
+            value=mean, lower=lower, upper=upper, confidence=confidence, method="normal, both samples", n=len(found)
         ),
         "largest_exposure": Estimate(
             value=float(found.max()), method=f"rank {int(ranks.min())} of {references + 1:,}", n=len(found)
@@ -216,7 +224,7 @@ def exposure(rows: Tried, evidence: AuditInput, *, workdir: Path) -> list[Findin
             metric=name,
             estimate=estimate,
             direction=metric(name).direction,
-            neutral=exposure_of_rows.NULL_MEAN if name == "exposure" else None,
+            neutral=exposure_of_rows.null_mean(references) if name == "exposure" else None,
         )
         for name, estimate in estimates.items()
     ]

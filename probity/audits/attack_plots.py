@@ -10,8 +10,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from probity.audits.exposure import NULL_MEAN
-
 __all__ = ["draw_exposures", "draw_roc"]
 
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
@@ -76,7 +74,7 @@ def draw_roc(path: Path, attacks: Mapping[str, Scores], members: Flags) -> bool:
     return True
 
 
-def draw_exposures(path: Path, exposures: Scores, *, largest: float) -> None:
+def draw_exposures(path: Path, exposures: Scores, *, largest: float, expected_mean: float) -> None:
     """Draws how often the planted rows have which exposure, beside what a model gives that knows nothing of them."""
 
     def bars(axes: Any) -> None:
@@ -89,7 +87,7 @@ def draw_exposures(path: Path, exposures: Scores, *, largest: float) -> None:
         axes.set_xlabel("exposure in bits (Carlini et al. 2019)")
         axes.set_ylabel("planted rows")
         axes.set_title(
-            f"Exposure of planted rows: mean {exposures.mean():.2f} bits, {NULL_MEAN:.2f} if nothing were known",
+            f"Exposure of planted rows: mean {exposures.mean():.2f} bits, {expected_mean:.2f} if nothing were known",
             loc="left",
             fontsize=10,
         )

@@ -1,15 +1,16 @@
 """The rows that attacks are tried on, chosen so that each row's membership is a fair coin.
 
-The one-run bound (:mod:`probity.audits.one_run`) asks for independent fair coins. The split of a data set gives them:
-rows fall into a split by a hash, so among rows that occur once, any assignment to train and test with the same sizes is
-equally likely. If the number of members among ``N`` attacked rows is drawn as ``N`` fair coins would fall, and so many
-rows are then drawn from the training split and the others from the test split, memberships are ``N`` independent fair
-coins. Rows that occur more than once share their fate and are left out, as are all but one row of each protected unit.
+The one-run bound (:mod:`probity.audits.one_run`) asks for independent fair coins. Where chance alone decided which
+split a row is in, membership is a coin with the shares of the splits; it becomes a fair one if rows of the larger split
+are kept with the ratio of the shares, each by a coin of its own. Nothing else that is drawn depends on memberships.
+Rows that occur more than once share their fate and are left out, as are all but one row of each protected unit.
+
+Where splits were given and nobody said that chance made them, the same rows are attacked, and nothing follows about
+epsilon: rows of another year or place may be told apart without any leak.
 """
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,14 @@ from probity.audits.membership import Sample
 from probity.audits.scoring import ScoredRows, score
 from probity.errors import AuditError
 
-__all__ = ["FEWEST_ROWS", "draw_sample"]
+__all__ = ["FEWEST_ROWS", "NothingToAttackError", "draw_sample"]
 
 FEWEST_ROWS = 200
 """With fewer rows the interval of an AUC is a tenth wide, and attacks that learn have nothing to learn from."""
-_MARGIN = 4.0
-"""In standard deviations: how much smaller the sample is than both splits allow, so that the coins can fall."""
+
+
+class NothingToAttackError(AuditError):
+    """There is nothing to attack, or too little: a gap in the report. Whatever else goes wrong is a failed audit."""
 
 
 def draw_sample(evidence: AuditInput) -> Sample:
@@ -36,34 +39,40 @@ def draw_sample(evidence: AuditInput) -> Sample:
     Guarantees: the same rows whatever their order in the files.
 
     Raises:
-        AuditError: If there are too few rows that occur once in either split.
+        NothingToAttackError: If there are too few rows that occur once, or nobody said which rows were trained on.
+        AuditError: If the model cannot score the rows.
     """
     if not evidence.model.members_known:
-        raise AuditError(
+        raise NothingToAttackError(
             "membership inference",
             seen="nobody said which rows the model was trained on",
             allowed="a training split of rows that the model was trained on",
             remedy="name them with --trained-on FILE",
         )
     train, test = evidence.examples.table("train"), evidence.examples.table("test")
+    unit, draw = evidence.dataset.privacy_unit, np.random.default_rng(evidence.seed)
     keys = _keys(evidence, train, test)
-    inside = _usable(train, keys[: train.num_rows], keys, unit=evidence.dataset.privacy_unit, seed=evidence.seed)
-    outside = _usable(test, keys[train.num_rows :], keys, unit=evidence.dataset.privacy_unit, seed=evidence.seed)
-    fewest = min(len(inside), len(outside))
-    number = min(2 * int(fewest - _MARGIN * math.sqrt(fewest)), evidence.settings.attacked_rows)
-    if number < FEWEST_ROWS:
-        raise AuditError(
+    inside = _usable(train, keys[: train.num_rows], keys, unit=unit, draw=draw)
+    outside = _usable(test, keys[train.num_rows :], keys, unit=unit, draw=draw)
+    shares = evidence.dataset.split_shares or {"train": len(inside), "test": len(outside)}
+    smaller = min(shares["train"], shares["test"])
+    inside = inside[draw.random(len(inside)) < smaller / max(shares["train"], 1)]
+    outside = outside[draw.random(len(outside)) < smaller / max(shares["test"], 1)]
+    # Which rows are left when there are too many must not depend on memberships, so their content decides.
+    own = np.concatenate([keys[inside], keys[train.num_rows + outside]])
+    kept = np.zeros(len(own), np.bool_)
+    kept[np.argsort(own, kind="stable")[: evidence.settings.attacked_rows]] = True
+    chosen_in, chosen_out = inside[kept[: len(inside)]], outside[kept[len(inside) :]]
+    if len(chosen_in) + len(chosen_out) < FEWEST_ROWS or min(len(chosen_in), len(chosen_out)) < FEWEST_ROWS // 4:
+        raise NothingToAttackError(
             "membership inference",
-            seen=f"{len(inside)} rows of the training split and {len(outside)} of the test split that occur only once",
-            allowed=f"enough for {FEWEST_ROWS} rows, about half of each kind",
+            seen=f"{len(chosen_in)} rows of the training split and {len(chosen_out)} of the test split that occur only "
+            "once, after equal shares were drawn",
+            allowed=f"{FEWEST_ROWS} rows, about half of each kind",
             remedy="use more data, or a larger share of data.split for test",
         )
-    draw = np.random.default_rng(evidence.seed)
-    members = int(draw.binomial(number, 0.5))
-    chosen_in = np.sort(draw.permutation(len(inside))[:members])
-    chosen_out = np.sort(draw.permutation(len(outside))[: number - members])
     scored = score(Path(evidence.model_folder), dataset=evidence.dataset, examples=evidence.examples, split="train")
-    return _joined(scored, inside[chosen_in], evidence.scored, outside[chosen_out])
+    return _joined(scored, chosen_in, evidence.scored, chosen_out)
 
 
 def _joined(
@@ -93,7 +102,7 @@ def _keys(evidence: AuditInput, train: pa.Table, test: pa.Table) -> npt.NDArray[
 
 
 def _usable(
-    table: pa.Table, own: npt.NDArray[np.uint64], keys: npt.NDArray[np.uint64], *, unit: str, seed: int
+    table: pa.Table, own: npt.NDArray[np.uint64], keys: npt.NDArray[np.uint64], *, unit: str, draw: np.random.Generator
 ) -> npt.NDArray[np.int64]:
     """Returns the positions of rows that occur once in both splits together, one a unit, in the order of keys."""
     distinct, counts = np.unique(keys, return_counts=True)
@@ -101,7 +110,7 @@ def _usable(
     positions = positions[np.argsort(own[positions], kind="stable")]
     if unit != "row":
         codes = table.column(unit).combine_chunks().dictionary_encode().indices.to_numpy(zero_copy_only=False)
-        positions = np.random.default_rng(seed).permutation(positions)
+        positions = draw.permutation(positions)
         _, first = np.unique(codes[positions], return_index=True)
         positions = positions[np.sort(first)]
     return positions

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from probity.audits import exposure, one_run, self_check
+from probity.audits import one_run, self_check
 from probity.audits.attack_canaries import Tried
 from probity.audits.base import AuditInput
 from probity.audits.intervals import bonferroni
@@ -73,9 +73,9 @@ def bound_words(canaries: list[Tried], findings: list[Finding], evidence: AuditI
             entry.included.astype(np.float64), entry.included, delta=delta, confidence=level, seed=evidence.seed
         )
         yield (
-            f"From {number:,} {entry.words}: epsilon is at least {bound:.3g} at delta {delta:g}, with {confidence:.0%} "
-            "confidence. With so many, an attack that saw everything a Gaussian mechanism gives away could miss "
-            f"{power}, and no attack could show more than {most.epsilon:.3g}."
+            f"From {number:,} {entry.words}: epsilon is at least {bound:.3g} at delta {delta:g}, with "
+            f"{100 * confidence:g} % confidence. With so many, an attack that saw everything a Gaussian mechanism "
+            f"gives away could miss {power}, and no attack could show more than {most.epsilon:.3g}."
         )
 
 
@@ -86,5 +86,5 @@ def exposure_words(findings: list[Finding]) -> Iterator[str]:
             estimate = finding.estimate
             yield (
                 f"Planted rows have a mean exposure of {estimate.value:.2f} bits ({estimate.lower:.2f} to "
-                f"{estimate.upper:.2f}); {exposure.NULL_MEAN:.2f} would be expected if the model knew nothing of them."
+                f"{estimate.upper:.2f}); {finding.neutral:.2f} would be expected if the model knew nothing of them."
             )

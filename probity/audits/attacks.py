@@ -18,11 +18,12 @@ from probity.audits.accounting import default_delta
 from probity.audits.attack_canaries import PLANTED_ROWS, Tried, planted_gradients, planted_rows, split_rows
 from probity.audits.attack_findings import bounds, by_shadows, exposure, membership
 from probity.audits.attack_plots import draw_roc
-from probity.audits.attack_sample import draw_sample
+from probity.audits.attack_sample import NothingToAttackError, draw_sample
 from probity.audits.attack_words import ASSUMPTIONS, bound_words, exposure_words, membership_words
 from probity.audits.base import AuditInput
+from probity.audits.intervals import bonferroni
 from probity.audits.membership import Sample, run_attacks
-from probity.errors import AuditError, DataError
+from probity.errors import DataError
 from probity.findings import AuditReport, Finding
 
 if TYPE_CHECKING:
@@ -53,8 +54,9 @@ class AttacksAudit:
             gradients = _or_gap(planted_gradients, evidence, gaps)
         except DataError as error:  # planted and not to be found: the evidence is not what the run set out to make
             return self._report(evidence, "failed", reasons=(f"{error.argument}: {error.seen}",))
-        canaries = [entry for entry in (split_rows(sample), rows, gradients) if entry is not None]
-        if not canaries:
+        by_split = _or_gap(lambda given: split_rows(sample, given), evidence, gaps)
+        canaries = [entry for entry in (by_split, rows, gradients) if entry is not None]
+        if not canaries and sample is None:
             return self._report(evidence, "not_applicable", reasons=tuple(gaps))
         delta = evidence.model.target_delta or default_delta(evidence.model.num_train_units)
         problems = [
@@ -72,7 +74,7 @@ class AttacksAudit:
             findings += found
             reasons += membership_words(found, evidence)
             draw_roc(workdir / "membership_roc.svg", {a.name: a.scores for a in attacks}, sample.members)
-        findings += bounds(canaries, evidence, delta=delta)
+        findings += bounds(canaries, evidence, delta=delta) if canaries else ()
         reasons += bound_words(canaries, findings, evidence, delta=delta)
         if rows is not None:
             found = exposure(rows, evidence, workdir=workdir)
@@ -89,16 +91,17 @@ class AttacksAudit:
 def _or_gap(make: Any, evidence: AuditInput, gaps: list[str]) -> Any:
     try:
         return make(evidence)
-    except AuditError as error:
+    except NothingToAttackError as error:
         gaps.append(f"{error.argument}: {error.seen}")
         return None
 
 
 def _checks(evidence: AuditInput, canaries: list[Tried], sample: Sample | None, *, delta: float) -> Iterator[SelfCheck]:
     confidence, seed = evidence.settings.confidence, evidence.seed
+    level = bonferroni(confidence, len(canaries))
     numbers = {min(len(entry.scores), _CHECKED_CANARIES) for entry in canaries}
     for number in sorted(numbers):
-        yield self_check.check_one_run(canaries=number, delta=delta, confidence=confidence, seed=seed)
+        yield self_check.check_one_run(canaries=number, delta=delta, confidence=level, seed=seed)
     if sample is not None:
         rows = min(len(sample.members), _CHECKED_CANARIES)
         yield self_check.check_membership(rows=rows, confidence=confidence, seed=seed)

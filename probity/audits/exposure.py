@@ -18,11 +18,39 @@ import numpy as np
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-__all__ = ["NULL_MEAN", "exposures", "largest_exposure"]
+__all__ = ["exposures", "largest_exposure", "mean_variance", "null_mean"]
 
-NULL_MEAN = 1.0 / math.log(2.0)
-"""Mean exposure, in bits, of a canary that the model knows nothing of, among many candidates: -log2 of a uniform number
-has mean 1 / ln 2."""
+
+def null_mean(references: int) -> float:
+    """Returns the mean exposure, in bits, of a canary that the model knows nothing of: every rank is equally likely.
+
+    Args:
+        references: Number of canaries that were not planted; for many of them the mean is near 1 / ln 2 = 1.4427.
+    """
+    candidates = references + 1
+    return math.log2(candidates) - math.lgamma(candidates + 1) / math.log(2.0) / candidates
+
+
+def mean_variance(scores: npt.NDArray[np.float64], included: npt.NDArray[np.bool_], *, seed: int) -> float:
+    """Returns the variance of the mean exposure over planted canaries *and* over those that they are ranked among.
+
+    All planted canaries are ranked among the same references, so their exposures depend on each other; half of the
+    variance of the mean comes from there. This is the sum of both parts of its linearisation (Hájek projection), as for
+    a statistic of two samples.
+
+    Args:
+        scores: See :func:`exposures`.
+        included: See :func:`exposures`; at least two canaries of each kind.
+        seed: Decides the places among equal scores.
+    """
+    found, ranks = exposures(scores, included, seed=seed)
+    references, planted = scores[~included], scores[included]
+    # A reference above a planted canary lowers its exposure by 1 / (ln 2 rank), in the mean over the planted ones.
+    order = np.argsort(planted)
+    weights = np.concatenate([[0.0], np.cumsum(1.0 / ranks[order])]) / len(planted) / math.log(2.0)
+    below = np.searchsorted(planted[order], references, side="right")
+    influence = weights[below] * (len(references) + 1)
+    return float(found.var(ddof=1) / len(found) + influence.var(ddof=1) / len(references))
 
 
 def exposures(

@@ -197,25 +197,23 @@ def true_positive_rate_at(
     rest, allowed = len(outside), math.floor(false_positive_rate * len(outside))
     if allowed < 1 or not len(inside):
         return None
+    from scipy.stats import binom
+
     half = bonferroni(confidence, 2)
-    strict = _order(rest, false_positive_rate, error=(1.0 - half) / 2.0)
-    loose = rest - _order(rest, 1.0 - false_positive_rate, error=(1.0 - half) / 2.0)
+    error = (1.0 - half) / 2.0
+    # The number of others above the true threshold is binomial; a threshold that the k-th of them marks is surely not
+    # below the true one while P[at most k are above] is within the error, and surely not above it beyond the quantile.
+    strict = int(binom.ppf(error, rest, false_positive_rate)) - 1
+    loose = int(binom.ppf(1.0 - error, rest, false_positive_rate))
 
     def accepted(number: int) -> int:
         """Number of members above the threshold that this many others pass at most."""
         return int((inside > outside[number]).sum()) if number < rest else len(inside)
 
     value = accepted(allowed) / len(inside)
-    lower, _ = clopper_pearson(accepted(strict), len(inside), confidence=half)
+    lower = 0.0 if strict < 0 else clopper_pearson(accepted(strict), len(inside), confidence=half)[0]
     _, upper = clopper_pearson(accepted(loose), len(inside), confidence=half)
     return value, min(lower, value), max(upper, value)
-
-
-def _order(number: int, rate: float, *, error: float) -> int:
-    """Returns how many others may pass a threshold whose true rate is then above ``rate`` with this error only."""
-    from scipy.stats import binom
-
-    return max(int(binom.ppf(error, number, rate)) - 1, 0)
 
 
 def _largest_difference(scores: npt.NDArray[np.float64], members: npt.NDArray[np.bool_]) -> float:

@@ -170,6 +170,7 @@ def _dataset(rows: int) -> Dataset:
         ),
         intersections=(("sex", "race"),),
         split_rule="drawn by split",
+        split_at_random=True,
     )
 
 

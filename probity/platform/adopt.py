@@ -94,7 +94,10 @@ def _count(loaded: Any) -> int | None:
 
 def _answers_as_ours(signatures: Mapping[str, Any]) -> bool:
     function = signatures.get("serving_default")
-    return function is not None and _takes_examples(function) and list(function.structured_outputs) == [_SCORES]
+    if function is None or not _takes_examples(function) or list(function.structured_outputs) != [_SCORES]:
+        return False
+    shape = function.structured_outputs[_SCORES].shape
+    return bool(shape.rank == 1 or (shape.rank == 2 and shape[1] == 1))
 
 
 def _takes_examples(function: Any) -> bool:
@@ -169,7 +172,11 @@ def _fit(asked: Mapping[str, Any], columns: Mapping[str, Column]) -> bool:
 def _output_of(name: str, function: Any) -> str:
     outputs = list(function.structured_outputs)
     if _SCORES in outputs or len(outputs) == 1:
-        return _SCORES if _SCORES in outputs else str(outputs[0])
+        chosen = _SCORES if _SCORES in outputs else str(outputs[0])
+        shape = function.structured_outputs[chosen].shape
+        if shape.rank == 1 or (shape.rank == 2 and shape[1] in (1, 2)):
+            return chosen
+        raise _refused(f"the answer {chosen} of signature {name} has the shape {shape}")
     raise _refused(f"signature {name} gives {len(outputs)} answers ({', '.join(outputs)}), none of which is scores")
 
 
@@ -178,9 +185,7 @@ def _one_score(answer: Any) -> Any:
     import tensorflow as tf
 
     answer = tf.cast(answer, tf.float32)
-    if answer.shape.rank == 2 and answer.shape[1] == 2:
-        answer = answer[:, 1]
-    return tf.reshape(answer, [-1, 1])
+    return answer[:, None] if answer.shape.rank == 1 else answer[:, -1:]
 
 
 def _refused(seen: str) -> ConfigError:

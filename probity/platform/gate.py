@@ -274,8 +274,8 @@ def _check_contradiction(candidate: _Candidate) -> Iterator[Check]:
         reason=f"The attacks prove an epsilon of at least {proven:.4g}; the accountant says {claimed:.4g}."
         if passed
         else f"The implementation does not do what the accountant assumes: the attacks prove an epsilon of at least "
-        f"{proven:.4g} with {bound.estimate.confidence or 0.0:.0%} confidence, and the accountant says {claimed:.4g}. "
-        "Find out why before anything is released; neither number can be believed alone.",
+        f"{proven:.4g} with {100 * (bound.estimate.confidence or 0.0):g} % confidence, and the accountant says "
+        f"{claimed:.4g}. Find out why before anything is released; neither number can be believed alone.",
     )
 
 

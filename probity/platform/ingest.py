@@ -83,6 +83,8 @@ def ingest(
         privacy_unit=unit_column(config) or "row",
         favourable_outcome=config.favourable_outcome,
         split_rule=_split_rule(config),
+        split_shares=None if isinstance(config.source, dict) else {str(k): v for k, v in config.split.items()},
+        split_at_random=config.split_at_random or not isinstance(config.source, dict),
         licence=config.licence,
         citation=config.citation,
         caveats=config.caveats,

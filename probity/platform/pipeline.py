@@ -230,6 +230,8 @@ def _train(plan: Plan, workspace: Workspace, folder: RunFolder, stages: Stages) 
     coins = canaries.coins_for(config.audits.canaries, plants_gradients=plan.trainer.plants_gradients, seed=config.seed)
     population = training.population_of(dataset, examples, units, planted=coins.planted)
     proposal = plan.trainer.propose(plan.settings, population)
+    if config.audits.shadow_models:
+        shadows.require_trainable(plan.trainer, plan.settings, dataset, examples)
     private = training.is_private(proposal)
     budget = training.RunBudget(
         config, workspace, dataset, population, run=folder.id, target_delta=training.target_delta(proposal)

@@ -10,6 +10,7 @@ References:
 
 from __future__ import annotations
 
+import math
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -24,16 +25,37 @@ from probity.audits.accounting import default_delta
 from probity.canaries import read_array, write_arrays
 from probity.data import Dataset, Examples, SplitFile, TransformedExamples
 from probity.digest import digest_file
-from probity.errors import DataError
+from probity.errors import ConfigError, DataError
 from probity.platform import training
 from probity.tfexample import write_arrays as write_examples
-from probity.trainers.base import Population, Progress, Trainer, TrainingRequest
+from probity.trainers.base import Population, Progress, Trainer, TrainerSettings, TrainingRequest
 
-__all__ = ["train_shadows"]
+__all__ = ["require_trainable", "train_shadows"]
 
 _BATCH_ROWS = 16_384
 
 Inputs = Mapping[str, npt.NDArray[np.float32]]
+
+
+def require_trainable(trainer: Trainer, settings: TrainerSettings, dataset: Dataset, raw: Examples) -> None:
+    """Raises before anything is trained or paid for, if the settings do not fit the half of the data of a shadow model.
+
+    Raises:
+        ConfigError: If they do not.
+    """
+    units = _units(dataset, raw)
+    rows = raw.files["train"].num_rows + raw.files["test"].num_rows
+    number = rows if units is None else int(units.max()) + 1
+    fewest = max(1, int(number / 2 - 4.0 * math.sqrt(number) / 2))
+    try:
+        trainer.propose(settings, Population(num_rows=fewest, num_units=fewest, unit=dataset.privacy_unit))
+    except ConfigError as error:
+        raise ConfigError(
+            f"audits.shadow_models with {error.argument}",
+            seen=f"{error.seen}; a shadow model is trained on half of the {number} units of train and test",
+            allowed=error.allowed,
+            remedy=f"{error.remedy}, or leave shadow models out",
+        ) from error
 
 
 def train_shadows(

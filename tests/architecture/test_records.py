@@ -40,6 +40,7 @@ SPECIAL: dict[str, dict[str, Any]] = {
         "change_from_baseline_at_least": None, "gap_at_most": 0.5, "ratio_at_least": None, "threshold": 0.5,
     },
     "AuditsConfig": {"shadow_models": 8, "attacked_rows": 1000, "explained_rows": 10, "background_rows": 10},
+    "CanariesConfig": {"count": 100, "gradients": 100},
     "Canaries": {"rows_planted": 1, "gradients_planted": 1},
     "Estimate": {"value": 0.5, "lower": 0.25, "upper": 0.75},
     "Finding": {"metric": "accuracy"},

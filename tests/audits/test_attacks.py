@@ -125,9 +125,13 @@ def test_planted_gradients_that_cannot_be_found_again_give_no_bound(evidence, tm
     folder.mkdir()
     given = planted(evidence, folder, gradients=2000)
     damage(given.model_folder / GRADIENT_SCORES)
-    report, _ = run(given, tmp_path)
-    assert report.find("attacks/audited_epsilon_lower_bound/planted_gradients/overall") is None
-    assert any("planted gradients" in reason or GRADIENT_SCORES in reason for reason in report.reasons)
+    try:
+        report, _ = run(given, tmp_path)
+        said = report.reasons[0]
+        assert report.status == "failed"
+    except AuditError as error:  # which the pipeline turns into a failed report
+        said = str(error)
+    assert "planted gradients" in said or GRADIENT_SCORES in said
 
 
 def test_a_handful_of_canaries_is_said_to_be_too_few(evidence, tmp_path):
@@ -152,20 +156,45 @@ def test_too_few_held_out_rows_are_not_attacked(tmp_path):
     assert "occur only once" in report.reasons[0]
 
 
+def test_given_splits_are_attacked_and_prove_nothing(evidence, tmp_path):
+    """Rows of another year can be told from those that were trained on without any leak."""
+    given = replace(evidence, dataset=evidence.dataset.model_copy(update={"split_at_random": False}))
+    report, _ = run(given, tmp_path)
+    assert report.status == "complete"
+    assert report.find("attacks/membership_auc/overall") is not None
+    assert report.find("attacks/audited_epsilon_lower_bound/overall") is None
+    assert any("by more than chance" in reason for reason in report.reasons)
+
+
+def test_a_model_that_cannot_score_its_training_rows_is_not_passed_over(evidence, tmp_path, monkeypatch):
+    from probity.audits import attack_sample
+
+    def broken(*arguments, **named):
+        raise AuditError("scored rows", seen="3 scores that are not finite numbers", allowed="a", remedy="b")
+
+    monkeypatch.setattr(attack_sample, "score", broken)
+    with pytest.raises(AuditError, match="not finite"):
+        run(evidence, tmp_path)
+
+
 def test_the_sample_is_of_rows_that_occur_once_and_its_members_are_fair_coins(tmp_path):
     table = draw_rows(500, seed=3)
     doubled = pa.concat_tables([table, table.slice(0, 100)])
-    (tmp_path / "evidence").mkdir()
-    evidence = make_evidence(tmp_path / "evidence", table=doubled)
-    settings = AuditsConfig(attacked_rows=200)
-    shares = []
+    evidence = make_evidence(_new(tmp_path / "evidence"), table=doubled)
+    dataset = evidence.dataset.model_copy(update={"split_shares": {"train": 4, "eval": 1, "test": 10}})
+    evidence = replace(evidence, dataset=dataset)
+    numbers = []
     for seed in range(60):
-        sample = draw_sample(replace(evidence, settings=settings, seed=seed))
-        assert len(sample.members) == 200
-        shares.append(int(sample.members.sum()))
-    # Binomial(200, 1/2): mean 100, standard deviation 7.07; a sample of fixed halves would not vary.
-    assert abs(np.mean(shares) - 100) < 4
-    assert 4.5 < np.std(shares) < 10.5
+        sample = draw_sample(replace(evidence, seed=seed))
+        numbers.append((int(sample.members.sum()), int((~sample.members).sum())))
+    inside, outside = np.transpose(numbers)
+    # All training rows that occur once, and each of about 400 such other rows with probability 4/10.
+    assert len(set(inside)) == 1
+    assert 190 <= inside[0] <= 200
+    assert abs(outside.mean() - 160) < 6
+    assert 6 < outside.std() < 14
+    small = draw_sample(replace(evidence, settings=AuditsConfig(attacked_rows=200)))
+    assert len(small.members) == 200
     with pytest.raises(AuditError, match="occur only once"):
         draw_sample(make_evidence(_new(tmp_path / "repeated"), table=pa.concat_tables([table.slice(0, 60)] * 5)))
 

@@ -97,6 +97,19 @@ def test_the_interval_of_a_rate_holds_the_rate_at_the_true_threshold(shift):
     assert held >= 188  # 0.0006 for an interval that holds it with a probability of exactly 0.95
 
 
+@pytest.mark.parametrize("others", [1000, 2000])
+def test_the_lower_end_of_a_small_rate_is_above_its_truth_no_more_often_than_allowed(others):
+    """No member is above the true threshold; a largest other that happens to be low lets some pass."""
+    above = 0
+    for seed in range(300):
+        draw = np.random.default_rng(seed)
+        members = np.arange(2 * others) % 2 == 0
+        scores = np.where(members, draw.uniform(0, 0.999, 2 * others), draw.uniform(0, 1, 2 * others))
+        found = true_positive_rate_at(scores, members, false_positive_rate=0.001, confidence=0.95)
+        above += found[1] > 0.0
+    assert above <= 18
+
+
 def test_a_rate_that_no_row_can_show_is_not_given():
     members = np.arange(400) % 2 == 0
     assert true_positive_rate_at(np.zeros(400), members, false_positive_rate=0.001, confidence=0.95) is None

@@ -78,6 +78,14 @@ def test_the_gaussian_mechanism_is_the_accountants(epsilon):
     assert accountant.get_epsilon(1e-5) == pytest.approx(epsilon, rel=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("canaries", "delta", "confidence"), [(100, 1e-3, 0.99), (2000, 1e-3, 0.99), (200, 1e-2, 0.95)]
+)
+def test_where_nothing_can_be_proven_the_estimator_is_not_to_blame(canaries, delta, confidence):
+    check = self_check.check_one_run(canaries=canaries, delta=delta, confidence=confidence, seed=1)
+    assert check.problems == ()
+
+
 def test_power_grows_with_the_number_of_canaries():
     def from_which(canaries, claimed):
         found = self_check.detectable_epsilon(claimed, canaries=canaries, delta=1e-5, confidence=0.95, seed=0)

@@ -37,7 +37,11 @@ def overfitted(tmp_path_factory, make_project):
         },
         gate={"rules": [{"name": "membership", "metric": "membership_auc", "at_most": 0.6}]},
         # Without an eval split nothing chooses an earlier epoch.
-        data={**project.config()["data"], "source": {"train": "train.csv", "test": "test.csv"}},
+        data={
+            **project.config()["data"],
+            "source": {"train": "train.csv", "test": "test.csv"},
+            "split_at_random": True,
+        },
     )
     done = project.probity("run", "probity.yaml")
     return project, done, project.run_folders()[-1]

@@ -156,6 +156,7 @@ REFUSED = {
         },
         "zip_code",
     ),
+    "three classes": (lambda: {"ask": by_columns(lambda p: {"p": tf.stack([p, p, p], axis=1)})}, "shape"),
     "several answers": (lambda: {"ask": by_columns(lambda p: {"a": p, "b": p})}, "2 answers"),
 }
 

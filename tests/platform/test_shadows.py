@@ -7,7 +7,8 @@ import pytest
 
 from probity.canaries import read_array
 from probity.data import Dataset
-from probity.platform.shadows import train_shadows
+from probity.errors import ConfigError
+from probity.platform.shadows import require_trainable, train_shadows
 from probity.tfexample import write_arrays as write_examples
 from probity.trainers.plain import PlainSettings, PlainTrainer
 from probity.trainers.testing import agreed, make_request, make_world
@@ -80,3 +81,14 @@ def test_an_interrupted_stage_goes_on_and_ends_as_if_nothing_had_happened(world,
     assert len(second.rows) == 2
     np.testing.assert_array_equal(again, trained_on)
     np.testing.assert_allclose(again_scores, scores, atol=1e-6)
+
+
+def test_settings_that_do_not_fit_half_of_the_data_are_refused_before_the_model_is_trained(world):
+    from probity.trainers.dp_sgd.settings import DpSgdSettings
+    from probity.trainers.dp_sgd.trainer import DpSgdTrainer
+
+    large = DpSgdSettings(noise_multiplier=1.0, expected_batch_size=110)
+    with pytest.raises(ConfigError, match="shadow_models"):
+        require_trainable(DpSgdTrainer(), large, world.dataset, world.examples)
+    small = DpSgdSettings(noise_multiplier=1.0, expected_batch_size=30)
+    require_trainable(DpSgdTrainer(), small, world.dataset, world.examples)

@@ -26,6 +26,12 @@ def audit(
             "--trained-on", metavar="FILE", help="The rows that it was trained on; without them nobody can be attacked."
         ),
     ] = None,
+    split_at_random: Annotated[
+        bool,
+        typer.Option(
+            "--split-at-random", help="Chance alone divided the rows of both files: then attacks on them bound epsilon."
+        ),
+    ] = False,
     assignments: Annotated[
         list[str] | None, typer.Option("--set", metavar="A.B=C", help="Override a config value; repeatable.")
     ] = None,
@@ -58,7 +64,8 @@ def audit(
         source = {"train": str(trained_on.resolve()), "test": str(data.resolve())}
     value = loaded.to_json()
     audits = {**value["audits"], "canaries": None}  # there is no training to plant them in
-    asked = parse_config({**value, "data": {**value["data"], "source": source}, "audits": audits})
+    rows = {**value["data"], "source": source, "split_at_random": split_at_random}
+    asked = parse_config({**value, "data": rows, "audits": audits})
     with progress() as observer:
         folder = pipeline.audit(
             make_plan(asked, root=config.resolve().parent),

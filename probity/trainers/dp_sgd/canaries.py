@@ -24,7 +24,7 @@ __all__ = ["Planted", "plant", "planted_rows", "planted_units"]
 
 _INPUT = "planted_canary"  # names of the transform's outputs end in _xf, so none can collide
 _SCALE = 1e4
-"""Derivative of a canary's logit with respect to its own weight: far above any clip norm, and above the derivative of
+"""Derivative of a canary's loss with respect to its own weight: far above any clip norm, and above the derivatives of
 the other weights, so that clipping leaves the canary's axis and little else."""
 
 
@@ -55,12 +55,13 @@ def plant(model: Any, count: int) -> Planted:
     layers = tf.keras.layers
     canary = tf.keras.Input((1,), name=_INPUT)
     weights = layers.Embedding(count + 1, 1, embeddings_initializer="zeros", name="planted_canaries")
-    pushed = layers.Lambda(_push, name="planted_push")([canary, layers.Flatten()(weights(canary))])
-    last = model.layers[-1]
+    weight, last = layers.Flatten()(weights(canary)), model.layers[-1]
     # Added to the logit where there is one, so that the loss is computed from logits as it is without canaries.
     if isinstance(last, layers.Activation) and last.get_config()["activation"] == "sigmoid":
+        pushed = layers.Lambda(_push, name="planted_push")([canary, weight, model.output])
         scores = layers.Activation("sigmoid", name="planted_score")(layers.Add()([last.input, pushed]))
     else:
+        pushed = layers.Lambda(_push, name="planted_push")([canary, weight])
         scores = layers.Add()([model.output, pushed])
     inputs = {tensor.name: tensor for tensor in tf.nest.flatten(model.input)}
     planted = tf.keras.Model({**inputs, _INPUT: canary}, scores)
@@ -72,6 +73,8 @@ def planted_rows(
     inputs: dict[str, npt.NDArray[np.float32]],
     labels: npt.NDArray[np.float32],
     included: npt.NDArray[np.bool_],
+    *,
+    rows_per_unit: int = 1,
 ) -> tuple[dict[str, npt.NDArray[np.float32]], npt.NDArray[np.float32]]:
     """Returns the training rows with the included canaries after them.
 
@@ -82,10 +85,12 @@ def planted_rows(
         inputs: The training rows by input name, each of shape (rows, width).
         labels: Of shape (rows,).
         included: Which canaries are planted, of shape (count,).
+        rows_per_unit: Rows that each of them has: as many as a unit may give to a step, so that a canary weighs as much
+            as any unit may.
     """
     import numpy as np
 
-    numbers = (np.flatnonzero(included) + 1).astype(np.float32)[:, None]
+    numbers = np.repeat(np.flatnonzero(included) + 1, rows_per_unit).astype(np.float32)[:, None]
     padded = {
         name: np.concatenate([array, np.zeros((len(numbers), *array.shape[1:]), array.dtype)])
         for name, array in inputs.items()
@@ -94,17 +99,25 @@ def planted_rows(
     return padded, np.concatenate([labels, np.zeros(len(numbers), labels.dtype)])
 
 
-def planted_units(units: npt.NDArray[np.int64], included: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+def planted_units(
+    units: npt.NDArray[np.int64], included: npt.NDArray[np.bool_], *, rows_per_unit: int = 1
+) -> npt.NDArray[np.int64]:
     """Returns the units of the training rows with one of its own for each included canary."""
     import numpy as np
 
     own = np.arange(int(included.sum()), dtype=np.int64) + (int(units.max()) + 1 if len(units) else 0)
-    return np.concatenate([units, own])
+    return np.concatenate([units, np.repeat(own, rows_per_unit)])
 
 
 def _push(tensors: list[Any]) -> Any:
-    """Returns zeros whose derivative with respect to a canary's weight is large, and none for other rows."""
+    """Returns zeros whose derivative with respect to a canary's weight is large, and none for other rows.
+
+    The loss of a row with label 0 has the derivative ``p`` with respect to the logit, which is close to nothing where a
+    model is sure of that label; dividing by ``p`` makes it the same for every model. (With respect to the score itself
+    it is ``1 / (1 - p)``, at least 1.)
+    """
     import tensorflow as tf
 
-    canary, weight = tensors
-    return _SCALE * tf.minimum(canary, 1.0) * (weight - tf.stop_gradient(weight))
+    canary, weight, *scores = tensors
+    pushed = _SCALE * tf.minimum(canary, 1.0) * (weight - tf.stop_gradient(weight))
+    return pushed / tf.stop_gradient(tf.maximum(scores[0], 1e-30)) if scores else pushed

@@ -141,7 +141,7 @@ def _prepare(request: TrainingRequest) -> _Job:
         planted = plant(model, len(request.gradient_canaries))
         of_planted = choose(planted.model, engine.name, l2_clip_norm=row_clip_norm)
         engine = replace(engine, clipped_sum=of_planted.clipped_sum)
-        train = planted_rows(*train, request.gradient_canaries)
+        train = planted_rows(*train, request.gradient_canaries, rows_per_unit=mechanism.rows_per_unit)
     mechanism = mechanism.model_copy(update={"engine": engine.name})
     return _Job(
         request=request,
@@ -203,7 +203,7 @@ def _loop(job: _Job, steps: Steps, snapshot: Snapshot | None) -> Loop:
 
     settings, mechanism, units = job.settings, job.mechanism, job.request.units
     if units is not None and job.request.gradient_canaries is not None:
-        units = planted_units(units, job.request.gradient_canaries)
+        units = planted_units(units, job.request.gradient_canaries, rows_per_unit=mechanism.rows_per_unit)
     return Loop(
         steps,
         mechanism=mechanism,

@@ -45,6 +45,25 @@ def test_clipped_canaries_are_their_own_axes_and_other_rows_are_left_alone(build
         np.testing.assert_allclose(by_name[variable.name], part, atol=1e-3)
 
 
+@pytest.mark.parametrize("bias", [-20.0, 0.0, 20.0])
+def test_a_model_that_is_sure_of_a_label_does_not_hide_the_canaries(bias):
+    model = models.make(models.dense)
+    model.trainable_variables[-1].assign([bias])
+    planted = plant(model, CANARIES)
+    summed = choice.choose(planted.model, "book_keeping", l2_clip_norm=10.0).clipped_sum
+    found = tf.function(summed)(*rows_with_canaries(7))[planted.place].numpy().reshape(-1)
+    np.testing.assert_allclose(found[1:], 10.0 * INCLUDED, rtol=1e-3)
+
+
+def test_a_canary_weighs_as_much_as_a_unit_may():
+    labels = np.zeros(2, np.float32)
+    padded, targets = planted_rows({"x": np.ones((2, 3), np.float32)}, labels, INCLUDED, rows_per_unit=3)
+    assert len(targets) == 2 + 3 * INCLUDED.sum()
+    assert padded["planted_canary"].ravel().tolist() == [0, 0, *np.repeat([1, 4, 7, 10], 3)]
+    units = planted_units(np.array([0, 1]), INCLUDED, rows_per_unit=3)
+    assert units.tolist() == [0, 1, *np.repeat([2, 3, 4, 5], 3)]
+
+
 def test_scores_are_the_models_whatever_the_canaries_weights_are():
     model = models.make(models.dense)
     planted = plant(model, CANARIES)
