@@ -227,7 +227,7 @@ def _train(plan: Plan, workspace: Workspace, folder: RunFolder, stages: Stages) 
     config = plan.config
     examples, dataset = folder.examples(), folder.dataset()
     units = training.units_of(dataset, examples)
-    coins = canaries.coins_for(config.audits.canaries, plants_gradients=plan.trainer.plants_gradients, seed=config.seed)
+    coins = canaries.coins_for(config.audits.canaries, plants_gradients=plan.plants_gradients, seed=config.seed)
     population = training.population_of(dataset, examples, units, planted=coins.planted)
     proposal = plan.trainer.propose(plan.settings, population)
     if config.audits.shadow_models:

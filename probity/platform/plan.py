@@ -29,6 +29,11 @@ class Plan:
     audits: tuple[str, ...]
 
     @property
+    def plants_gradients(self) -> bool:
+        """Whether the trainer can plant gradient canaries; one that does not say so cannot."""
+        return bool(getattr(self.trainer, "plants_gradients", False))
+
+    @property
     def base_path(self) -> Path:
         """Where releases go."""
         return (self.root / self.config.serving.base_path).resolve()

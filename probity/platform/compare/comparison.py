@@ -161,7 +161,7 @@ def _require_budget(plans: Sequence[Plan], workspace: Workspace, observer: Obser
     asked: list[Spent] = []
     for plan in plans:
         coins = canaries.coins_for(
-            plan.config.audits.canaries, plants_gradients=plan.trainer.plants_gradients, seed=plan.config.seed
+            plan.config.audits.canaries, plants_gradients=plan.plants_gradients, seed=plan.config.seed
         )
         population = training.population_of(dataset, examples, units, planted=coins.planted)
         proposal = plan.trainer.propose(plan.settings, population)
