@@ -32,6 +32,8 @@ class MetricKind(StrEnum):
     DATA = "data"
     """A property of the data, not of a model."""
     EXPLANATION = "explanation"
+    REGULATORY = "regulatory"
+    """A rate or ratio as a particular rule defines it."""
     COMPARISON = "comparison"
     """Defined between groups only."""
 
@@ -135,6 +137,42 @@ _ALL = (
         kind=MetricKind.PRIVACY,
         direction=_DOWN,
         definition="lower confidence bound on epsilon from an attack on the trained model",
+    ),
+    Metric(
+        name="favourable_rate",
+        kind=MetricKind.REGULATORY,
+        direction=_NEITHER,
+        definition="share of the slice whose prediction is the favourable outcome (the selection rate of 6 RCNY 5-300 "
+        "and 29 CFR 1607.16)",
+        gateable=False,
+    ),
+    Metric(
+        name="impact_ratio",
+        kind=MetricKind.REGULATORY,
+        direction=_UP,
+        definition="favourable_rate of the slice over that of the group with the highest one (6 RCNY 5-300)",
+        gateable=False,  # a rule names selection_rate with ratio_at_least
+    ),
+    Metric(
+        name="scoring_rate",
+        kind=MetricKind.REGULATORY,
+        direction=_NEITHER,
+        definition="share of the slice that scores above the median score of all rows (6 RCNY 5-300)",
+        gateable=False,
+    ),
+    Metric(
+        name="scoring_impact_ratio",
+        kind=MetricKind.REGULATORY,
+        direction=_UP,
+        definition="scoring_rate of the slice over that of the group with the highest one (6 RCNY 5-300)",
+        gateable=False,
+    ),
+    Metric(
+        name="four_fifths_p_value",
+        kind=MetricKind.REGULATORY,
+        direction=_NEITHER,
+        definition="two-sided p-value of Fisher's exact test of favourable_rate against the group with the highest one",
+        gateable=False,
     ),
     Metric(
         name="missing_rate",

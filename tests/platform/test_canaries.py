@@ -88,8 +88,8 @@ def test_planted_rows_are_the_last_of_the_training_split_and_of_no_other(world, 
 
 
 def test_gradients_are_for_trainers_that_can_plant_them():
-    asked = CanariesConfig(count=3, gradients=5)
-    assert len(canaries.coins_for(asked, plants_gradients=True, seed=1).gradients) == 5
+    asked = CanariesConfig(count=100, gradients=500)
+    assert len(canaries.coins_for(asked, plants_gradients=True, seed=1).gradients) == 500
     assert len(canaries.coins_for(asked, plants_gradients=False, seed=1).gradients) == 0
     assert canaries.coins_for(None, plants_gradients=True, seed=1).planted == 0
 
