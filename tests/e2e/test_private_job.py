@@ -102,12 +102,12 @@ def test_a_second_training_over_the_cap_is_refused_before_it_starts(private, rel
 def test_a_weak_promise_is_held_by_the_gate(private, released):
     raised = private.probity("budget", "grant", "probity.yaml", "--epsilon", "50", "--delta", "1e-4")
     assert raised.returncode == 0, raised.stderr
-    done = private.probity("run", "probity.yaml", "--set", "trainer.target_epsilon=30")
+    done = private.probity("run", "probity.yaml", "--set", "trainer.target_epsilon=12")
     assert done.returncode == 3, done.stderr
     decision = json.loads((private.run_folders()[-1] / "10_decision.json").read_text())
     (blocking,) = [check for check in decision["checks"] if check["outcome"] != "pass"]
     assert blocking["rule"] == "privacy budget"
-    assert 29 < blocking["observed"] <= 30
+    assert 11.8 < blocking["observed"] <= 12
 
 
 def test_where_people_have_several_rows_the_statement_is_about_people(tmp_path, make_project):
