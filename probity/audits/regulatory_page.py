@@ -17,13 +17,13 @@ FOUR_FIFTHS = 0.8
 
 _STYLE = """
 body { font: 14px/1.45 system-ui, sans-serif; color: #1b1b1b; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
-table { border-collapse: collapse; width: 100%; margin: .5rem 0 2rem; page-break-inside: avoid; }
+table { border-collapse: collapse; table-layout: fixed; width: 100%; margin: .5rem 0 1rem; break-inside: avoid; }
 caption { text-align: left; font-weight: 600; padding: .4rem 0; }
 th, td { border-bottom: 1px solid #cfd4da; padding: .35rem .5rem; text-align: right; vertical-align: top; }
 th:first-child { text-align: left; font-weight: 400; }
 thead th { font-weight: 600; }
 small { display: block; color: #55606b; }
-code { font-size: 11px; }
+code { font-size: 10px; overflow-wrap: anywhere; }
 .muted { color: #6b747d; }
 """
 _NEW_YORK = (
