@@ -400,11 +400,20 @@ class GateConfig(Record):
 
     rules: tuple[Rule, ...] = ()
     """Every rule must pass."""
+    judged_by: Literal["interval", "estimate"] = "interval"
+    """``interval``: a rule passes only if the whole interval keeps its bound, and the intervals of all rules hold
+    together, so chance lets no model through. ``estimate``: the value alone decides."""
     approval: Approval = Approval()
     """Whether a person must sign as well."""
     uncovered_preprocessing: Literal["forbidden", "allowed"] = "forbidden"
     """Whether a model with a finite epsilon may be released although constants of its transform were computed from
     private rows without noise, which its epsilon does not cover."""
+
+    @property
+    def joint_statements(self) -> int:
+        """How many rules are judged by an interval; those on privacy and on counts are not."""
+        exact = (MetricKind.PRIVACY, MetricKind.COUNT)
+        return sum(METRICS[rule.metric].kind not in exact for rule in self.rules)
 
     @model_validator(mode="after")
     def _names_differ(self) -> GateConfig:

@@ -24,6 +24,8 @@ class GatePolicy(Record):
     required_reports: tuple[str, ...]
     """Audits whose report must be there and complete (or, where an audit may say so, not applicable)."""
     approval: Approval = Approval()
+    judged_by: Literal["interval", "estimate"] = "interval"
+    """Whether a rule must hold for the whole interval, or for the value alone."""
     uncovered_preprocessing: Literal["forbidden", "allowed"] = "forbidden"
 
 

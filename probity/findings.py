@@ -19,11 +19,25 @@ __all__ = [
     "AuditReport",
     "Estimate",
     "Finding",
+    "JointInterval",
     "PrivacyStatement",
     "Subject",
     "finding_id",
     "slice_name",
 ]
+
+
+class JointInterval(Record):
+    """Bounds at which several statements hold together: with the confidence of the estimate, none of them is wrong.
+
+    Every rule of the gate that is judged by an interval is one statement. Each interval is made at a level that shares
+    the permitted error among them (Bonferroni), so a model cannot pass by being asked often enough.
+    """
+
+    lower: Number
+    upper: Number
+    statements: int = Field(ge=2)
+    """How many statements hold together."""
 
 
 class Estimate(Record):
@@ -49,12 +63,19 @@ class Estimate(Record):
             raise ValueError("an interval has both ends or neither")
         if self.value is None and self.lower is not None:
             raise ValueError("a value that could not be computed has no interval")
-        if self.value is not None and self.lower is not None and self.upper is not None:
-            # Bounds are computed by other formulas than the value, so they may miss it by rounding.
-            slack = 1e-9 * max(1.0, abs(self.value)) if math.isfinite(self.value) else 0.0
-            if not self.lower - slack <= self.value <= self.upper + slack:
-                raise ValueError("the interval does not hold the value")
+        if self.lower is not None and self.upper is not None and not self.within(self.lower, self.upper):
+            raise ValueError("the interval does not hold the value")
         return self
+
+    def within(self, lower: float, upper: float) -> bool:
+        """Whether the value lies between two bounds, which are computed by other formulas and may miss it by rounding.
+
+        A value that could not be computed lies nowhere.
+        """
+        if self.value is None:
+            return False
+        slack = 1e-9 * max(1.0, abs(self.value)) if math.isfinite(self.value) else 0.0
+        return lower - slack <= self.value <= upper + slack
 
 
 class Finding(Record):
@@ -80,6 +101,9 @@ class Finding(Record):
     threshold: float | None = None
     """The decision threshold, for rates; the false-positive rate, for the true-positive rate of an attack."""
     estimate: Estimate
+    joint: JointInterval | None = None
+    """Bounds of the estimate that hold together with those of the gate's other rules, and are wider than its own;
+    ``None``: at most one rule is judged by an interval, or there is none to widen."""
     direction: Direction
     neutral: Number | None = None
     """The value that means "no difference" (0 for a gap, 1 for a ratio); ``None`` where there is none."""
@@ -100,6 +124,8 @@ class Finding(Record):
             raise ValueError("a value that could not be computed is insufficient evidence")
         if self.evidence == "insufficient" and not self.reason:
             raise ValueError("insufficient evidence needs a reason")
+        if self.joint is not None and not self.estimate.within(self.joint.lower, self.joint.upper):
+            raise ValueError("the joint interval does not hold the value")
         return self
 
 

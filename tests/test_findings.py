@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from probity.digest import digest_bytes
-from probity.findings import AuditReport, Estimate, Finding, Subject, finding_id, slice_name
+from probity.findings import AuditReport, Estimate, Finding, JointInterval, Subject, finding_id, slice_name
 from probity.metric import Direction
 
 SUBJECT = Subject(model=digest_bytes(b"model"), examples=digest_bytes(b"rows"))
@@ -49,6 +49,14 @@ def test_infinite_values_may_have_infinite_intervals():
 def test_rounding_may_put_a_value_just_outside_its_interval():
     # Wilson's interval at 10 of 10 computes an upper end of 1 - 2e-16.
     assert estimate(1.0, lower=0.7, upper=1.0 - 2e-16)
+
+
+@pytest.mark.parametrize(("value", "lower", "upper"), [(0.5, 0.6, 0.7), (0.5, 0.1, 0.4), (None, 0.1, 0.4)])
+def test_a_joint_interval_holds_the_value_too(value, lower, upper):
+    joint = JointInterval(lower=lower, upper=upper, statements=2)
+    with pytest.raises(ValidationError):
+        finding(estimate=estimate(value), joint=joint, evidence="insufficient", reason="none")
+    assert finding(joint=JointInterval(lower=0.5, upper=0.6, statements=2)).joint.statements == 2
 
 
 @pytest.mark.parametrize("confidence", [0.0, 1.0, -0.1, 1.5, math.nan])

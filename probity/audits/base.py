@@ -39,6 +39,8 @@ class AuditInput:
     """The test split as the exported model scores it, in file order."""
     settings: AuditsConfig
     seed: int
+    joint_statements: int = 1
+    """How many rules of the gate are judged by an interval: intervals that hold together are made for so many."""
     canaries: Canaries | None = None
     """What was planted in the training, if anything."""
     canaries_folder: Path | None = None

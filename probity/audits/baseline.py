@@ -19,14 +19,15 @@ calibration_error       bounds by the triangle inequality and      :func:`probit
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
-from probity.audits.intervals import compare_auc, delong, normal_mean, paired_difference
+from probity.audits.intervals import bonferroni, compare_auc, delong, normal_mean, paired_difference
+from probity.audits.measures import joint_interval
 from probity.audits.scoring import ScoredRows
 from probity.audits.slices import (
     CALIBRATION_BINS,
@@ -87,6 +88,7 @@ def compare_with_baseline(
     settings: AuditsConfig,
     seed: int,
     intersections: Sequence[tuple[str, ...]] = (),
+    joint_statements: int = 1,
 ) -> AuditReport:
     """Measures the change in every rate at every threshold and in every score metric: candidate minus baseline.
 
@@ -99,6 +101,7 @@ def compare_with_baseline(
         settings: Thresholds, minimum group size, confidence.
         seed: Of the bootstrap.
         intersections: Combinations of attributes to compare as well.
+        joint_statements: For how many statements intervals are made that hold together.
 
     Raises:
         AuditError: If the two are not about the same rows.
@@ -111,7 +114,12 @@ def compare_with_baseline(
     findings: list[Finding] = []
     for grouping in ((), *((name,) for name in candidate.names), *intersections):
         for slice_, members in members_of(candidate, grouping):
-            findings += _slice_findings(_take(everything, members), slice_, settings=settings, seed=seed)
+            rows = _take(everything, members)
+            alone = _changes(rows, settings.all_thresholds, confidence=settings.confidence, seed=seed)
+            level = bonferroni(settings.confidence, joint_statements)
+            together = _changes(rows, settings.all_thresholds, confidence=level, seed=seed)
+            finding = partial(_finding, slice_=slice_, rows=len(rows), settings=settings, statements=joint_statements)
+            findings += [finding(*key, change, together[key]) for key, change in alone.items()]
     return AuditReport(audit=NAME, status="complete", subject=subject, findings=tuple(findings))
 
 
@@ -146,10 +154,12 @@ def _take(rows: _Rows, members: npt.NDArray[np.intp]) -> _Rows:
     )
 
 
-def _slice_findings(rows: _Rows, slice_: dict[str, str], *, settings: AuditsConfig, seed: int) -> Iterator[Finding]:
-    confidence = settings.confidence
-    finding = partial(_finding, slice_=slice_, rows=len(rows), settings=settings)
-    for threshold in settings.all_thresholds:
+def _changes(
+    rows: _Rows, thresholds: Sequence[float], *, confidence: float, seed: int
+) -> dict[tuple[str, float | None], _Change]:
+    """Returns the change of every metric, by metric and threshold."""
+    found: dict[tuple[str, float | None], _Change] = {}
+    for threshold in thresholds:
         point = exact_threshold(threshold)
         decisions = (rows.scores[0] > point, rows.scores[1] > point)
         for metric in RATES:
@@ -157,21 +167,23 @@ def _slice_findings(rows: _Rows, slice_: dict[str, str], *, settings: AuditsConf
                 change = _precision_change(rows.labels, decisions, confidence=confidence, seed=seed)
             else:
                 change = _rate_change(metric, rows.labels, decisions, confidence=confidence)
-            yield finding(metric, change, threshold=threshold)
-    yield finding("auc", _auc_change(rows, confidence=confidence), threshold=None)
-    yield finding("log_loss", _loss_change(rows, confidence=confidence), threshold=None)
-    calibration = _calibration_change(rows, confidence=confidence, seed=seed)
-    yield finding("calibration_error", calibration, threshold=None)
+            found[metric, threshold] = change
+    found["auc", None] = _auc_change(rows, confidence=confidence)
+    found["log_loss", None] = _loss_change(rows, confidence=confidence)
+    found["calibration_error", None] = _calibration_change(rows, confidence=confidence, seed=seed)
+    return found
 
 
 def _finding(
     metric: str,
-    change: _Change,
-    *,
     threshold: float | None,
+    change: _Change,
+    wider: _Change,
+    *,
     slice_: dict[str, str],
     rows: int,
     settings: AuditsConfig,
+    statements: int,
 ) -> Finding:
     reason = change.undefined
     if reason is None and rows < settings.min_group_size:
@@ -191,6 +203,7 @@ def _finding(
             method=change.method,
             n=change.n,
         ),
+        joint=joint_interval(*(wider.bounds or (None, None)), statements=statements),
         direction=vocabulary(metric).direction,
         neutral=0.0,
         evidence="sufficient" if reason is None else "insufficient",

@@ -115,7 +115,7 @@ class _Measure:
                         lower=found.lower,
                         upper=found.upper,
                         confidence=self.confidence,
-                        method="AUC of target-rate scores in five folds; DeLong, logit, Bonferroni over groups",
+                        method="AUC of target-rate scores in five folds; DeLong and Newcombe, Bonferroni over groups",
                         n=len(groups),
                     )
                 yield Finding(

@@ -16,7 +16,9 @@ another in general (Chouldechova 2017; Kleinberg et al. 2016), so all are report
 
 The two extreme groups are found by looking at the data, so their interval must hold for the largest gap whichever
 groups attain it: all pairwise intervals are made at a Bonferroni-corrected level and the extremes of their bounds taken
-(:func:`probity.audits.intervals.largest_gap`). For two groups that is Newcombe's interval itself.
+(:func:`probity.audits.intervals.largest_gap`). The bounds of single rates are exact (Clopper-Pearson): with Wilson's
+the interval of the largest gap holds in 91 to 94 % of draws, in place of 95 %, where a group is small and rates low.
+Where the gate has several rules, every finding also carries bounds that hold together for as many statements.
 
 References:
     Hardt, Price, Srebro (2016), Equality of Opportunity in Supervised Learning.
@@ -36,7 +38,7 @@ import numpy as np
 
 from probity.audits.base import AuditInput
 from probity.audits.intervals import Extremes, bonferroni, largest_gap, smallest_ratio
-from probity.audits.measures import SCORES, Measure, rate_measures, score_measures
+from probity.audits.measures import SCORES, Measure, joint_interval, rate_measures, score_measures
 from probity.audits.slices import RATES, Confusion, ScoreMetrics, confusion, score_metrics
 from probity.config import AuditsConfig
 from probity.findings import AuditReport, Estimate, Finding, finding_id, slice_name
@@ -54,8 +56,9 @@ _BIAS = (
 )
 _METHOD = (
     "Intervals of gaps and ratios hold for the most different pair of groups: all pairwise intervals (MOVER on each "
-    "group's own bounds) at a Bonferroni-corrected level. n counts the rows of the two extreme groups, for a rate "
-    "those in its denominator. Groups that could not be measured are named and left out of the value."
+    "group's own bounds, exact ones for rates) at a Bonferroni-corrected level. n counts the rows of the two "
+    "extreme groups, for a rate those in its denominator. Groups that could not be measured are named and left out of "
+    "the value."
 )
 _FAVOURABLE = {
     "positive": "A positive prediction benefits a person, so equal opportunity is read from true_positive_rate.",
@@ -63,6 +66,7 @@ _FAVOURABLE = {
     "false_positive_rate is the rate at which people are wrongly denied it.",
 }
 _ODDS = ("true_positive_rate", "false_positive_rate")
+_BONFERRONI = "_bonferroni"
 
 Grouping = tuple[str, ...]
 Comparison = Literal["gap", "ratio"]
@@ -92,8 +96,8 @@ class FairnessAudit:
             finding
             for grouping in groupings
             for finding in (
-                *_rate_findings(counts[grouping], settings),
-                *_score_findings(scores[grouping], settings, across=grouping, seed=evidence.seed),
+                *_rate_findings(counts[grouping], evidence),
+                *_score_findings(scores[grouping], evidence, across=grouping),
             )
         ]
         return AuditReport(
@@ -105,25 +109,24 @@ class FairnessAudit:
         )
 
 
-def _rate_findings(counts: Confusion, settings: AuditsConfig) -> Iterator[Finding]:
+def _rate_findings(counts: Confusion, evidence: AuditInput) -> Iterator[Finding]:
+    settings = evidence.settings
     for threshold in settings.all_thresholds:
         for metric in RATES:
-            measure = partial(rate_measures, metric, counts, threshold=threshold)
+            measure = partial(rate_measures, metric, counts, threshold=threshold, exact=True)
             for comparison in _COMPARISONS:
-                compared = _compare(measure, comparison, settings, confidence=settings.confidence)
-                yield _finding(metric, compared, comparison, settings, across=counts.grouping, threshold=threshold)
-        odds = _equalized_odds(counts, settings, threshold=threshold)
-        yield _finding("equalized_odds", odds, "gap", settings, across=counts.grouping, threshold=threshold)
+                compare = partial(_compare, measure, comparison, settings)
+                yield _finding(metric, compare, comparison, evidence, across=counts.grouping, threshold=threshold)
+        odds = partial(_equalized_odds, counts, settings, threshold=threshold)
+        yield _finding("equalized_odds", odds, "gap", evidence, across=counts.grouping, threshold=threshold)
 
 
-def _score_findings(
-    groups: Sequence[ScoreMetrics], settings: AuditsConfig, *, across: Grouping, seed: int
-) -> Iterator[Finding]:
+def _score_findings(groups: Sequence[ScoreMetrics], evidence: AuditInput, *, across: Grouping) -> Iterator[Finding]:
     for metric in SCORES:
-        measure = partial(score_measures, metric, groups, seed=seed)
+        measure = partial(score_measures, metric, groups, seed=evidence.seed)
         for comparison in _COMPARISONS:
-            compared = _compare(measure, comparison, settings, confidence=settings.confidence)
-            yield _finding(metric, compared, comparison, settings, across=across, threshold=None)
+            compare = partial(_compare, measure, comparison, evidence.settings)
+            yield _finding(metric, compare, comparison, evidence, across=across, threshold=None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,25 +164,25 @@ def _compare(
     return _Compared(
         extremes=extremes,
         n=rows,
-        method=f"{method}_bonferroni" if pairs > 1 else method,
+        method=f"{method}{_BONFERRONI}" if pairs > 1 else method,
         unmeasured=unmeasured,
         undefined="the value of every group is 0" if extremes is None else None,
     )
 
 
-def _equalized_odds(counts: Confusion, settings: AuditsConfig, *, threshold: float) -> _Compared:
+def _equalized_odds(counts: Confusion, settings: AuditsConfig, *, threshold: float, confidence: float) -> _Compared:
     """Returns the larger gap; either interval holds at a level for two, so both hold together."""
     gaps = [
         _compare(
-            partial(rate_measures, metric, counts, threshold=threshold),
+            partial(rate_measures, metric, counts, threshold=threshold, exact=True),
             "gap",
             settings,
-            confidence=bonferroni(settings.confidence, len(_ODDS)),
+            confidence=bonferroni(confidence, len(_ODDS)),
         )
         for metric in _ODDS
     ]
     unmeasured = tuple(dict.fromkeys(entry for gap in gaps for entry in gap.unmeasured))
-    method = "mover_wilson_bonferroni"
+    method = f"{gaps[0].method.removesuffix(_BONFERRONI)}{_BONFERRONI}"
     found = [(gap.extremes, gap.n) for gap in gaps if gap.extremes is not None]
     if len(found) < len(gaps):
         why = "one of the two rates can be measured in fewer than two groups"
@@ -195,14 +198,17 @@ def _equalized_odds(counts: Confusion, settings: AuditsConfig, *, threshold: flo
 
 def _finding(
     metric: str,
-    compared: _Compared,
+    compare: Callable[..., _Compared],
     comparison: Comparison,
-    settings: AuditsConfig,
+    evidence: AuditInput,
     *,
     across: Grouping,
     threshold: float | None,
 ) -> Finding:
-    extremes = compared.extremes
+    confidence, statements = evidence.settings.confidence, evidence.joint_statements
+    compared = compare(confidence=confidence)
+    together = compare(confidence=bonferroni(confidence, statements)) if statements > 1 else compared
+    extremes, wider = compared.extremes, together.extremes
     problems = [compared.undefined] if compared.undefined else []
     if compared.unmeasured:
         problems.append(f"not compared: {', '.join(compared.unmeasured)}")
@@ -216,10 +222,11 @@ def _finding(
             value=None if extremes is None else extremes.value,
             lower=None if extremes is None else extremes.lower,
             upper=None if extremes is None else extremes.upper,
-            confidence=None if extremes is None else settings.confidence,
+            confidence=None if extremes is None else confidence,
             method=compared.method,
             n=compared.n,
         ),
+        joint=None if wider is None else joint_interval(wider.lower, wider.upper, statements=statements),
         direction=Direction.LOWER_IS_BETTER if comparison == "gap" else Direction.HIGHER_IS_BETTER,
         neutral=0.0 if comparison == "gap" else 1.0,
         evidence="insufficient" if problems else "sufficient",

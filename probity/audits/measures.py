@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 from probity.audits import intervals
 from probity.audits.slices import Confusion, ScoreMetrics, rate_counts, undefined_reason
-from probity.findings import Estimate, Finding, finding_id
+from probity.findings import Estimate, Finding, JointInterval, finding_id
 from probity.metric import metric as vocabulary
 
-__all__ = ["SCORES", "Measure", "finding_of", "rate_measures", "score_measures"]
+__all__ = ["SCORES", "Measure", "finding_of", "joint_interval", "rate_measures", "score_measures"]
 
 SCORES = ("auc", "log_loss", "calibration_error")
 """The metrics that depend on scores and not on a threshold."""
@@ -43,11 +43,23 @@ class Measure:
         return f"fewer than {min_group_size} rows" if self.rows < min_group_size else None
 
 
-def rate_measures(metric: str, counts: Confusion, *, threshold: float, confidence: float) -> tuple[Measure, ...]:
-    """Measures a rate of every group at one threshold, with Wilson intervals."""
+def rate_measures(
+    metric: str, counts: Confusion, *, threshold: float, confidence: float, exact: bool = False
+) -> tuple[Measure, ...]:
+    """Measures a rate of every group at one threshold.
+
+    Args:
+        metric: One of :data:`probity.audits.slices.RATES`.
+        counts: The groups.
+        threshold: One of the thresholds of ``counts``.
+        confidence: Level of the intervals.
+        exact: Clopper-Pearson intervals, which hold at least as often as they say for any group, in place of Wilson's,
+            which are shorter and hold so often on average. Comparisons of groups rest on the exact ones.
+    """
     place = counts.thresholds.index(threshold)
     successes, trials = (part[:, place] for part in rate_counts(metric, counts))
-    lower, upper = intervals.wilson(successes, trials, confidence=confidence)
+    interval = intervals.clopper_pearson if exact else intervals.wilson
+    lower, upper = interval(successes, trials, confidence=confidence)
     measures = []
     for group, slice_ in enumerate(counts.slices):
         n, rows = int(trials[group]), int(counts.rows[group])
@@ -59,7 +71,7 @@ def rate_measures(metric: str, counts: Confusion, *, threshold: float, confidenc
                 value=float(successes[group] / n) if n else None,
                 lower=float(lower[group]) if n else None,
                 upper=float(upper[group]) if n else None,
-                method="wilson",
+                method="clopper_pearson" if exact else "wilson",
                 undefined=None if n else undefined_reason(metric, rows=rows),
             )
         )
@@ -69,7 +81,8 @@ def rate_measures(metric: str, counts: Confusion, *, threshold: float, confidenc
 def score_measures(metric: str, groups: Sequence[ScoreMetrics], *, confidence: float, seed: int) -> tuple[Measure, ...]:
     """Measures one of :data:`SCORES` of every group.
 
-    Intervals: AUC - DeLong with logit transform; log loss - normal; calibration error - :func:`calibration_interval`.
+    Intervals: AUC - :func:`probity.audits.intervals.auc_interval`; log loss - normal; calibration error -
+    :func:`calibration_interval`.
     """
     measure = {"auc": _auc, "log_loss": _log_loss, "calibration_error": _calibration_error}[metric]
     return tuple(measure(group, confidence=confidence, seed=seed) for group in groups)
@@ -85,8 +98,22 @@ def calibration_interval(group: ScoreMetrics, *, confidence: float, seed: int) -
     return lower / group.rows, max(group.calibration_error or 0.0, min(1.0, upper / group.rows))
 
 
+def joint_interval(lower: float | None, upper: float | None, *, statements: int) -> JointInterval | None:
+    """Returns bounds that hold together with those of other statements; ``None`` without bounds or without others."""
+    if lower is None or upper is None or statements < 2:
+        return None
+    return JointInterval(lower=lower, upper=upper, statements=statements)
+
+
 def finding_of(
-    audit: str, metric: str, measure: Measure, *, threshold: float | None, confidence: float, min_group_size: int
+    audit: str,
+    metric: str,
+    measure: Measure,
+    *,
+    threshold: float | None,
+    confidence: float,
+    min_group_size: int,
+    joint: JointInterval | None = None,
 ) -> Finding:
     """Returns the finding that states one measure."""
     reason = measure.insufficiency(min_group_size)
@@ -103,6 +130,7 @@ def finding_of(
             method=measure.method,
             n=measure.n,
         ),
+        joint=joint,
         direction=vocabulary(metric).direction,
         evidence="sufficient" if reason is None else "insufficient",
         reason=reason,
@@ -117,7 +145,7 @@ def _auc(group: ScoreMetrics, *, confidence: float, seed: int) -> Measure:
         group,
         value=None if group.auc is None else float(group.auc.values[0]),
         bounds=bounds,
-        method="delong_logit",
+        method="delong_newcombe",
         undefined=f"no row has a {missing} label" if group.rows else "no rows",
     )
 

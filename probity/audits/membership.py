@@ -211,8 +211,8 @@ def true_positive_rate_at(
         return int((inside > outside[number]).sum()) if number < rest else len(inside)
 
     value = accepted(allowed) / len(inside)
-    lower = 0.0 if strict < 0 else clopper_pearson(accepted(strict), len(inside), confidence=half)[0]
-    _, upper = clopper_pearson(accepted(loose), len(inside), confidence=half)
+    lower = 0.0 if strict < 0 else float(clopper_pearson(accepted(strict), len(inside), confidence=half)[0])
+    upper = float(clopper_pearson(accepted(loose), len(inside), confidence=half)[1])
     return value, min(lower, value), max(upper, value)
 
 

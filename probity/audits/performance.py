@@ -7,15 +7,15 @@ is ``failed`` if the two disagree, because then one of them does not describe th
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from probity.audits.base import AuditInput
 from probity.audits.evaluation import Evaluation, OfficialSlice, evaluate, quantised
-from probity.audits.intervals import delong
-from probity.audits.measures import SCORES, Measure, finding_of, rate_measures, score_measures
+from probity.audits.intervals import bonferroni, delong
+from probity.audits.measures import SCORES, Measure, finding_of, joint_interval, rate_measures, score_measures
 from probity.audits.slices import RATES, Confusion, confusion, members_of, rate_counts, score_metrics
-from probity.config import AuditsConfig
 from probity.findings import AuditReport, Estimate, Finding, finding_id
 from probity.metric import metric as vocabulary
 
@@ -46,7 +46,7 @@ class PerformanceAudit:
         settings, scored = evidence.settings, evidence.scored
         groupings = evidence.dataset.slices()
         counts = confusion(scored, groupings=groupings, thresholds=settings.all_thresholds)
-        findings = [*_rates(counts, settings), *_scores(evidence, groupings), *_example_counts(counts, settings)]
+        findings = [*_rates(counts, evidence), *_scores(evidence, groupings), *_example_counts(counts, evidence)]
         if not len(scored):
             return self._report(evidence, findings, reasons=("the test split has no rows",), failed=True)
         official = evaluate(
@@ -129,40 +129,53 @@ def _quantised_aucs(evidence: AuditInput, grouping: Grouping) -> list[float | No
     return [None if auc is None else float(auc.values[0]) for auc in aucs]
 
 
-def _rates(counts: dict[Grouping, Confusion], settings: AuditsConfig) -> Iterator[Finding]:
+def _rates(counts: dict[Grouping, Confusion], evidence: AuditInput) -> Iterator[Finding]:
+    settings = evidence.settings
     for table in counts.values():
         for metric in RATES:
             for threshold in settings.all_thresholds:
-                for measure in rate_measures(metric, table, threshold=threshold, confidence=settings.confidence):
-                    yield _finding(metric, measure, settings, threshold=threshold)
+                measure = partial(rate_measures, metric, table, threshold=threshold)
+                yield from _findings(metric, measure, evidence, threshold=threshold)
 
 
 def _scores(evidence: AuditInput, groupings: tuple[Grouping, ...]) -> Iterator[Finding]:
-    settings = evidence.settings
     for groups in score_metrics(evidence.scored, groupings=groupings).values():
         for metric in SCORES:
-            for measure in score_measures(metric, groups, confidence=settings.confidence, seed=evidence.seed):
-                yield _finding(metric, measure, settings)
+            yield from _findings(metric, partial(score_measures, metric, groups, seed=evidence.seed), evidence)
 
 
-def _example_counts(counts: dict[Grouping, Confusion], settings: AuditsConfig) -> Iterator[Finding]:
+def _example_counts(counts: dict[Grouping, Confusion], evidence: AuditInput) -> Iterator[Finding]:
     for table in counts.values():
         for group, slice_ in enumerate(table.slices):
             rows = int(table.rows[group])
             measure = Measure(
                 slice_=slice_, rows=rows, n=rows, value=float(rows), lower=None, upper=None, method="exact"
             )
-            yield _finding("example_count", measure, settings)
+            yield _finding("example_count", measure, measure, evidence)
 
 
-def _finding(metric: str, measure: Measure, settings: AuditsConfig, *, threshold: float | None = None) -> Finding:
+def _findings(
+    metric: str, measure: Callable[..., tuple[Measure, ...]], evidence: AuditInput, *, threshold: float | None = None
+) -> Iterator[Finding]:
+    """Yields a finding per group: an interval for itself, and one that holds together with the gate's other rules."""
+    confidence, statements = evidence.settings.confidence, evidence.joint_statements
+    alone = measure(confidence=confidence)
+    together = measure(confidence=bonferroni(confidence, statements)) if statements > 1 else alone
+    for each, wider in zip(alone, together, strict=True):
+        yield _finding(metric, each, wider, evidence, threshold=threshold)
+
+
+def _finding(
+    metric: str, measure: Measure, wider: Measure, evidence: AuditInput, *, threshold: float | None = None
+) -> Finding:
     return finding_of(
         PerformanceAudit.name,
         metric,
         measure,
         threshold=threshold,
-        confidence=settings.confidence,
-        min_group_size=settings.min_group_size,
+        confidence=evidence.settings.confidence,
+        min_group_size=evidence.settings.min_group_size,
+        joint=joint_interval(wider.lower, wider.upper, statements=evidence.joint_statements),
     )
 
 

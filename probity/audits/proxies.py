@@ -9,7 +9,7 @@ the AUC, one group against the rest, of a score that knows nothing but the featu
 2. A category's score is the smoothed share of the group among the rows of the *other* folds (target-rate scoring with
    cross-fitting), so a category cannot predict a row by containing it. The AUC is taken inside each of five folds and
    averaged: pooling scores of different folds would push the AUC of a useless feature below one half.
-3. The strength is the largest AUC over the groups. Its interval joins the groups' DeLong intervals at a
+3. The strength is the largest AUC over the groups. Its interval joins the groups' AUC intervals at a
    Bonferroni-corrected level, so it holds although the largest was picked.
 
 Cost: one sort and one count of the rows per feature and attribute.

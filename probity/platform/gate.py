@@ -12,7 +12,8 @@ report missing, unreadable, failed, or of another candidate ``error``
 finding missing; attribute or group unknown                 ``error``
 value infinite, or beyond the bound                         ``fail``
 value not computable, or a group too small                  ``insufficient_evidence``
-the same, but the value is beyond the bound already         ``fail``
+value within the bound, its interval on both sides of it    ``insufficient_evidence``
+either, but the value is beyond the bound already           ``fail``
 no earlier release to compare with                          ``pass`` of change rules
 finite epsilon, preprocessing not covered by it             ``fail``
 an attack proves more than the finite epsilon allows        ``fail``
@@ -60,6 +61,7 @@ def make_policy(config: RunConfig, dataset: Dataset, *, required_reports: tuple[
         attributes={attribute.name: attribute.groups for attribute in dataset.sensitive},
         required_reports=required_reports,
         approval=config.gate.approval,
+        judged_by=config.gate.judged_by,
         uncovered_preprocessing=config.gate.uncovered_preprocessing,
     )
 
@@ -301,7 +303,7 @@ def _check_rule(rule: Rule, candidate: _Candidate, policy: GatePolicy) -> Check:
     report = candidate.reports[condition.report]
     if report is None:  # _report_problem says so too; here for the type checker
         return unusable(condition, f"The {condition.report} report cannot be read.")
-    return judge(condition, report)
+    return judge(condition, report, judged_by=policy.judged_by)
 
 
 def _unknown_names(rule: Rule, policy: GatePolicy) -> str | None:

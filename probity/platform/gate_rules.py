@@ -17,6 +17,8 @@ from probity.metric import METRICS, MetricKind
 
 __all__ = ["Condition", "condition_of", "judge", "unusable"]
 
+JudgedBy = Literal["interval", "estimate"]
+
 _PRIVACY_METRICS = ("epsilon", "delta")
 """Stated by the audit ``privacy``; the other privacy metrics are measured by the audit ``attacks``."""
 
@@ -111,19 +113,20 @@ def _no_baseline(condition: Condition) -> Check:
     )
 
 
-def judge(condition: Condition, report: AuditReport) -> Check:
+def judge(condition: Condition, report: AuditReport, *, judged_by: JudgedBy) -> Check:
     """Judges a rule on a report that is there, not failed, and about the candidate.
 
     Guarantees: ``pass`` only for a finite value within the bound that rests on sufficient evidence, or for a change
-    rule when the baseline audit says that there is no earlier release.
+    rule when the baseline audit says that there is no earlier release. Judged by ``interval``, the whole interval of
+    such a value is within the bound as well, and the intervals of all rules hold together.
     """
     if report.status == "not_applicable" and condition.comparison == "change":
         return _no_baseline(condition)
     finding = _find(report, condition) if report.status == "complete" else None
-    return unusable(condition, _missing(condition)) if finding is None else _judge(condition, finding)
+    return unusable(condition, _missing(condition)) if finding is None else _judge(condition, finding, judged_by)
 
 
-def _judge(condition: Condition, finding: Finding) -> Check:
+def _judge(condition: Condition, finding: Finding, judged_by: JudgedBy) -> Check:
     estimate = finding.estimate
     value = _not_nan(estimate.value)
     outcome: Literal["pass", "fail", "insufficient_evidence"]
@@ -139,6 +142,13 @@ def _judge(condition: Condition, finding: Finding) -> Check:
             f"{_asked(condition)}; observed {_observed(estimate, condition)}, but no verdict may rest on it: "
             f"{_cause(finding)}."
         )
+    elif judged_by == "interval" and not _interval_holds(condition, finding):
+        outcome = "insufficient_evidence"
+        reason = (
+            f"{_asked(condition)}; observed {_observed(estimate, condition)}, so chance alone may have kept it within "
+            f"the bound{_jointly(finding)}. More test rows would narrow the interval; a model with more to spare "
+            "would pass with these."
+        )
     else:
         outcome = "pass"
         reason = f"{_asked(condition)}; observed {_observed(estimate, condition)}."
@@ -152,6 +162,12 @@ def _judge(condition: Condition, finding: Finding) -> Check:
         evidence=(finding.id,),
         reason=reason,
     )
+
+
+def _interval_holds(condition: Condition, finding: Finding) -> bool:
+    """Whether the interval keeps the bound, the joint one if there is one; an exact number is its own interval."""
+    interval = finding.joint or finding.estimate
+    return all(bound is None or condition.holds_for(bound) for bound in (interval.lower, interval.upper))
 
 
 def _find(report: AuditReport, condition: Condition) -> Finding | None:
@@ -213,6 +229,14 @@ def _observed(estimate: Estimate, condition: Condition) -> str:
     if condition.holds_for(lower) != condition.holds_for(upper):
         interval += "; the interval holds values on both sides of the bound"
     return interval
+
+
+def _jointly(finding: Finding) -> str:
+    joint = finding.joint
+    if joint is None:
+        return ""
+    bounds = f"{_number(joint.lower)} to {_number(joint.upper)}"
+    return f" (the interval that holds together with those of the other {joint.statements - 1} rules is {bounds})"
 
 
 def _remedy(condition: Condition, value: float) -> str:

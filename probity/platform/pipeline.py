@@ -372,7 +372,8 @@ def _adopt(model: Path, folder: RunFolder, stages: Stages, *, members_known: boo
 
 def _audit(plan: Plan, folder: RunFolder, stages: Stages, *, made_by: tuple[str, ...] = ("transform", "train")) -> None:
     dataset, examples, model = folder.dataset(), folder.examples(), folder.model()
-    settings = {"audits": plan.config.audits.to_json(), "seed": plan.config.seed}
+    statements = plan.config.gate.joint_statements
+    settings = {"audits": plan.config.audits.to_json(), "seed": plan.config.seed, "joint_statements": statements}
     model_folder = folder.path / runs.MODEL
 
     def score(out: Path, report: Progress) -> None:
@@ -398,6 +399,7 @@ def _audit(plan: Plan, folder: RunFolder, stages: Stages, *, made_by: tuple[str,
         scored=scoring.ScoredRows.read(folder.path / runs.SCORED_ROWS),
         settings=plan.config.audits,
         seed=plan.config.seed,
+        joint_statements=statements,
         canaries=folder.canaries(),
         canaries_folder=folder.path / runs.CANARIES,
         shadows=folder.shadows(),
@@ -468,6 +470,7 @@ def _compare(evidence: AuditInput, path: Path | None, digest: str | None) -> Aud
         settings=evidence.settings,
         seed=evidence.seed,
         intersections=evidence.dataset.intersections,
+        joint_statements=evidence.joint_statements,
     )
 
 

@@ -8,9 +8,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from fairlearn import metrics as fairlearn
+from scipy.stats import binomtest
 
 from probity.audits.fairness import NO_GUARANTEE, FairnessAudit, _compare
-from probity.audits.intervals import difference, wilson
+from probity.audits.intervals import difference
 from probity.audits.measures import rate_measures
 from probity.audits.scoring import ScoredRows
 from probity.audits.slices import Confusion
@@ -36,7 +37,7 @@ def scored(scores, labels, **groups):
     return ScoredRows(scores=np.asarray(scores, np.float32), labels=np.asarray(labels, bool), groups=codes, names=names)
 
 
-def run(rows, *, intersections=(), names=None, settings=None, favourable="positive"):
+def run(rows, *, intersections=(), names=None, settings=None, favourable="positive", joint_statements=1):
     if names:
         rows = ScoredRows(scores=rows.scores, labels=rows.labels, groups=rows.groups, names={**rows.names, **names})
     attributes = tuple(SensitiveAttribute(name=name, column=name, groups=groups) for name, groups in rows.names.items())
@@ -46,6 +47,7 @@ def run(rows, *, intersections=(), names=None, settings=None, favourable="positi
         scored=rows,
         settings=settings or AuditsConfig(min_group_size=10),
         seed=1,
+        joint_statements=joint_statements,
         subject=SUBJECT,
     )
     return FairnessAudit().run(evidence, workdir=None)
@@ -64,14 +66,15 @@ def counted(*groups):
 TWO = (("F", 30, 50, 10, 150), ("M", 80, 100, 40, 200))
 
 
-def test_two_groups_give_newcombes_interval():
+def test_two_groups_give_newcombes_interval_on_exact_bounds():
     found = run(counted(*TWO)).find("fairness/true_positive_rate/gap/sex@0.5").estimate
-    lower, upper = wilson([30, 80], [50, 100], confidence=0.95)
+    exact = [binomtest(k, n).proportion_ci(0.95, method="exact") for k, n in ((30, 50), (80, 100))]
+    lower, upper = ([getattr(bounds, name) for bounds in exact] for name in ("low", "high"))
     low, high = difference((0.8, lower[1], upper[1]), (0.6, lower[0], upper[0]))
     assert found.value == pytest.approx(0.2)
     assert (found.lower, found.upper) == (pytest.approx(float(low)), pytest.approx(float(high)))
     assert found.n == 150
-    assert found.method == "mover_wilson"
+    assert found.method == "mover_clopper_pearson"
 
 
 def test_ratio_is_smallest_over_largest():
@@ -198,7 +201,7 @@ def _selection_gap(groups, settings):
         tn=nothing,
         fn=total - selected,
     )
-    measure = partial(rate_measures, "selection_rate", counts, threshold=0.5)
+    measure = partial(rate_measures, "selection_rate", counts, threshold=0.5, exact=True)
     return _compare(measure, "gap", settings, confidence=settings.confidence).extremes
 
 
@@ -213,3 +216,14 @@ def test_equal_groups_are_rarely_called_different_and_different_ones_often():
     _, found = _coverage((0.2, 0.3, 0.4, 0.3), size=200)
     assert false_alarms <= 0.07
     assert found >= 0.9
+
+
+def test_joint_bounds_are_those_of_the_shared_level_and_are_absent_for_a_single_rule():
+    alone = run(counted(*TWO)).find("fairness/selection_rate/gap/sex@0.5")
+    together = run(counted(*TWO), joint_statements=5).find("fairness/selection_rate/gap/sex@0.5")
+    stricter = run(counted(*TWO), settings=AuditsConfig(min_group_size=10, confidence=0.99))
+    expected = stricter.find("fairness/selection_rate/gap/sex@0.5").estimate  # 0.99 = 1 - 0.05 / 5
+    assert alone.joint is None
+    assert together.estimate == alone.estimate
+    assert together.joint.statements == 5
+    assert (together.joint.lower, together.joint.upper) == pytest.approx((expected.lower, expected.upper), abs=1e-12)

@@ -16,6 +16,7 @@ from probity.audits.intervals import (
     absolute_sum,
     auc_interval,
     bonferroni,
+    clopper_pearson,
     compare_auc,
     delong,
     difference,
@@ -40,6 +41,20 @@ def test_wilson_is_scipys(successes, trials, confidence):
     expected = stats.binomtest(successes, trials).proportion_ci(confidence, method="wilson")
     lower, upper = wilson(successes, trials, confidence=confidence)
     assert (float(lower), float(upper)) == (pytest.approx(expected.low, abs=1e-12), pytest.approx(expected.high))
+
+
+@pytest.mark.parametrize(("successes", "trials"), [(0, 5), (5, 5), (1, 7), (300, 1000), (0, 1), (1, 1)])
+@pytest.mark.parametrize("confidence", [0.9, 0.95, 0.999])
+def test_clopper_pearson_is_scipys(successes, trials, confidence):
+    expected = stats.binomtest(successes, trials).proportion_ci(confidence, method="exact")
+    found = clopper_pearson(successes, trials, confidence=confidence)
+    assert found == (pytest.approx(expected.low), pytest.approx(expected.high))
+
+
+def test_clopper_pearson_takes_arrays_and_knows_nothing_without_trials():
+    lower, upper = clopper_pearson([0, 3], [0, 4], confidence=0.95)
+    assert (lower[0], upper[0]) == (0.0, 1.0)
+    assert 0 < lower[1] < 0.75 < upper[1] < 1
 
 
 def test_wilson_without_trials_knows_nothing():

@@ -15,7 +15,7 @@ from probity.config import Approval, Rule
 from probity.config_file import parse_config
 from probity.data import Column, ColumnKind, Dataset, Role, SensitiveAttribute
 from probity.decision import GateDecision, GatePolicy
-from probity.findings import AuditReport, Estimate, Finding, PrivacyStatement, Subject, finding_id
+from probity.findings import AuditReport, Estimate, Finding, JointInterval, PrivacyStatement, Subject, finding_id
 from probity.platform import gate, gate_rules
 
 MODEL, OTHER = "sha256:" + "a" * 64, "sha256:" + "b" * 64
@@ -61,7 +61,7 @@ def finding_for(rule, value, **changes):
     threshold = 0.5 if rule.metric.endswith("_rate") else None
     estimate = Estimate(value=value, method="exact", n=1000)
     if value is not None and math.isfinite(value):
-        estimate = Estimate(value=value, lower=value - 0.02, upper=value + 0.02, confidence=0.95, method="w", n=1000)
+        estimate = Estimate(value=value, lower=value - 0.005, upper=value + 0.005, confidence=0.95, method="w", n=1000)
     fields = {
         "id": finding_id(
             audit,
@@ -164,11 +164,11 @@ def test_a_check_cites_what_was_required_and_observed():
     decision = decide(reports=good_reports(four_fifths=0.31))
     [check] = decision.blocking
     assert (check.outcome, check.required, check.observed) == ("fail", "ratio >= 0.8", 0.31)
-    assert (check.lower, check.upper) == pytest.approx((0.29, 0.33))
+    assert (check.lower, check.upper) == pytest.approx((0.305, 0.315))
     assert check.evidence == ("fairness/selection_rate/ratio/sex*race@0.5",)
     assert check.reason == (
         "Required: the smallest ratio of selection_rate between groups of sex x race at threshold 0.5 at least 0.8; "
-        "observed 0.31 (95 % interval 0.29 to 0.33, n = 1,000), so it would have to rise by at least 0.49."
+        "observed 0.31 (95 % interval 0.305 to 0.315, n = 1,000), so it would have to rise by at least 0.49."
     )
 
 
@@ -180,11 +180,38 @@ def test_the_same_metric_with_infinity_fails_and_says_what_would_help():
     assert "differential privacy" in check.reason
 
 
-def test_an_interval_across_the_bound_is_said():
-    decision = decide(reports=good_reports(quality_floor=0.885))
-    [check] = [entry for entry in decision.checks if entry.rule == "quality floor"]
-    assert check.outcome == "pass"
+def test_a_value_whose_interval_crosses_the_bound_is_not_evidence_enough():
+    decision = decide(reports=good_reports(quality_floor=0.884))
+    [check] = decision.blocking
+    assert (check.rule, check.outcome) == ("quality floor", "insufficient_evidence")
     assert "both sides of the bound" in check.reason
+    assert "More test rows" in check.reason
+
+
+def test_judged_by_the_estimate_the_same_value_passes_and_the_crossing_is_said():
+    decision = decide(policy(judged_by="estimate"), reports=good_reports(quality_floor=0.884))
+    [check] = [entry for entry in decision.checks if entry.rule == "quality floor"]
+    assert decision.verdict == "release"
+    assert "both sides of the bound" in check.reason
+
+
+@pytest.mark.parametrize(("lower", "expected"), [(0.88, "pass"), (0.879, "insufficient_evidence")])
+def test_the_interval_that_holds_together_with_the_other_rules_decides(lower, expected):
+    joint = JointInterval(lower=lower, upper=0.93, statements=6)
+    findings = [
+        finding_for(rule, VALUES[rule.name], **({"joint": joint} if rule.name == "quality floor" else {}))
+        for rule in RULES
+    ]
+    decision = decide(reports=reports_of(findings))
+    [check] = [entry for entry in decision.checks if entry.rule == "quality floor"]
+    assert check.outcome == expected
+    assert ("together with those of the other 5 rules is 0.879 to 0.93" in check.reason) == (expected != "pass")
+
+
+def test_a_value_beyond_the_bound_fails_although_its_interval_reaches_within():
+    decision = decide(reports=good_reports(quality_floor=0.879))
+    [check] = decision.blocking
+    assert check.outcome == "fail"
 
 
 def test_numbers_that_differ_are_never_written_alike():
@@ -496,7 +523,7 @@ def test_attributes_of_an_intersection_may_be_named_in_any_order():
 
 def test_bounds_are_inclusive():
     exact = {"quality_floor": 0.88, "no_regression": -0.01, "equal_opportunity": 0.15, "four_fifths": 0.8}
-    assert decide(reports=good_reports(**exact, privacy_budget=3.0)).verdict == "release"
+    assert decide(policy(judged_by="estimate"), reports=good_reports(**exact, privacy_budget=3.0)).verdict == "release"
 
 
 # --- make_policy ----------------------------------------------------------------------------------------------------
