@@ -27,6 +27,7 @@ __all__ = [
     "CardConfig",
     "DataConfig",
     "GateConfig",
+    "JudgedBy",
     "LabelConfig",
     "ModelConfig",
     "PrivacyUnitColumn",
@@ -395,14 +396,19 @@ class Approval(Record):
     """When a person must sign."""
 
 
+JudgedBy = Literal["interval", "joint_interval", "estimate"]
+"""What of a finding must keep the bound of a rule."""
+
+
 class GateConfig(Record):
     """The release policy. A config without rules is legal and always held: absent policy fails closed."""
 
     rules: tuple[Rule, ...] = ()
     """Every rule must pass."""
-    judged_by: Literal["interval", "estimate"] = "interval"
-    """``interval``: a rule passes only if the whole interval keeps its bound, and the intervals of all rules hold
-    together, so chance lets no model through. ``estimate``: the value alone decides."""
+    judged_by: JudgedBy = "interval"
+    """``interval``: a rule passes only if its whole interval keeps the bound. As every rule must pass, a model that
+    breaks one is released with at most the error that one interval permits. ``joint_interval``: the same with wider
+    intervals that hold all together. ``estimate``: the value alone decides, and chance with it."""
     approval: Approval = Approval()
     """Whether a person must sign as well."""
     uncovered_preprocessing: Literal["forbidden", "allowed"] = "forbidden"

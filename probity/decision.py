@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import model_validator
 
-from probity.config import Approval, Rule
+from probity.config import Approval, JudgedBy, Rule
 from probity.record import Digest, Number, Record
 
 __all__ = ["Check", "GateDecision", "GatePolicy", "Release"]
@@ -24,7 +24,7 @@ class GatePolicy(Record):
     required_reports: tuple[str, ...]
     """Audits whose report must be there and complete (or, where an audit may say so, not applicable)."""
     approval: Approval = Approval()
-    judged_by: Literal["interval", "estimate"] = "interval"
+    judged_by: JudgedBy = "interval"
     """Whether a rule must hold for the whole interval, or for the value alone."""
     uncovered_preprocessing: Literal["forbidden", "allowed"] = "forbidden"
 

@@ -30,8 +30,8 @@ __all__ = [
 class JointInterval(Record):
     """Bounds at which several statements hold together: with the confidence of the estimate, none of them is wrong.
 
-    Every rule of the gate that is judged by an interval is one statement. Each interval is made at a level that shares
-    the permitted error among them (Bonferroni), so a model cannot pass by being asked often enough.
+    Every rule of the gate that can be judged by an interval is one statement. Each interval is made at a level that
+    shares the permitted error among them (Bonferroni).
     """
 
     lower: Number

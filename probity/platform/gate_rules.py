@@ -10,14 +10,12 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from probity.config import Rule
+from probity.config import JudgedBy, Rule
 from probity.decision import Check, GatePolicy
 from probity.findings import AuditReport, Estimate, Finding, finding_id, slice_name
 from probity.metric import METRICS, MetricKind
 
 __all__ = ["Condition", "condition_of", "judge", "unusable"]
-
-JudgedBy = Literal["interval", "estimate"]
 
 _PRIVACY_METRICS = ("epsilon", "delta")
 """Stated by the audit ``privacy``; the other privacy metrics are measured by the audit ``attacks``."""
@@ -118,7 +116,7 @@ def judge(condition: Condition, report: AuditReport, *, judged_by: JudgedBy) -> 
 
     Guarantees: ``pass`` only for a finite value within the bound that rests on sufficient evidence, or for a change
     rule when the baseline audit says that there is no earlier release. Judged by ``interval``, the whole interval of
-    such a value is within the bound as well, and the intervals of all rules hold together.
+    such a value is within the bound as well.
     """
     if report.status == "not_applicable" and condition.comparison == "change":
         return _no_baseline(condition)
@@ -142,12 +140,12 @@ def _judge(condition: Condition, finding: Finding, judged_by: JudgedBy) -> Check
             f"{_asked(condition)}; observed {_observed(estimate, condition)}, but no verdict may rest on it: "
             f"{_cause(finding)}."
         )
-    elif judged_by == "interval" and not _interval_holds(condition, finding):
+    elif not _bounds_hold(condition, finding, judged_by):
         outcome = "insufficient_evidence"
         reason = (
-            f"{_asked(condition)}; observed {_observed(estimate, condition)}, so chance alone may have kept it within "
-            f"the bound{_jointly(finding)}. More test rows would narrow the interval; a model with more to spare "
-            "would pass with these."
+            f"{_asked(condition)}; observed {_observed(estimate, condition)}{_jointly(finding, judged_by)}, so chance "
+            "alone may have kept it within the bound. More test rows would narrow the interval; a model with more to "
+            "spare would pass with these."
         )
     else:
         outcome = "pass"
@@ -164,9 +162,16 @@ def _judge(condition: Condition, finding: Finding, judged_by: JudgedBy) -> Check
     )
 
 
-def _interval_holds(condition: Condition, finding: Finding) -> bool:
-    """Whether the interval keeps the bound, the joint one if there is one; an exact number is its own interval."""
-    interval = finding.joint or finding.estimate
+def _bounds_hold(condition: Condition, finding: Finding, judged_by: JudgedBy) -> bool:
+    """Whether the interval that decides keeps the bound; an exact number is its own interval.
+
+    A release needs every rule to pass, so intervals at the level of one rule already bound the chance of releasing a
+    model that breaks any of them (an intersection-union test: Berger 1982, Technometrics 24, 295-300). The joint ones
+    answer another question: whether all the intervals that are shown are right at once.
+    """
+    if judged_by == "estimate":
+        return True
+    interval = (finding.joint if judged_by == "joint_interval" else None) or finding.estimate
     return all(bound is None or condition.holds_for(bound) for bound in (interval.lower, interval.upper))
 
 
@@ -231,12 +236,12 @@ def _observed(estimate: Estimate, condition: Condition) -> str:
     return interval
 
 
-def _jointly(finding: Finding) -> str:
+def _jointly(finding: Finding, judged_by: JudgedBy) -> str:
     joint = finding.joint
-    if joint is None:
+    if joint is None or judged_by != "joint_interval":
         return ""
     bounds = f"{_number(joint.lower)} to {_number(joint.upper)}"
-    return f" (the interval that holds together with those of the other {joint.statements - 1} rules is {bounds})"
+    return f" (together with the {joint.statements - 1} other rules: {bounds})"
 
 
 def _remedy(condition: Condition, value: float) -> str:

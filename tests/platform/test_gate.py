@@ -195,17 +195,24 @@ def test_judged_by_the_estimate_the_same_value_passes_and_the_crossing_is_said()
     assert "both sides of the bound" in check.reason
 
 
-@pytest.mark.parametrize(("lower", "expected"), [(0.88, "pass"), (0.879, "insufficient_evidence")])
-def test_the_interval_that_holds_together_with_the_other_rules_decides(lower, expected):
-    joint = JointInterval(lower=lower, upper=0.93, statements=6)
+@pytest.mark.parametrize(
+    ("judged_by", "lower", "expected"),
+    [
+        ("joint_interval", 0.88, "pass"),
+        ("joint_interval", 0.879, "insufficient_evidence"),
+        ("interval", 0.879, "pass"),
+    ],
+)
+def test_the_joint_interval_decides_where_the_policy_says_so(judged_by, lower, expected):
+    joint = JointInterval(lower=lower, upper=0.93, statements=5)
     findings = [
         finding_for(rule, VALUES[rule.name], **({"joint": joint} if rule.name == "quality floor" else {}))
         for rule in RULES
     ]
-    decision = decide(reports=reports_of(findings))
+    decision = decide(policy(judged_by=judged_by), reports=reports_of(findings))
     [check] = [entry for entry in decision.checks if entry.rule == "quality floor"]
     assert check.outcome == expected
-    assert ("together with those of the other 5 rules is 0.879 to 0.93" in check.reason) == (expected != "pass")
+    assert ("together with the 4 other rules: 0.879 to 0.93" in check.reason) == (expected != "pass")
 
 
 def test_a_value_beyond_the_bound_fails_although_its_interval_reaches_within():
