@@ -86,6 +86,21 @@ class SensitiveConfig(Record):
     """Groups that must be reported even if no row belongs to them, beside those found in the data and the schema."""
     also_feature: bool = False
     """Whether the model may see the column too."""
+    reference: dict[str, float] | None = None
+    """Share of each group among the people that the model will meet, from a source outside the data, for example a
+    census: ``{Female: 0.51, Male: 0.49}``. Groups that are not named have what is left."""
+    reference_source: str | None = None
+    """Where the shares come from, for the reader."""
+
+    @field_validator("reference")
+    @classmethod
+    def _shares(cls, reference: dict[str, float] | None) -> dict[str, float] | None:
+        if reference is not None:
+            if not reference or any(not 0.0 < share <= 1.0 for share in reference.values()):
+                raise ValueError("reference needs at least one group, each with a share above 0 and up to 1")
+            if sum(reference.values()) > 1.0 + 1e-6:
+                raise ValueError(f"the shares of reference add up to {sum(reference.values()):g}, which is more than 1")
+        return reference
 
     @field_validator("bins")
     @classmethod
@@ -378,6 +393,8 @@ class Rule(Record):
             raise ValueError("across goes with gap_at_most or ratio_at_least, and they need it")
         if self.across and self.slice:
             raise ValueError("give across or slice, not both")
+        if METRICS[self.metric].kind is MetricKind.DATA and (given[0] not in ("at_least", "at_most") or not self.slice):
+            raise ValueError(f"{self.metric} speaks of the data: give a slice, and at_least or at_most")
         if self.threshold is not None and METRICS[self.metric].kind is not MetricKind.RATE:
             raise ValueError(f"threshold goes with rates only, and {self.metric} is none")
         return self
@@ -530,6 +547,13 @@ class RunConfig(Record):
                 raise ValueError(
                     f"gate rule {rule.name!r} needs the intersection {list(named)}; add it to data.intersections"
                 )
+            if rule.metric == "representation_ratio":
+                shares = {entry.attribute: entry.reference or {} for entry in self.data.sensitive}
+                without = [name for name, group in rule.slice.items() if group not in shares[name]]
+                if without or len(rule.slice) > 1:
+                    raise ValueError(
+                        f"gate rule {rule.name!r} needs one group with a share in data.sensitive's reference"
+                    )
             if rule.threshold is not None and rule.threshold not in self.audits.all_thresholds:
                 raise ValueError(f"gate rule {rule.name!r} needs threshold {rule.threshold} in audits.thresholds")
         return self

@@ -86,6 +86,9 @@ class SensitiveAttribute(Record):
     groups: tuple[str, ...]
     """Every group to report, in order: found in any split, or declared; an empty one stays visible."""
     also_feature: bool = False
+    reference: dict[str, float] | None = None
+    """Share of each group among the people that the model will meet, as the owner states it."""
+    reference_source: str | None = None
 
 
 class SplitFile(Record):

@@ -196,6 +196,19 @@ _ALL = (
         gateable=False,
     ),
     Metric(
+        name="representation_ratio",
+        kind=MetricKind.DATA,
+        direction=_NEITHER,
+        definition="share of the group among rows whose group is known, over its share in the stated reference",
+    ),
+    Metric(
+        name="representation_p_value",
+        kind=MetricKind.DATA,
+        direction=_NEITHER,
+        definition="p-value of the chi-square test that the rows are drawn from the reference's shares",
+        gateable=False,
+    ),
+    Metric(
         name="proxy_strength",
         kind=MetricKind.DATA,
         direction=_DOWN,

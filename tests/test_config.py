@@ -357,6 +357,9 @@ def test_a_name_cannot_leave_its_folder(key, name):
         ({"metric": "acuracy", "at_least": 0.5}, "did you mean 'accuracy'"),
         ({"metric": "mean_abs_shap", "at_least": 0.5}, "unknown metric"),
         ({"metric": "auc", "at_least": 0.5, "threshold": 0.5}, "rates only"),
+        ({"metric": "representation_ratio", "at_least": 0.8}, "give a slice"),
+        ({"metric": "representation_ratio", "gap_at_most": 0.8, "across": "sex"}, "give a slice"),
+        ({"metric": "representation_ratio", "at_least": 0.8, "slice": {"sex": "Female"}}, "reference"),
     ],
 )  # fmt: skip
 def test_a_rule_that_cannot_be_checked_is_refused(rule, words):
@@ -424,3 +427,12 @@ def test_a_password_in_a_ledger_url_is_refused_without_being_repeated(url):
 def test_a_ledger_url_with_a_user_alone_is_fine():
     url = "postgresql+psycopg://me@host/db?sslmode=require"
     assert parse_config(merged(budget={"url": url})).budget.url == url
+
+
+@pytest.mark.parametrize(
+    ("reference", "words"),
+    [({}, "at least one"), ({"Female": 0.0}, "above 0"), ({"Female": 0.7, "Male": 0.4}, "more than 1")],
+)
+def test_shares_of_a_reference_are_shares(reference, words):
+    sensitive = [{"column": "sex", "reference": reference}]
+    assert words in str(refused(merged(data={**MINIMAL["data"], "sensitive": sensitive})))

@@ -23,6 +23,7 @@ PROMISED = [
     "membership_auc",
     "membership_advantage",
     "audited_epsilon_lower_bound",
+    "representation_ratio",
 ]
 
 

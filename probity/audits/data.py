@@ -1,5 +1,8 @@
 """The data audit: who is in the test rows, what is missing for whom, how labels differ, and which features are proxies.
 
+Beside the numbers of each group it compares groups: their shares with those of a stated reference (who is missing from
+the data), their base rates, and how often their values are missing.
+
 It speaks of the data alone. That labels or values are distributed differently over groups is *bias* - a question of how
 the data came about - and is kept apart from *fairness*, what the model's predictions do to groups, which another audit
 measures. Neither implies the other.
@@ -17,6 +20,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from probity.audits.base import AuditInput
+from probity.audits.bias import BIAS, label_balance, missingness, references, representation
 from probity.audits.intervals import wilson
 from probity.audits.proxies import categories, proxy_strength
 from probity.data import Dataset, SensitiveAttribute
@@ -65,9 +69,18 @@ class DataAudit:
             *audit.group_shares(slices, rows=table.num_rows),
             *audit.positive_label_rates(slices, evidence.scored.labels),
             *audit.missing_rates([part for part in slices if len(part.groups) < 2], table, dataset),
+            *representation(dataset, codes, evidence=evidence),
+            *label_balance(dataset, codes, evidence=evidence),
+            *missingness(dataset, codes, table, evidence=evidence),
             *audit.proxy_strengths(table, dataset, codes, seed=evidence.seed),
         ]
-        return AuditReport(audit=self.name, status="complete", subject=evidence.subject, findings=tuple(findings))
+        return AuditReport(
+            audit=self.name,
+            status="complete",
+            subject=evidence.subject,
+            reasons=(BIAS, *references(dataset)),
+            findings=tuple(findings),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

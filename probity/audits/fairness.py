@@ -28,21 +28,18 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Literal
-
-import numpy as np
 
 from probity.audits.base import AuditInput
-from probity.audits.intervals import Extremes, bonferroni, largest_gap, smallest_ratio
-from probity.audits.measures import SCORES, Measure, joint_interval, rate_measures, score_measures
+from probity.audits.comparison import COMPARISONS, SHARED, Compared, compare, comparison_finding
+from probity.audits.intervals import bonferroni
+from probity.audits.measures import SCORES, rate_measures, score_measures
 from probity.audits.slices import RATES, Confusion, ScoreMetrics, confusion, score_metrics
 from probity.config import AuditsConfig
-from probity.findings import AuditReport, Estimate, Finding, finding_id, slice_name
-from probity.metric import Direction
+from probity.findings import AuditReport, Finding
 
 __all__ = ["NO_GUARANTEE", "FairnessAudit"]
 
@@ -66,11 +63,8 @@ _FAVOURABLE = {
     "false_positive_rate is the rate at which people are wrongly denied it.",
 }
 _ODDS = ("true_positive_rate", "false_positive_rate")
-_BONFERRONI = "_bonferroni"
 
 Grouping = tuple[str, ...]
-Comparison = Literal["gap", "ratio"]
-_COMPARISONS: tuple[Comparison, ...] = ("gap", "ratio")
 
 
 class FairnessAudit:
@@ -111,69 +105,29 @@ class FairnessAudit:
 
 def _rate_findings(counts: Confusion, evidence: AuditInput) -> Iterator[Finding]:
     settings = evidence.settings
+    finding = partial(comparison_finding, FairnessAudit.name, evidence=evidence, across=counts.grouping)
     for threshold in settings.all_thresholds:
         for metric in RATES:
             measure = partial(rate_measures, metric, counts, threshold=threshold, exact=True)
-            for comparison in _COMPARISONS:
-                compare = partial(_compare, measure, comparison, settings)
-                yield _finding(metric, compare, comparison, evidence, across=counts.grouping, threshold=threshold)
+            for comparison in COMPARISONS:
+                made = partial(compare, measure, comparison, settings)
+                yield finding(metric, comparison, made, threshold=threshold)
         odds = partial(_equalized_odds, counts, settings, threshold=threshold)
-        yield _finding("equalized_odds", odds, "gap", evidence, across=counts.grouping, threshold=threshold)
+        yield finding("equalized_odds", "gap", odds, threshold=threshold)
 
 
 def _score_findings(groups: Sequence[ScoreMetrics], evidence: AuditInput, *, across: Grouping) -> Iterator[Finding]:
     for metric in SCORES:
         measure = partial(score_measures, metric, groups, seed=evidence.seed)
-        for comparison in _COMPARISONS:
-            compare = partial(_compare, measure, comparison, evidence.settings)
-            yield _finding(metric, compare, comparison, evidence, across=across, threshold=None)
+        for comparison in COMPARISONS:
+            made = partial(compare, measure, comparison, evidence.settings)
+            yield comparison_finding(FairnessAudit.name, metric, comparison, made, evidence=evidence, across=across)
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Compared:
-    """A comparison of the measurable groups, and which groups could not be measured."""
-
-    extremes: Extremes | None
-    n: int
-    method: str
-    unmeasured: tuple[str, ...]
-    """Groups that the comparison leaves out, each with its reason."""
-    undefined: str | None = None
-    """Why there is no value."""
-
-
-def _compare(
-    measure: Callable[..., tuple[Measure, ...]], comparison: Comparison, settings: AuditsConfig, *, confidence: float
-) -> _Compared:
-    """Compares the groups that are large enough and have a value; the others are named."""
-    reasons = [(group, group.insufficiency(settings.min_group_size)) for group in measure(confidence=confidence)]
-    kept = [place for place, (_, reason) in enumerate(reasons) if reason is None]
-    unmeasured = tuple(f"{slice_name(group.slice_)} ({reason})" for group, reason in reasons if reason is not None)
-    method = f"mover_{reasons[0][0].method}"
-    if len(kept) < 2:
-        why = "fewer than two groups can be measured"
-        return _Compared(extremes=None, n=0, method=method, unmeasured=unmeasured, undefined=why)
-    pairs = len(kept) * (len(kept) - 1) // 2
-    every = measure(confidence=bonferroni(confidence, pairs))
-    groups = [every[place] for place in kept]
-    values, lower, upper = (
-        np.array([getattr(group, name) for group in groups], np.float64) for name in ("value", "lower", "upper")
-    )
-    extremes = (largest_gap if comparison == "gap" else smallest_ratio)(values, lower, upper)
-    rows = 0 if extremes is None else groups[extremes.smallest].n + groups[extremes.largest].n
-    return _Compared(
-        extremes=extremes,
-        n=rows,
-        method=f"{method}{_BONFERRONI}" if pairs > 1 else method,
-        unmeasured=unmeasured,
-        undefined="the value of every group is 0" if extremes is None else None,
-    )
-
-
-def _equalized_odds(counts: Confusion, settings: AuditsConfig, *, threshold: float, confidence: float) -> _Compared:
+def _equalized_odds(counts: Confusion, settings: AuditsConfig, *, threshold: float, confidence: float) -> Compared:
     """Returns the larger gap; either interval holds at a level for two, so both hold together."""
     gaps = [
-        _compare(
+        compare(
             partial(rate_measures, metric, counts, threshold=threshold, exact=True),
             "gap",
             settings,
@@ -182,53 +136,15 @@ def _equalized_odds(counts: Confusion, settings: AuditsConfig, *, threshold: flo
         for metric in _ODDS
     ]
     unmeasured = tuple(dict.fromkeys(entry for gap in gaps for entry in gap.unmeasured))
-    method = f"{gaps[0].method.removesuffix(_BONFERRONI)}{_BONFERRONI}"
+    method = f"{gaps[0].method.removesuffix(SHARED)}{SHARED}"
     found = [(gap.extremes, gap.n) for gap in gaps if gap.extremes is not None]
     if len(found) < len(gaps):
         why = "one of the two rates can be measured in fewer than two groups"
-        return _Compared(extremes=None, n=0, method=method, unmeasured=unmeasured, undefined=why)
+        return Compared(extremes=None, n=0, method=method, unmeasured=unmeasured, undefined=why)
     larger, rows = max(found, key=lambda entry: entry[0].value)
     bounds = replace(
         larger,
         lower=max(extremes.lower for extremes, _ in found),
         upper=max(extremes.upper for extremes, _ in found),
     )
-    return _Compared(extremes=bounds, n=rows, method=method, unmeasured=unmeasured)
-
-
-def _finding(
-    metric: str,
-    compare: Callable[..., _Compared],
-    comparison: Comparison,
-    evidence: AuditInput,
-    *,
-    across: Grouping,
-    threshold: float | None,
-) -> Finding:
-    confidence, statements = evidence.settings.confidence, evidence.joint_statements
-    compared = compare(confidence=confidence)
-    together = compare(confidence=bonferroni(confidence, statements)) if statements > 1 else compared
-    extremes, wider = compared.extremes, together.extremes
-    problems = [compared.undefined] if compared.undefined else []
-    if compared.unmeasured:
-        problems.append(f"not compared: {', '.join(compared.unmeasured)}")
-    return Finding(
-        id=finding_id(FairnessAudit.name, metric, across=across, comparison=comparison, threshold=threshold),
-        metric=metric,
-        across=across,
-        comparison=comparison,
-        threshold=threshold,
-        estimate=Estimate(
-            value=None if extremes is None else extremes.value,
-            lower=None if extremes is None else extremes.lower,
-            upper=None if extremes is None else extremes.upper,
-            confidence=None if extremes is None else confidence,
-            method=compared.method,
-            n=compared.n,
-        ),
-        joint=None if wider is None else joint_interval(wider.lower, wider.upper, statements=statements),
-        direction=Direction.LOWER_IS_BETTER if comparison == "gap" else Direction.HIGHER_IS_BETTER,
-        neutral=0.0 if comparison == "gap" else 1.0,
-        evidence="insufficient" if problems else "sufficient",
-        reason="; ".join(problems) or None,
-    )
+    return Compared(extremes=bounds, n=rows, method=method, unmeasured=unmeasured)

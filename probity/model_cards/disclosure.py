@@ -31,8 +31,10 @@ FEWEST_ROWS = 10
 
 _Slice = frozenset[tuple[str, str]]
 _Measure = tuple[str, float | None, frozenset[str]]
-_COUNTS = frozenset({"example_count", "group_share"})
+_COUNTS = frozenset({"example_count", "group_share", "representation_ratio"})
 """Metrics whose value is the size of the group, or gives it together with a total."""
+_OF_ALL_ROWS = frozenset({"group_share", "representation_ratio"})
+"""Metrics of a group whose ``n`` is that of all groups together."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,7 +153,7 @@ def _sizes(reports: Mapping[str, AuditReport]) -> dict[_Slice, int]:
     for report in reports.values():
         for finding in report.findings:
             key = frozenset(finding.slice.items())
-            if not key or finding.comparison is not None or finding.metric == "group_share":
+            if not key or finding.comparison is not None or finding.metric in _OF_ALL_ROWS:
                 continue
             known = from_data if report.audit == "data" else largest
             known[key] = max(known.get(key, 0), finding.estimate.n)

@@ -184,10 +184,11 @@ def explanation_tables(numbers: Sequence[CardNumber]) -> Iterator[Table]:
 
 
 def data_tables(numbers: Sequence[CardNumber]) -> Iterator[Table]:
-    """Yields composition and missing values by group; columns that are complete in every group are not listed."""
+    """Yields composition, missing values and differences by group; columns complete in every group are not listed."""
     for attributes, mine in attribute_tables(numbers).items():
         title = table_title(attributes)
-        columns = [(name, None) for name in ("example_count", "group_share", "positive_label_rate")]
+        names = ("example_count", "group_share", "representation_ratio", "positive_label_rate")
+        columns = [(name, None) for name in names]
         composition = [n for n in mine if n.feature is None]
         if composition:
             yield group_table(attributes, composition, caption=f"Composition by {title}", columns=columns)
@@ -196,6 +197,9 @@ def data_tables(numbers: Sequence[CardNumber]) -> Iterator[Table]:
         if features:
             found = {(n.feature, group_label(n.slice)): n for n in rates}
             yield _by_feature(list(features), attributes, rates, found, caption="Missing rate by")
+    compared = [n for n in numbers if n.across and n.metric != "proxy_strength" and n.value != 0.0]
+    if compared:
+        yield plain_table(compared, caption="Differences between groups in the data", collapsed=True)
 
 
 def proxy_table(numbers: Sequence[CardNumber]) -> Table:

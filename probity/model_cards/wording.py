@@ -38,6 +38,8 @@ _TITLES = {
     "mean_abs_shap": "mean |Shapley value|",
     "example_count": "rows",
     "group_share": "share of rows",
+    "representation_ratio": "share over reference",
+    "representation_p_value": "p-value against the reference",
 }
 
 

@@ -77,6 +77,8 @@ def condition_of(rule: Rule, policy: GatePolicy) -> Condition:
         report = "baseline" if comparison == "change" else "fairness"
     elif kind is MetricKind.PRIVACY:
         report = "privacy" if rule.metric in _PRIVACY_METRICS else "attacks"
+    elif kind is MetricKind.DATA:
+        report = "data"
     else:
         report = "performance"
     return Condition(

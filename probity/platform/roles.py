@@ -114,11 +114,17 @@ def sensitive_attribute(entry: SensitiveConfig, column: pa.ChunkedArray) -> Sens
                 remedy="merge values into broader groups" if is_text(column) else "add bins to this entry",
             )
         names = [text for text in value_texts(distinct.take(pc.sort_indices(distinct))) if text is not None]
-    groups = tuple(dict.fromkeys([*names, *entry.groups]))
+    groups = tuple(dict.fromkeys([*names, *entry.groups, *(entry.reference or {})]))
     if column.null_count:
         groups = (*(group for group in groups if group != MISSING_GROUP), MISSING_GROUP)
     attribute = SensitiveAttribute(
-        name=entry.attribute, column=entry.column, bins=entry.bins, groups=groups, also_feature=entry.also_feature
+        name=entry.attribute,
+        column=entry.column,
+        bins=entry.bins,
+        groups=groups,
+        also_feature=entry.also_feature,
+        reference=entry.reference,
+        reference_source=entry.reference_source,
     )
     group_codes(attribute, column)  # every row belongs to a recorded group, or this run ends here
     return attribute
@@ -176,11 +182,12 @@ def _require_bins_fit(argument: str, entry: SensitiveConfig, column: pa.ChunkedA
             allowed="finite edges",
             remedy="remove it: outer bins are open anyway",
         )
-    stray = [name for name in entry.groups if name not in (*group_names(bins), MISSING_GROUP)]
+    named = (*entry.groups, *(entry.reference or {}))
+    stray = [name for name in named if name not in (*group_names(bins), MISSING_GROUP)]
     if stray:
         raise ConfigError(
             argument,
             seen=f"group {stray[0]!r}, which is no bin",
             allowed=", ".join(group_names(bins)),
-            remedy="remove groups from this entry: bins name their groups themselves",
+            remedy="name the bins as they are named here, or remove the group: bins name their groups themselves",
         )

@@ -10,7 +10,8 @@ import pytest
 from fairlearn import metrics as fairlearn
 from scipy.stats import binomtest
 
-from probity.audits.fairness import NO_GUARANTEE, FairnessAudit, _compare
+from probity.audits.comparison import compare
+from probity.audits.fairness import NO_GUARANTEE, FairnessAudit
 from probity.audits.intervals import difference
 from probity.audits.measures import rate_measures
 from probity.audits.scoring import ScoredRows
@@ -202,7 +203,7 @@ def _selection_gap(groups, settings):
         fn=total - selected,
     )
     measure = partial(rate_measures, "selection_rate", counts, threshold=0.5, exact=True)
-    return _compare(measure, "gap", settings, confidence=settings.confidence).extremes
+    return compare(measure, "gap", settings, confidence=settings.confidence).extremes
 
 
 @pytest.mark.parametrize("rates", [(0.3, 0.3), (0.3, 0.3, 0.3, 0.3, 0.3), (0.2, 0.3, 0.35), (0.05, 0.5)])

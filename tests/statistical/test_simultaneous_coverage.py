@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from probity.audits.fairness import _compare, _equalized_odds
+from probity.audits.comparison import compare
+from probity.audits.fairness import _equalized_odds
 from probity.audits.intervals import bonferroni
 from probity.audits.measures import rate_measures, score_measures
 from probity.audits.scoring import ScoredRows
@@ -70,7 +71,7 @@ def measured(rows, *, confidence):
 
     def compared(metric, comparison):
         measure = partial(rate_measures, metric, counts, threshold=0.5, exact=True)
-        return _compare(measure, comparison, settings, confidence=confidence).extremes
+        return compare(measure, comparison, settings, confidence=confidence).extremes
 
     aucs = partial(score_measures, "auc", groups, seed=1)
     return {
@@ -78,7 +79,7 @@ def measured(rows, *, confidence):
         "gap of selection_rate": compared("selection_rate", "gap"),
         "ratio of selection_rate": compared("selection_rate", "ratio"),
         "equalized_odds": _equalized_odds(counts, settings, threshold=0.5, confidence=confidence).extremes,
-        "gap of auc": _compare(aucs, "gap", settings, confidence=confidence).extremes,
+        "gap of auc": compare(aucs, "gap", settings, confidence=confidence).extremes,
         "true_positive_rate of a group": rate_measures(
             "true_positive_rate", counts, threshold=0.5, confidence=confidence
         )[0],
