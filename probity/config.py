@@ -313,6 +313,8 @@ class AuditsConfig(Record):
     """Number of test rows explained with SHAP."""
     background_rows: int = Field(default=200, ge=10)
     """Number of training rows that form the SHAP baseline."""
+    inspected_rows: int = Field(default=1000, ge=50, le=5000)
+    """Number of test rows that are asked about one by one: flips, nearest counterfactuals, partial dependence."""
     attacked_rows: int = Field(default=20_000, ge=200)
     """Largest number of rows that membership inference is tried on, about half of them from the training split."""
     canaries: CanariesConfig | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
-__all__ = ["Predictor", "SavedModelPredictor"]
+__all__ = ["Predictor", "SavedModelPredictor", "load_predictor"]
 
 
 class Predictor(Protocol):
@@ -26,6 +27,24 @@ class Predictor(Protocol):
             rows: Raw feature columns; further columns are ignored.
         """
         ...
+
+
+def load_predictor(path: Path) -> SavedModelPredictor:
+    """Returns the predictor of an exported SavedModel, loaded once per process for equal files.
+
+    Raises:
+        DataError: If there is no SavedModel with the signature ``serving_default``.
+    """
+    try:
+        changed = (path / "saved_model.pb").stat().st_mtime_ns
+    except OSError:
+        changed = 0
+    return _loaded(path.resolve(), changed)
+
+
+@lru_cache(maxsize=2)
+def _loaded(path: Path, changed: int) -> SavedModelPredictor:
+    return SavedModelPredictor(path)
 
 
 class SavedModelPredictor:

@@ -10,13 +10,13 @@ from typing import Any
 
 from probity.findings import Estimate
 
-__all__ = ["draw_global", "draw_groups", "file_name"]
+__all__ = ["COLOURS", "STYLE", "draw_global", "draw_groups", "file_name"]
 
-_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#999999")
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#999999")
 """Okabe & Ito 2008: told apart under the common forms of colour blindness."""
 _HATCHES = ("", "///", "...", "xxx")
 _MOST_COLUMNS = 12
-_STYLE = {
+STYLE: dict[str, Any] = {
     "svg.hashsalt": "probity",  # else ids in the file are random
     "svg.fonttype": "none",  # text stays text: it can be read out, and no glyph is missing
     "font.family": "sans-serif",
@@ -53,7 +53,7 @@ def _draw(path: Path, series: Mapping[str, Mapping[str, Estimate]], *, title: st
     total = len(next(iter(series.values())))
     shown = f" ({len(columns)} of {total} columns)" if total > len(columns) else ""
     thickness = 0.8 / len(series)
-    with mpl.rc_context(_STYLE), warnings.catch_warnings():
+    with mpl.rc_context(STYLE), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a font without a glyph of a group's name: the reader's font will have it
         figure = Figure(figsize=(7.0, 1.2 + len(columns) * max(0.28, 0.14 * len(series))), layout="constrained")
         FigureCanvasSVG(figure)
@@ -87,8 +87,8 @@ def _bars(axes: Any, estimates: Sequence[Estimate], *, i: int, thickness: float,
             position + offset,
             value,
             height=thickness * 0.9,
-            color=_COLOURS[i % len(_COLOURS)],
-            hatch=_HATCHES[(i // len(_COLOURS)) % len(_HATCHES)],
+            color=COLOURS[i % len(COLOURS)],
+            hatch=_HATCHES[(i // len(COLOURS)) % len(_HATCHES)],
             edgecolor="white",
             linewidth=0,
         )
@@ -100,7 +100,7 @@ def _legend(axes: Any, names: Sequence[str]) -> None:
     from matplotlib.patches import Patch
 
     handles = [
-        Patch(facecolor=_COLOURS[i % len(_COLOURS)], hatch=_HATCHES[(i // len(_COLOURS)) % len(_HATCHES)])
+        Patch(facecolor=COLOURS[i % len(COLOURS)], hatch=_HATCHES[(i // len(COLOURS)) % len(_HATCHES)])
         for i in range(len(names))
     ]
     # Matplotlib leaves out labels that begin with an underscore.

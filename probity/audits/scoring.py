@@ -112,12 +112,12 @@ def score(model_folder: Path, *, dataset: Dataset, examples: Examples, split: st
         DigestMismatchError: If the split is not the file that was recorded.
         AuditError: If the model's scores are not one finite number in [0, 1] per row.
     """
-    from probity.predictor import SavedModelPredictor
+    from probity.predictor import load_predictor
     from probity.tfexample import read_records
 
     table = examples.table(split)
     nested = model_folder / "saved_model"
-    predictor = SavedModelPredictor(nested if nested.is_dir() else model_folder)
+    predictor = load_predictor(nested if nested.is_dir() else model_folder)
     batches = [predictor.predict_examples(batch) for batch in read_records(examples.path(split))]
     scores = np.concatenate(batches) if batches else np.zeros(0, np.float32)
     return ScoredRows(
