@@ -118,7 +118,8 @@ class _Asked:
         order = canonical_order(whole, [column.name for column in self.evidence.dataset.columns])
         rng = np.random.default_rng([self.evidence.seed, 21])
         wanted = min(len(order), self.evidence.settings.inspected_rows)
-        return order[np.sort(rng.choice(len(order), size=wanted, replace=False))] if len(order) else order
+        # Left in the order of the draw, so that the first few are a uniform sample too.
+        return order[rng.choice(len(order), size=wanted, replace=False)] if len(order) else order
 
     @cached_property
     def table(self) -> pa.Table:

@@ -66,3 +66,15 @@ def test_as_many_rows_as_asked_for(found, tmp_path):
     few = replace(evidence, settings=AuditsConfig(min_group_size=20, inspected_rows=60))
     report = IndividualsAudit().run(few, workdir=tmp_path)
     assert report.find("individuals/flip_rate/age_band").estimate.n == 60
+
+
+def test_the_rows_of_partial_dependence_are_like_all_rows(found):
+    evidence, _, workdir = found
+    curves = json.loads((workdir / "internal/partial_dependence.json").read_text())
+    rows = curves["rows"]
+    assert len(set(rows)) == 20
+    # Drawn, not the first of some order: neither all of one label nor in ascending order.
+    assert len(set(evidence.scored.labels[rows].tolist())) == 2
+    assert rows != sorted(rows)
+    hours = next(entry for entry in curves["partial_dependence"] if entry["column"] == "hours")
+    assert abs(sum(hours["global"]) / len(hours["global"]) - float(evidence.scored.scores.mean())) < 0.1

@@ -72,7 +72,13 @@ def make_project(folder: Path, *, rows: int = 5000) -> Project:
         },
         "model": {"kind": "mlp", "hidden": [16]},
         "trainer": {"name": "plain", "epochs": 4, "batch_size": 128, "learning_rate": 0.005},
-        "audits": {"thresholds": [0.5], "explained_rows": 100, "background_rows": 50, "min_group_size": 50},
+        "audits": {
+            "thresholds": [0.5],
+            "explained_rows": 100,
+            "background_rows": 50,
+            "min_group_size": 50,
+            "inspected_rows": 50,
+        },
         "gate": {
             "rules": [
                 {"name": "quality floor", "metric": "auc", "at_least": 0.8},
