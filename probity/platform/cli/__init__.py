@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typer
 
-from probity.platform.cli import auditing, budget, check, compare, inspect, project, running
+from probity.platform.cli import auditing, budget, check, compare, inspect, project, running, whatif
 
 __all__ = ["app"]
 
@@ -30,6 +30,7 @@ app.command("show")(inspect.show)
 app.command("gate")(running.gate)
 app.command("release")(running.release)
 app.command("card")(inspect.card)
+app.command("whatif")(whatif.whatif)
 app.add_typer(budget.app, name="budget")
 app.command("doctor")(check.doctor)
 app.command("schema")(check.schema)
