@@ -138,7 +138,13 @@ def label_balance(dataset: Dataset, codes: Codes, *, evidence: AuditInput) -> It
         for comparison in COMPARISONS:
             made = partial(compare, measure, comparison, evidence.settings)
             yield comparison_finding(
-                _NAME, "positive_label_rate", comparison, made, evidence=evidence, across=(attribute.name,)
+                _NAME,
+                "positive_label_rate",
+                comparison,
+                made,
+                settings=evidence.settings,
+                joint_statements=evidence.joint_statements,
+                across=(attribute.name,),
             )
 
 
@@ -158,7 +164,8 @@ def missingness(dataset: Dataset, codes: Codes, table: pa.Table, *, evidence: Au
                 "missing_rate",
                 "gap",
                 made,
-                evidence=evidence,
+                settings=evidence.settings,
+                joint_statements=evidence.joint_statements,
                 across=(attribute.name,),
                 feature=feature.name,
             )

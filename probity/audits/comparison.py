@@ -12,7 +12,6 @@ from typing import Literal
 
 import numpy as np
 
-from probity.audits.base import AuditInput
 from probity.audits.intervals import Extremes, bonferroni, largest_gap, smallest_ratio
 from probity.audits.measures import Measure, joint_interval
 from probity.config import AuditsConfig
@@ -82,7 +81,8 @@ def comparison_finding(
     comparison: Comparison,
     made: Callable[..., Compared],
     *,
-    evidence: AuditInput,
+    settings: AuditsConfig,
+    joint_statements: int,
     across: tuple[str, ...],
     threshold: float | None = None,
     feature: str | None = None,
@@ -94,12 +94,13 @@ def comparison_finding(
         metric: What is compared.
         comparison: How.
         made: Gives the comparison for a keyword ``confidence``.
-        evidence: Says at which confidence, and for how many statements the joint interval holds.
+        settings: Says at which confidence.
+        joint_statements: For how many statements the joint interval holds.
         across: The attributes that form the groups.
         threshold: Decision threshold, for a rate.
         feature: The column that it speaks of, if it speaks of one.
     """
-    confidence, statements = evidence.settings.confidence, evidence.joint_statements
+    confidence, statements = settings.confidence, joint_statements
     compared = made(confidence=confidence)
     together = made(confidence=bonferroni(confidence, statements)) if statements > 1 else compared
     extremes, wider = compared.extremes, together.extremes

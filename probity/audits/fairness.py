@@ -35,6 +35,7 @@ from pathlib import Path
 
 from probity.audits.base import AuditInput
 from probity.audits.comparison import COMPARISONS, SHARED, Compared, compare, comparison_finding
+from probity.audits.curves import write_curves
 from probity.audits.intervals import bonferroni
 from probity.audits.measures import SCORES, rate_measures, score_measures
 from probity.audits.slices import RATES, Confusion, ScoreMetrics, confusion, score_metrics
@@ -73,8 +74,7 @@ class FairnessAudit:
     name = "fairness"
 
     def run(self, evidence: AuditInput, *, workdir: Path) -> AuditReport:
-        """Measures. Writes nothing."""
-        del workdir
+        """Measures; keeps the rates at every threshold, and plots of them, below ``workdir/internal``."""
         groupings = tuple(grouping for grouping in evidence.dataset.slices() if grouping)
         if not groupings:
             return AuditReport(
@@ -84,6 +84,7 @@ class FairnessAudit:
                 reasons=("data.sensitive declares no attribute, so there are no groups to compare", NO_GUARANTEE),
             )
         settings = evidence.settings
+        write_curves(workdir / "internal", evidence.scored, groupings=groupings, settings=settings)
         counts = confusion(evidence.scored, groupings=groupings, thresholds=settings.all_thresholds)
         scores = score_metrics(evidence.scored, groupings=groupings)
         findings = [
@@ -105,7 +106,13 @@ class FairnessAudit:
 
 def _rate_findings(counts: Confusion, evidence: AuditInput) -> Iterator[Finding]:
     settings = evidence.settings
-    finding = partial(comparison_finding, FairnessAudit.name, evidence=evidence, across=counts.grouping)
+    finding = partial(
+        comparison_finding,
+        FairnessAudit.name,
+        settings=settings,
+        joint_statements=evidence.joint_statements,
+        across=counts.grouping,
+    )
     for threshold in settings.all_thresholds:
         for metric in RATES:
             measure = partial(rate_measures, metric, counts, threshold=threshold, exact=True)
@@ -121,7 +128,15 @@ def _score_findings(groups: Sequence[ScoreMetrics], evidence: AuditInput, *, acr
         measure = partial(score_measures, metric, groups, seed=evidence.seed)
         for comparison in COMPARISONS:
             made = partial(compare, measure, comparison, evidence.settings)
-            yield comparison_finding(FairnessAudit.name, metric, comparison, made, evidence=evidence, across=across)
+            yield comparison_finding(
+                FairnessAudit.name,
+                metric,
+                comparison,
+                made,
+                settings=evidence.settings,
+                joint_statements=evidence.joint_statements,
+                across=across,
+            )
 
 
 def _equalized_odds(counts: Confusion, settings: AuditsConfig, *, threshold: float, confidence: float) -> Compared:

@@ -19,7 +19,7 @@ from probity.audits import baseline, scoring
 from probity.audits import registry as audits
 from probity.audits.base import AuditInput
 from probity.canaries import Coins
-from probity.decision import GateDecision
+from probity.decision import GateDecision, GatePolicy
 from probity.digest import digest_file, digest_tree
 from probity.errors import AuditError, ConfigError, ProbityError, ReleaseHeldError
 from probity.findings import AuditReport, Subject
@@ -34,7 +34,7 @@ from probity.runs import RunError, RunFolder, Workspace
 from probity.storage import write_atomically, write_record
 from probity.trainers.base import TrainingRequest
 
-__all__ = ["audit", "decide", "release", "run", "stage_names"]
+__all__ = ["audit", "decide", "policy_of", "release", "run", "stage_names"]
 
 
 def stage_names() -> tuple[str, ...]:
@@ -133,10 +133,7 @@ def audit(
 def decide(folder: RunFolder) -> GateDecision:
     """Decides again from the stored evidence of a run. Equal evidence gives an equal decision."""
     reports = folder.reports()
-    dataset, model, examples = folder.dataset(), folder.model(), folder.examples()
-    # What the run set out to audit, not what it happened to finish: an audit that is missing is a reason to hold.
-    required = ("baseline", *folder.provenance()["audits"])
-    policy = gate.make_policy(folder.config(), dataset, required_reports=required)
+    policy, model, examples = policy_of(folder), folder.model(), folder.examples()
     card_path = folder.path / runs.CARD / "card.json"
     recorded = folder.receipt("card")
     intact = recorded is not None and folder.intact(recorded)
@@ -148,6 +145,13 @@ def decide(folder: RunFolder) -> GateDecision:
         card=digest_file(card_path) if intact else None,
         card_subject=folder.card().subject if intact else None,
     )
+
+
+def policy_of(folder: RunFolder) -> GatePolicy:
+    """Returns what a release of a run needs: the rules of its config, resolved against its data."""
+    # What the run set out to audit, not what it happened to finish: an audit that is missing is a reason to hold.
+    required = ("baseline", *folder.provenance()["audits"])
+    return gate.make_policy(folder.config(), folder.dataset(), required_reports=required)
 
 
 def release(folder: RunFolder, *, workspace: Workspace, observer: Observer) -> RunFolder:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -23,6 +24,13 @@ from probity.digest import digest_bytes
 from probity.findings import Subject
 
 SUBJECT = Subject(model=digest_bytes(b"model"), examples=digest_bytes(b"examples"))
+
+
+@pytest.fixture(autouse=True)
+def no_curves(request, monkeypatch):
+    """The curves have tests of their own; drawing them for each of these would be slow."""
+    if "Contract" not in request.node.nodeid:
+        monkeypatch.setattr("probity.audits.fairness.write_curves", lambda *_, **__: None)
 
 
 class TestFairnessContract(AuditContract):
@@ -51,7 +59,7 @@ def run(rows, *, intersections=(), names=None, settings=None, favourable="positi
         joint_statements=joint_statements,
         subject=SUBJECT,
     )
-    return FairnessAudit().run(evidence, workdir=None)
+    return FairnessAudit().run(evidence, workdir=Path("unused"))
 
 
 def counted(*groups):

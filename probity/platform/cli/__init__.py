@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typer
 
-from probity.platform.cli import auditing, budget, check, compare, inspect, project, running, whatif
+from probity.platform.cli import auditing, budget, check, compare, inspect, project, running, thresholds, whatif
 
 __all__ = ["app"]
 
@@ -31,6 +31,7 @@ app.command("gate")(running.gate)
 app.command("release")(running.release)
 app.command("card")(inspect.card)
 app.command("whatif")(whatif.whatif)
+app.command("thresholds")(thresholds.thresholds)
 app.add_typer(budget.app, name="budget")
 app.command("doctor")(check.doctor)
 app.command("schema")(check.schema)
