@@ -42,7 +42,7 @@ from probity.config import AuditsConfig
 from probity.findings import AuditReport, Estimate, Finding, finding_id, slice_name
 from probity.metric import Direction
 
-__all__ = ["NO_GUARANTEE", "FairnessAudit"]
+__all__ = ["NO_GUARANTEE", "Compared", "FairnessAudit", "compare_groups"]
 
 NO_GUARANTEE = (
     "Small differences in these numbers do not prove that a model treats people justly: they cover the groups, metrics "
@@ -110,7 +110,7 @@ def _rate_findings(counts: Confusion, settings: AuditsConfig) -> Iterator[Findin
         for metric in RATES:
             measure = partial(rate_measures, metric, counts, threshold=threshold)
             for comparison in _COMPARISONS:
-                compared = _compare(measure, comparison, settings, confidence=settings.confidence)
+                compared = compare_groups(measure, comparison, settings, confidence=settings.confidence)
                 yield _finding(metric, compared, comparison, settings, across=counts.grouping, threshold=threshold)
         odds = _equalized_odds(counts, settings, threshold=threshold)
         yield _finding("equalized_odds", odds, "gap", settings, across=counts.grouping, threshold=threshold)
@@ -122,12 +122,12 @@ def _score_findings(
     for metric in SCORES:
         measure = partial(score_measures, metric, groups, seed=seed)
         for comparison in _COMPARISONS:
-            compared = _compare(measure, comparison, settings, confidence=settings.confidence)
+            compared = compare_groups(measure, comparison, settings, confidence=settings.confidence)
             yield _finding(metric, compared, comparison, settings, across=across, threshold=None)
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Compared:
+class Compared:
     """A comparison of the measurable groups, and which groups could not be measured."""
 
     extremes: Extremes | None
@@ -139,9 +139,9 @@ class _Compared:
     """Why there is no value."""
 
 
-def _compare(
+def compare_groups(
     measure: Callable[..., tuple[Measure, ...]], comparison: Comparison, settings: AuditsConfig, *, confidence: float
-) -> _Compared:
+) -> Compared:
     """Compares the groups that are large enough and have a value; the others are named."""
     reasons = [(group, group.insufficiency(settings.min_group_size)) for group in measure(confidence=confidence)]
     kept = [place for place, (_, reason) in enumerate(reasons) if reason is None]
@@ -149,7 +149,7 @@ def _compare(
     method = f"mover_{reasons[0][0].method}"
     if len(kept) < 2:
         why = "fewer than two groups can be measured"
-        return _Compared(extremes=None, n=0, method=method, unmeasured=unmeasured, undefined=why)
+        return Compared(extremes=None, n=0, method=method, unmeasured=unmeasured, undefined=why)
     pairs = len(kept) * (len(kept) - 1) // 2
     every = measure(confidence=bonferroni(confidence, pairs))
     groups = [every[place] for place in kept]
@@ -158,7 +158,7 @@ def _compare(
     )
     extremes = (largest_gap if comparison == "gap" else smallest_ratio)(values, lower, upper)
     rows = 0 if extremes is None else groups[extremes.smallest].n + groups[extremes.largest].n
-    return _Compared(
+    return Compared(
         extremes=extremes,
         n=rows,
         method=f"{method}_bonferroni" if pairs > 1 else method,
@@ -167,10 +167,10 @@ def _compare(
     )
 
 
-def _equalized_odds(counts: Confusion, settings: AuditsConfig, *, threshold: float) -> _Compared:
+def _equalized_odds(counts: Confusion, settings: AuditsConfig, *, threshold: float) -> Compared:
     """Returns the larger gap; either interval holds at a level for two, so both hold together."""
     gaps = [
-        _compare(
+        compare_groups(
             partial(rate_measures, metric, counts, threshold=threshold),
             "gap",
             settings,
@@ -183,19 +183,19 @@ def _equalized_odds(counts: Confusion, settings: AuditsConfig, *, threshold: flo
     found = [(gap.extremes, gap.n) for gap in gaps if gap.extremes is not None]
     if len(found) < len(gaps):
         why = "one of the two rates can be measured in fewer than two groups"
-        return _Compared(extremes=None, n=0, method=method, unmeasured=unmeasured, undefined=why)
+        return Compared(extremes=None, n=0, method=method, unmeasured=unmeasured, undefined=why)
     larger, rows = max(found, key=lambda entry: entry[0].value)
     bounds = replace(
         larger,
         lower=max(extremes.lower for extremes, _ in found),
         upper=max(extremes.upper for extremes, _ in found),
     )
-    return _Compared(extremes=bounds, n=rows, method=method, unmeasured=unmeasured)
+    return Compared(extremes=bounds, n=rows, method=method, unmeasured=unmeasured)
 
 
 def _finding(
     metric: str,
-    compared: _Compared,
+    compared: Compared,
     comparison: Comparison,
     settings: AuditsConfig,
     *,

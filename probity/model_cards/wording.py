@@ -100,6 +100,9 @@ def rule_text(rule: Rule) -> str:
         return f"{name}: ratio{across} at least {rule.ratio_at_least:g}"
     if rule.change_from_baseline_at_least is not None:
         return f"{name}{where}: change from the released model at least {rule.change_from_baseline_at_least:g}"
+    if rule.change_from_unmitigated_at_least is not None:
+        change = f"{rule.change_from_unmitigated_at_least:g}"
+        return f"{name}{where}: change from the model without mitigation at least {change}"
     if rule.at_least is not None:
         return f"{name}{where} at least {rule.at_least:g}"
     return f"{name}{where} at most {rule.at_most:g}" if rule.at_most is not None else name

@@ -48,7 +48,7 @@ from probity.digest import digest_bytes, digest_file, digest_tree
 from probity.model import Mechanism, TrainedModel
 from probity.predictor import SavedModelPredictor
 from probity.tfexample import encode, write_arrays
-from probity.trainers.base import Population, Trainer, TrainerSettings, TrainingRequest, Uncalibrated
+from probity.trainers.base import Groups, Population, Trainer, TrainerSettings, TrainingRequest, Uncalibrated
 
 __all__ = ["Trained", "TrainerContract", "World", "agreed", "make_request", "make_world", "transformed"]
 
@@ -76,6 +76,8 @@ class World:
     transform: Transform
     examples: TransformedExamples
     raw: pa.Table
+    groups: Mapping[str, np.ndarray[Any, np.dtype[np.int64]]]
+    """By split, the group of each row, as a request gives it to a trainer that asks for it."""
 
 
 def make_world(folder: Path, *, rows: int = 480, seed: int = 1) -> World:
@@ -89,8 +91,10 @@ def make_world(folder: Path, *, rows: int = 480, seed: int = 1) -> World:
     _write_graph(folder / "transform_fn")
     (folder / "examples").mkdir()
     files = {"test": SplitFile(path="test.tfrecord.gz", digest=digest_bytes(b"not on disk"), num_rows=rows)}
+    groups = {}
     for split, count in (("train", rows), ("eval", rows // 2)):
         raw = _draw(rng, count)
+        groups[split] = (np.array(raw.column("group").to_pylist()) == "b").astype(np.int64)
         path = folder / "examples" / f"{split}.tfrecord.gz"
         write_arrays(path, transformed(folder, raw), raw.column("outcome").to_numpy())
         files[split] = SplitFile(path=path.name, digest=digest_file(path), num_rows=count)
@@ -113,6 +117,7 @@ def make_world(folder: Path, *, rows: int = 480, seed: int = 1) -> World:
         transform=Transform(digest=digest_bytes(b"graph"), inputs=inputs, outputs=outputs, constants=()),
         examples=TransformedExamples(folder=folder / "examples", files=files, outputs=outputs),
         raw=raw,
+        groups=groups,
     )
 
 
@@ -126,6 +131,7 @@ def make_request(
     canaries: np.ndarray[Any, np.dtype[np.bool_]] | None = None,
 ) -> TrainingRequest:
     """Returns a request to train a small network on the made-up rows."""
+    asked = settings.across
     return TrainingRequest(
         examples=world.examples,
         transform=world.transform,
@@ -136,6 +142,7 @@ def make_request(
         settings=settings,
         seed=seed,
         mechanism=mechanism,
+        groups=Groups(across=asked, names=(("a",), ("b",)), codes=world.groups) if asked else None,
         gradient_canaries=canaries,
     )
 
