@@ -137,7 +137,7 @@ def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 
 
 def _is_another(key: str, base: dict[str, Any], over: dict[str, Any]) -> bool:
-    telling = {"trainer": ("name",), "model": ("kind", "module")}.get(key, ())
+    telling = {"trainer": ("name",), "model": ("kind", "module"), "mitigation": ("method",)}.get(key, ())
     return any(name in over and over[name] != base.get(name) for name in telling)
 
 

@@ -267,7 +267,7 @@ def _train(plan: Plan, workspace: Workspace, folder: RunFolder, stages: Stages) 
     if config.audits.canaries is not None:
         _plant(plan, folder, stages, coins)
         inputs = (*inputs, "canaries")
-    asked = {
+    asked: dict[str, object] = {
         "trainer": config.trainer.name,
         "settings": plan.settings.to_json(),
         "model": config.model.to_json(),

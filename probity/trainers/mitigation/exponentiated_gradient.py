@@ -98,7 +98,8 @@ class _Learner:
     def decide(self, weights: Arrays) -> npt.NDArray[np.int64]:
         self.model.set_weights(weights)
         scores = self.model.predict(dict(self.rows.inputs), batch_size=_BATCH_ROWS, verbose=0)[:, 0]
-        return (scores > _POSITIVE).astype(np.int64)
+        decisions: npt.NDArray[np.int64] = (scores > _POSITIVE).astype(np.int64)
+        return decisions
 
 
 def reduce(
@@ -186,7 +187,8 @@ def _estimator(learner: _Learner) -> Any:
             return self
 
         def predict(self, X: Any) -> npt.NDArray[np.int64]:
-            return learner.decide(self.weights)[np.asarray(X).reshape(-1)]
+            decisions: npt.NDArray[np.int64] = learner.decide(self.weights)[np.asarray(X).reshape(-1)]
+            return decisions
 
     return Estimator()
 
@@ -194,7 +196,8 @@ def _estimator(learner: _Learner) -> Any:
 def _weights_of(predictor: Any) -> Arrays | int:
     """Returns the weights of a model; fairlearn answers with a constant where all rows are to be decided alike."""
     constant = getattr(predictor, "constant", None)
-    return predictor.weights if constant is None else int(constant)  # type: ignore[no-any-return]
+    weights: Arrays | int = predictor.weights if constant is None else int(constant)
+    return weights
 
 
 def _moment(constraint: Constraint, bound: float, *, favourable: str) -> Any:

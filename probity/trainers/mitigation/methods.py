@@ -27,9 +27,7 @@ from probity.trainers.mitigation.settings import (
 )
 from probity.trainers.mitigation.threshold_optimizer import choose_thresholds
 
-__all__ = ["Applied", "groups_for", "mitigate", "optimized_thresholds", "recorded", "row_weights"]
-
-_REWEIGHED = "independence of group and label in the weighted training rows"
+__all__ = ["Applied", "groups_for", "mitigate", "optimized_thresholds", "recorded", "reweighed", "row_weights"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -93,7 +91,7 @@ def mitigate(
     if isinstance(settings, ReweighingSettings):
         weighted = row_weights(groups, train, validation)
         fitted = fit(request, plain, train=weighted[0], validation=weighted[1], report=report, logs=logs)
-        return fitted, Applied(constraint=_REWEIGHED, reads=(READS,))
+        return fitted, reweighed()
     if isinstance(settings, MinDiffSettings):
         labels = {"train": train.labels, "eval": validation.labels}
         penalty = make_penalty(settings, groups, labels, seed=request.seed)
@@ -108,6 +106,11 @@ def mitigate(
     if isinstance(settings, ExponentiatedGradientSettings):
         return _reduced(request, settings, groups, unmitigated=unmitigated, train=train, report=report)
     raise TypeError(f"the trainer plain knows no {type(settings).__name__}")
+
+
+def reweighed() -> Applied:
+    """Returns what reweighing did."""
+    return Applied(constraint="independence of group and label in the weighted training rows", reads=(READS,))
 
 
 def row_weights(groups: Groups, train: Rows, validation: Rows) -> tuple[Rows, Rows]:
