@@ -76,9 +76,10 @@ def main() -> int:
     return 0
 
 
-HEADER = """`python benchmarks/mitigation.py`: 48,842 rows, about 9,800 of them in the test split, seed 7, decision threshold 0.5;
-`plain` is the network of `probity.yaml`, `dp_sgd` the logistic model of `dp.yaml` at epsilon 1. Gaps are between women
-and men. Seconds are of the stage `train`, in which a mitigation of `plain` also trains the model without it.
+HEADER = """`python benchmarks/mitigation.py`: 48,842 rows, about 9,800 of them in the test split, seed 7, decision
+threshold 0.5; `plain` is the network of `probity.yaml`, `dp_sgd` the logistic model of `dp.yaml` at epsilon 1. Gaps are
+between women and men. Seconds are of the stage `train`, in which a mitigation of `plain` also trains the model without
+it.
 """
 
 
@@ -92,8 +93,9 @@ def measured(config: str, mitigation: str, *, workspace: Path) -> list[str]:
     if done.returncode:
         raise SystemExit(done.stderr)
     run = max((workspace / "runs").iterdir(), key=lambda path: path.stat().st_mtime_ns)
-    audits = {name: json.loads((run / "08_audits" / f"{name}.json").read_text()) for name in ("performance", "fairness")}
-    changes = json.loads((run / "08_audits/mitigation.json").read_text())
+    names = ("performance", "fairness", "mitigation")
+    audits = {name: json.loads((run / "08_audits" / f"{name}.json").read_text()) for name in names}
+    changes = audits["mitigation"]
     seconds = json.loads((run / ".run/receipts/train.json").read_text())["seconds"]
     cells = [number(audits["performance"], "performance/accuracy/overall@0.5"),
              number(audits["performance"], "performance/auc/overall")]  # fmt: skip

@@ -331,7 +331,7 @@ class Rule(Record):
 
     ``at_least`` and ``at_most`` bound the metric itself, on the whole test split or on ``slice``;
     ``change_from_baseline_at_least`` bounds candidate minus the latest released model on the same rows;
-    ``change_from_unmitigated_at_least`` bounds candidate minus the same training without its mitigation, on the same rows;
+    ``change_from_unmitigated_at_least`` bounds candidate minus the same training without its mitigation, likewise;
     ``gap_at_most`` (largest minus smallest group) and ``ratio_at_least`` (smallest over largest) compare the groups
     of ``across``. A list in ``across`` is one intersection: ``[sex, race]`` compares sex x race groups.
     """

@@ -1,15 +1,15 @@
 """What the mitigation changed, for every group: the model minus the same training without it, on the same test rows.
 
 A mitigation makes one difference between groups smaller. It can do so by making a group worse off, or by moving the
-harm to a group that nobody named. So every slice is compared, not only the groups that the mitigation was told of, and a
-group that lost more than its interval allows for is named.
+harm to a group that nobody named. So every slice is compared, not only the groups that the mitigation was told of, and
+a group that lost more than its interval allows for is named.
 
 ==============================  ======================================================================================
 change in                       interval
 ==============================  ======================================================================================
 a rate or score of one slice    paired; :mod:`probity.audits.paired`
-a gap between groups            MOVER on the intervals of the two gaps, taken as independent (Zou and Donner 2008, eq. 3);
-                                they rest on the same rows and are rarely independent, which makes it too wide
+a gap between groups            MOVER on the intervals of the two gaps (Zou and Donner 2008, eq. 3), taken as
+                                independent: two models of the same rows err alike, so it is rather too wide
 ==============================  ======================================================================================
 """
 

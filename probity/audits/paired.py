@@ -1,7 +1,7 @@
 """Two models asked about the same people: what changed, in every rate and score metric of every slice, with intervals.
 
-The comparison is paired: what the two models have in common cancels, and the interval of the change is far narrower than
-two intervals side by side would suggest.
+The comparison is paired: what the two models have in common cancels, and the interval of the change is far narrower
+than two intervals side by side would suggest.
 
 ======================  =========================================  =====================================================
 change in               interval                                   source

@@ -46,8 +46,8 @@ class Groups:
     Attributes:
         across: The attributes that form the groups.
         names: For each group, its value of each of these attributes.
-        codes: By split, ``train`` and ``eval``: each row's position in ``names``, int64 of shape (rows,); -1 for planted
-            rows, which belong to no group.
+        codes: By split, ``train`` and ``eval``: each row's position in ``names``, int64 of shape (rows,); -1 for
+            planted rows, which belong to no group.
     """
 
     across: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""Mini-batch training with Keras: one fit of the request's architecture, as the plain trainer and its mitigations use it.
+"""Mini-batch training with Keras: one fit of a request's architecture, as the plain trainer and its mitigations use it.
 
 Every fit starts from the request's seed, so two fits of one request differ by what was asked of them and nothing else.
 """

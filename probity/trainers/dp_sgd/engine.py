@@ -1,14 +1,13 @@
 """What an engine is: it turns a Keras model into a function that sums clipped per-row gradients, or says why not.
 
-``clipped_sum(model, l2_clip_norm=C)`` of an engine's module returns a :data:`ClippedSum`, or a :class:`Refusal`.
+``clipped_sum(model, l2_clip_norm=C)`` of an engine's module returns a :class:`ClippedSum`, or a :class:`Refusal`.
 
-Guarantees of a :data:`ClippedSum`, whichever engine made it: its result is the sum over the rows of each row's
+Guarantees of a :class:`ClippedSum`, whichever engine made it: its result is the sum over the rows of each row's
 gradient of the binary cross-entropy with respect to all trainable weights together, scaled by ``min(1, C / norm)`` of
 that row's own gradient; so adding or removing one row changes the sum by at most ``C`` in L2 norm. Where rows have
-weights, each row's loss is multiplied by its weight *before* its gradient is clipped, so the bound is the same. It can be
-called
-inside a ``tf.function`` with any number of rows that is at least one, and changes neither weights nor any other state
-of the model.
+weights, each row's loss is multiplied by its weight *before* its gradient is clipped, so the bound is the same. It can
+be called inside a ``tf.function`` with any number of rows that is at least one, and changes neither weights nor any
+other state of the model.
 """
 
 from __future__ import annotations

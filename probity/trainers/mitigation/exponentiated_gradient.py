@@ -1,8 +1,8 @@
 """Exponentiated gradient: fairlearn's reduction of a constraint to a sequence of weighted trainings.
 
 The optimum of Agarwal et al. is a randomised classifier: each row is decided by one of several models, drawn with the
-given probabilities. A served score cannot be drawn, so what is exported is one model whose score is the *probability of a
-positive decision*: the sum of the probabilities of those models that decide positively. Whoever draws with that
+given probabilities. A served score cannot be drawn, so what is exported is one model whose score is the *probability of
+a positive decision*: the sum of the probabilities of those models that decide positively. Whoever draws with that
 probability has the randomised classifier itself; the decision ``score > 0.5`` is its weighted majority, for which the
 constraint is not guaranteed and is measured by the audits. The score takes few values: it ranks rows coarsely and is no
 calibrated probability of the label.
@@ -58,8 +58,10 @@ class Ensemble:
 
 @dataclass(eq=False)
 class _Learner:
-    """Trains the request's architecture under weights, from the same initial weights each time; what it saw before, it
-    remembers, because the reduction asks for the same weights several times."""
+    """Trains the request's architecture under weights, from the same initial weights each time.
+
+    It remembers what it trained: the reduction asks for the same weights several times.
+    """
 
     model: Any
     settings: PlainSettings
@@ -127,7 +129,7 @@ def reduce(
 
     member = groups.codes["train"] >= 0
     own = Rows(inputs={name: array[member] for name, array in rows.inputs.items()}, labels=rows.labels[member])
-    model, trained, fitted, _, _ = compiled(request, plain)
+    _, trained, fitted, _, _ = compiled(request, plain)
     learner = _Learner(model=trained, settings=fitted, epochs=epochs, seed=request.seed, rows=own, said=said)
     search = ExponentiatedGradient(
         _estimator(learner),

@@ -1,7 +1,7 @@
 """A decision rule with a threshold for each group, as part of the exported graph.
 
-The decision everywhere else is ``score > decision_threshold``. So the rule moves scores instead: within each group by an
-increasing function that takes the group's own threshold ``t`` to the common one ``c`` and keeps 0 and 1 where they are,
+The decision everywhere else is ``score > decision_threshold``. So the rule moves scores instead: within each group by
+an increasing function that takes the group's own threshold ``t`` to the common one ``c`` and keeps 0 and 1,
 
     s <= t:  s c / t            s > t:  c + (s - t) (1 - c) / (1 - t)
 

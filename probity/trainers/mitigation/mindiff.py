@@ -1,13 +1,14 @@
 """MinDiff: a penalty on how differently the scores of groups are distributed, by TensorFlow Model Remediation.
 
-Each group is compared with all rows outside it, among rows of one label: positive ones to equalise false negative rates,
-negative ones for false positive rates. Two groups need one comparison. Every step draws a batch of each side beside the
-batch of the cross-entropy. What is exported is the model inside, which never sees a group.
+Each group is compared with all rows outside it, among rows of one label: positive ones to equalise false negative
+rates, negative ones for false positive rates. Two groups need one comparison. Every step draws a batch of each side
+beside the batch of the cross-entropy. What is exported is the model inside, which never sees a group.
 
 References:
     Prost et al. (2019), Toward a better trade-off between performance and fairness with kernel-based distribution
-    matching. Beutel et al. (2019), Putting Fairness Principles into Practice. Gretton et al. (2012), A Kernel Two-Sample
-    Test, eq. 5.
+    matching.
+    Beutel et al. (2019), Putting Fairness Principles into Practice.
+    Gretton et al. (2012), A Kernel Two-Sample Test, eq. 5.
 """
 
 from __future__ import annotations

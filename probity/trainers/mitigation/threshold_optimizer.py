@@ -1,10 +1,10 @@
 """Threshold optimisation: a decision threshold for each group, chosen on held-out rows with fairlearn.
 
-The optimum of Hardt et al. is randomised: between two thresholds a coin decides. A served score cannot toss coins - equal
-rows must get equal answers, and the audited answer must be the served one - so each group gets the single threshold
-whose constrained rates on the same rows are nearest to those of the randomised optimum. Where no two rows share a score,
-one rate can be met to within half a row; two rates at once (``equalized_odds``) cannot in general, and how far off they
-are is said.
+The optimum of Hardt et al. is randomised: between two thresholds a coin decides. A served score cannot toss coins -
+equal rows must get equal answers, and the audited answer must be the served one - so each group gets the single
+threshold whose constrained rates on the same rows are nearest to those of the randomised optimum. Where no two rows
+share a score, one rate can be met to within half a row; two rates at once (``equalized_odds``) cannot in general, and
+how far off they are is said.
 
 References:
     Hardt, Price and Srebro (2016), Equality of Opportunity in Supervised Learning, sections 3.2 and 4.
