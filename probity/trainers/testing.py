@@ -12,8 +12,8 @@ A subclass in a test module gives it the trainer; pytest collects the tests from
             return MySettings(epochs=2)
 
 The rows are made up. They hold a numeric column with a name that is no identifier, a float and a text column, missing
-values, and a sensitive column that is no feature. The test split is announced but not on disk: reading it
-fails.
+values, and a sensitive column that is no feature; its groups are in the request where the settings ask for them. The
+test split is announced but not on disk: reading it fails.
 """
 
 # ruff: noqa: S101 - a suite of tests asserts
@@ -45,7 +45,7 @@ from probity.data import (
     TransformedFeature,
 )
 from probity.digest import digest_bytes, digest_file, digest_tree
-from probity.model import Mechanism, TrainedModel
+from probity.model import UNMITIGATED, Mechanism, TrainedModel
 from probity.predictor import SavedModelPredictor
 from probity.tfexample import encode, write_arrays
 from probity.trainers.base import Groups, Population, Trainer, TrainerSettings, TrainingRequest, Uncalibrated
@@ -239,9 +239,24 @@ class TrainerContract:
         assert executed.model_dump(exclude={"engine"}) == proposed.model_dump(exclude={"engine"})
 
     def test_it_writes_the_model_and_the_keras_file(self, trained: Trained) -> None:
-        """Later stages find both under their fixed names."""
+        """Later stages find both under their fixed names; there is no Keras file where it would not score as served."""
         assert (trained.workdir / "saved_model" / "saved_model.pb").is_file()
-        assert (trained.workdir / "model.keras").is_file()
+        assert (trained.workdir / "model.keras").is_file() == (not _served_columns(trained))
+
+    def test_the_model_without_mitigation_is_the_one_on_record(
+        self, trained: Trained, settings: TrainerSettings
+    ) -> None:
+        """What a mitigation changed can be measured, or the record says why not; it asks for no group by itself."""
+        mitigation = trained.record.mitigation
+        assert (mitigation is not None) == bool(settings.across)
+        if mitigation is None:
+            assert not (trained.workdir / UNMITIGATED).exists()
+            return
+        assert mitigation.across == settings.across
+        if mitigation.unmitigated is not None:
+            folder = trained.workdir / UNMITIGATED / "saved_model"
+            assert digest_tree(folder) == mitigation.unmitigated != trained.record.digest
+            assert not set(SavedModelPredictor(folder).columns) & set(mitigation.served_columns)
 
     def test_progress_ascends_within_its_range(self, trained: Trained) -> None:
         """A progress bar can show it."""
@@ -255,6 +270,11 @@ class TrainerContract:
         import tensorflow as tf
 
         predictor = SavedModelPredictor(trained.workdir / "saved_model")
+        if _served_columns(trained):
+            columns, examples = predictor.predict(world.raw), predictor.predict_examples(encode(world.raw))
+            np.testing.assert_allclose(columns, examples, atol=1e-6, rtol=0)
+            assert 0 <= columns.min() <= columns.max() <= 1
+            return
         model = tf.keras.models.load_model(trained.workdir / "model.keras", compile=False)
         inputs = {tensor.name: None for tensor in tf.nest.flatten(model.input)}
         arrays = transformed(world.folder, world.raw)
@@ -265,9 +285,10 @@ class TrainerContract:
         assert expected.max() <= 1
 
     def test_label_and_sensitive_columns_are_not_needed(self, trained: Trained, world: World) -> None:
-        """A client sends features only."""
+        """A client sends features only, and what the record says that a decision rule asks for."""
         predictor = SavedModelPredictor(trained.workdir / "saved_model")
-        features = world.raw.select([column.name for column in world.dataset.features])
+        asked = [*(column.name for column in world.dataset.features), *_served_columns(trained)]
+        features = world.raw.select(asked)
         assert predictor.columns == tuple(sorted(features.column_names))
         np.testing.assert_array_equal(predictor.predict(features), predictor.predict(world.raw))
         bare, full = predictor.predict_examples(encode(features)), predictor.predict_examples(encode(world.raw))
@@ -281,6 +302,7 @@ class TrainerContract:
                 "hours-per-week": pa.array([None, 10**9, -5], pa.int64()),
                 "balance": pa.array([None, float("nan"), 1e30], pa.float32()),
                 "city": pa.array([None, "Nowhere", ""], pa.string()),
+                **{name: pa.array([None, "Nobody", ""], pa.string()) for name in _served_columns(trained)},
             }
         )
         scores = predictor.predict(rows)
@@ -306,6 +328,10 @@ class TrainerContract:
             request = replace(request, examples=replace(world.examples, files=files))
             again = _train(trainer, request, tmp_path / str(seed))
             assert (again.record.weights == trained.record.weights) is equal
+
+
+def _served_columns(trained: Trained) -> tuple[str, ...]:
+    return () if trained.record.mitigation is None else trained.record.mitigation.served_columns
 
 
 def _train(trainer: Trainer, request: TrainingRequest, workdir: Path) -> Trained:
