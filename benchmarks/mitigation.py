@@ -49,6 +49,10 @@ METHODS: dict[str, tuple[str, str]] = {
         "probity.yaml",
         "{method: exponentiated_gradient, across: sex, constraint: demographic_parity}",
     ),
+    "exponentiated_gradient, demographic_parity, mean_probability": (
+        "probity.yaml",
+        "{method: exponentiated_gradient, across: sex, constraint: demographic_parity, score: mean_probability}",
+    ),
     "dp_sgd, none": ("dp.yaml", "none"),
     "dp_sgd, reweighing": ("dp.yaml", "{method: reweighing, across: sex}"),
     "dp_sgd, threshold_optimizer, equal_opportunity": (
@@ -57,7 +61,7 @@ METHODS: dict[str, tuple[str, str]] = {
     ),
 }
 COLUMNS = ("accuracy", "auc", "gap of true_positive_rate", "gap of selection_rate", "gap of false_positive_rate",
-           "worse by more than the interval", "training, s")  # fmt: skip
+           "of 45 changes for the worse", "those of women and men", "training, s")  # fmt: skip
 
 
 def main() -> int:
@@ -66,19 +70,20 @@ def main() -> int:
     parser.add_argument("--workspace", type=Path, default=EXAMPLE / ".probity")
     parser.add_argument("--only", action="append", choices=list(METHODS))
     given = parser.parse_args()
-    rows = [[name, *measured(*METHODS[name], workspace=given.workspace)] for name in given.only or METHODS]
     lines = ["| mitigation across sex | " + " | ".join(COLUMNS) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
-    lines += ["| " + " | ".join(row) + " |" for row in rows]
-    text = "\n".join(lines) + "\n"
-    sys.stdout.write(text)
+    for name in given.only or METHODS:
+        lines.append("| " + " | ".join([name, *measured(*METHODS[name], workspace=given.workspace)]) + " |")
+        sys.stdout.write(lines[-1] + "\n")
+        sys.stdout.flush()
     if not given.only:
-        OUT.write_text("# Mitigation on the Adult data\n\n" + HEADER + "\n" + text, encoding="utf-8")
+        OUT.write_text("# Mitigation on the Adult data\n\n" + HEADER + "\n" + "\n".join(lines) + "\n", encoding="utf-8")
     return 0
 
 
 HEADER = """`python benchmarks/mitigation.py`: 48,842 rows, about 9,800 of them in the test split, seed 7, decision
 threshold 0.5; `plain` is the network of `probity.yaml`, `dp_sgd` the logistic model of `dp.yaml` at epsilon 1. Gaps are
-between women and men. Seconds are of the stage `train`, in which a mitigation of `plain` also trains the model without
+between women and men. A change is for the worse if accuracy or the true positive rate of a slice fell, or its false
+positive rate rose, by more than its paired 95 % interval; 45 were judged. Seconds are of the stage `train`, in which a mitigation of `plain` also trains the model without
 it.
 """
 
@@ -103,10 +108,15 @@ def measured(config: str, mitigation: str, *, workspace: Path) -> list[str]:
         number(audits["fairness"], f"fairness/{metric}/gap/sex@0.5")
         for metric in ("true_positive_rate", "selection_rate", "false_positive_rate")
     ]
-    worse = [reason for reason in changes["reasons"] if reason.startswith("Worse than")]
-    lost = ", ".join(reason.split(": ", 1)[1].split(" at ")[0] for reason in worse)
-    compared = changes["status"] == "complete"
-    return [*cells, (lost or "none") if compared else "not compared", f"{seconds:.0f}"]
+    if changes["status"] != "complete":
+        return [*cells, "not compared", "", f"{seconds:.0f}"]
+    worse = [reason.split(": ", 1)[1] for reason in changes["reasons"] if reason.startswith("Worse than")]
+    named = [text.split(" (")[0] for text in worse if "of sex=" in text and "," not in text.split(" at ")[0]]
+    short = [
+        text.replace("sex=Female", "women").replace("sex=Male", "men").replace(" at 0.5 changed by", "")
+        for text in named
+    ]
+    return [*cells, str(len(worse)), ", ".join(short) or "none", f"{seconds:.0f}"]
 
 
 def number(report: dict[str, Any], finding: str) -> str:

@@ -75,6 +75,7 @@ def export(
     """
     import tensorflow as tf
 
+    workdir.mkdir(parents=True, exist_ok=True)
     try:
         # First, because a model with the transform attached could no longer be written in this format.
         if rule is None:

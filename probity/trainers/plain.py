@@ -64,11 +64,14 @@ class PlainTrainer:
         """
         from probity.trainers.export import export, weights_digest
         from probity.trainers.fitting import fit, rows_of
+        from probity.trainers.mitigation.methods import groups_for, mitigate, recorded
         from probity.trainers.outcome import environment, require_probabilities
 
         settings = _own(request.settings)
+        if isinstance(settings.mitigation, MitigationSettings):
+            groups_for(request, settings.mitigation)  # before minutes of training
         train, validation = rows_of(request, "train"), rows_of(request, "eval")
-        mitigated = not isinstance(settings.mitigation, NoMitigation)
+        mitigated = isinstance(settings.mitigation, MitigationSettings)
         fitted = fit(
             request,
             settings,
@@ -79,8 +82,6 @@ class PlainTrainer:
         )
         warnings, applied, mitigation = list(fitted.warnings), None, None
         if isinstance(settings.mitigation, MitigationSettings):
-            from probity.trainers.mitigation.methods import mitigate, recorded
-
             without = workdir / UNMITIGATED
             before = export(fitted.model, request.transform, transform_folder=request.transform_folder, workdir=without)
             fitted, applied = mitigate(

@@ -5,7 +5,8 @@ given probabilities. A served score cannot be drawn, so what is exported is one 
 a positive decision*: the sum of the probabilities of those models that decide positively. Whoever draws with that
 probability has the randomised classifier itself; the decision ``score > 0.5`` is its weighted majority, for which the
 constraint is not guaranteed and is measured by the audits. The score takes few values: it ranks rows coarsely and is no
-calibrated probability of the label.
+calibrated probability of the label. Averaging the models' scores instead ranks rows as finely as a single model does,
+and gives up the link to the randomised classifier.
 
 References:
     Agarwal et al. (2018), A Reductions Approach to Fair Classification, algorithm 1 and theorem 1.
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +29,7 @@ from probity.trainers.mitigation.settings import Constraint, ExponentiatedGradie
 if TYPE_CHECKING:
     from probity.trainers.plain import PlainSettings
 
-__all__ = ["Ensemble", "expected_decision", "reduce"]
+__all__ = ["Ensemble", "Score", "combined", "reduce"]
 
 _POSITIVE = 0.5
 """The reduction weighs rows so that the better decision is the more probable one."""
@@ -37,6 +38,7 @@ _NEGLIGIBLE = 1e-6
 _BATCH_ROWS = 8192
 
 Arrays = list[npt.NDArray[np.float32]]
+Score = Literal["expected_decision", "mean_probability"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +58,14 @@ class Ensemble:
     steps: int
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Known:
+    """One trained model: its weights, and its decisions on the rows it was trained on, int64 of shape (rows,)."""
+
+    weights: Arrays
+    decisions: npt.NDArray[np.int64]
+
+
 @dataclass(eq=False)
 class _Learner:
     """Trains the request's architecture under weights, from the same initial weights each time.
@@ -71,7 +81,7 @@ class _Learner:
     said: Callable[[int], None]
     initial: Arrays = field(init=False)
     state: Arrays = field(init=False)
-    known: dict[str, Arrays] = field(default_factory=dict)
+    known: dict[str, _Known] = field(default_factory=dict)
     steps: int = 0
 
     def __post_init__(self) -> None:
@@ -79,7 +89,7 @@ class _Learner:
         self.model.optimizer.build(self.model.trainable_variables)
         self.state = [variable.numpy() for variable in self.model.optimizer.variables]
 
-    def learn(self, labels: npt.NDArray[np.float32], weights: npt.NDArray[np.float32]) -> Arrays:
+    def learn(self, labels: npt.NDArray[np.float32], weights: npt.NDArray[np.float32]) -> _Known:
         import tensorflow as tf
 
         key = digest_bytes(labels.tobytes() + weights.tobytes())
@@ -93,15 +103,11 @@ class _Learner:
                 dict(self.rows.inputs), labels, sample_weight=weights, epochs=self.epochs, batch_size=size, verbose=0
             )
             self.steps += int(self.model.optimizer.iterations.numpy())
-            self.known[key] = self.model.get_weights()
+            scores = self.model.predict(dict(self.rows.inputs), batch_size=_BATCH_ROWS, verbose=0)[:, 0]
+            decisions = (scores > _POSITIVE).astype(np.int64)
+            self.known[key] = _Known(weights=self.model.get_weights(), decisions=decisions)
             self.said(len(self.known))
         return self.known[key]
-
-    def decide(self, weights: Arrays) -> npt.NDArray[np.int64]:
-        self.model.set_weights(weights)
-        scores = self.model.predict(dict(self.rows.inputs), batch_size=_BATCH_ROWS, verbose=0)[:, 0]
-        decisions: npt.NDArray[np.int64] = (scores > _POSITIVE).astype(np.int64)
-        return decisions
 
 
 def reduce(
@@ -147,11 +153,11 @@ def reduce(
         trainings=len(learner.known),
         steps=learner.steps,
     )
-    return expected_decision(request, ensemble), ensemble
+    return combined(request, ensemble, score=settings.score), ensemble
 
 
-def expected_decision(request: TrainingRequest, ensemble: Ensemble) -> Any:
-    """Returns the Keras model whose score is the probability that the randomised classifier decides positively."""
+def combined(request: TrainingRequest, ensemble: Ensemble, *, score: Score) -> Any:
+    """Returns the Keras model that scores as :class:`ExponentiatedGradientSettings` says under ``score``."""
     import tensorflow as tf
 
     from probity.trainers.architecture import build
@@ -168,28 +174,28 @@ def expected_decision(request: TrainingRequest, ensemble: Ensemble) -> Any:
         single.set_weights(weights)
         named = tf.keras.Model(single.input, single.output, name=f"model_{i}")
         used = {tensor.name for tensor in tf.nest.flatten(single.input)}
-        score = named({name: tensor for name, tensor in inputs.items() if name in used})
-        votes.append(share * tf.cast(score > _POSITIVE, tf.float32))
+        own = named({name: tensor for name, tensor in inputs.items() if name in used})
+        votes.append(share * (own if score == "mean_probability" else tf.cast(own > _POSITIVE, tf.float32)))
     total = tf.add_n(votes) if votes else tf.zeros_like(next(iter(inputs.values()))[:, :1])
-    return tf.keras.Model(inputs, tf.clip_by_value(total + constant, 0.0, 1.0), name="expected_decision")
+    return tf.keras.Model(inputs, tf.clip_by_value(total + constant, 0.0, 1.0), name=score)
 
 
 def _estimator(learner: _Learner) -> Any:
     """Returns the learner as fairlearn calls it: rows by number, clones that share the learner."""
 
     class Estimator:
-        weights: Arrays
+        found: _Known
 
         def __sklearn_clone__(self) -> Estimator:
             return Estimator()
 
         def fit(self, X: Any, y: Any, sample_weight: Any) -> Estimator:
             labels, weights = (np.asarray(part, np.float32).reshape(-1) for part in (y, sample_weight))
-            self.weights = learner.learn(labels, weights)
+            self.found = learner.learn(labels, weights)
             return self
 
         def predict(self, X: Any) -> npt.NDArray[np.int64]:
-            decisions: npt.NDArray[np.int64] = learner.decide(self.weights)[np.asarray(X).reshape(-1)]
+            decisions: npt.NDArray[np.int64] = self.found.decisions[np.asarray(X).reshape(-1)]
             return decisions
 
     return Estimator()
@@ -198,7 +204,7 @@ def _estimator(learner: _Learner) -> Any:
 def _weights_of(predictor: Any) -> Arrays | int:
     """Returns the weights of a model; fairlearn answers with a constant where all rows are to be decided alike."""
     constant = getattr(predictor, "constant", None)
-    weights: Arrays | int = predictor.weights if constant is None else int(constant)
+    weights: Arrays | int = predictor.found.weights if constant is None else int(constant)
     return weights
 
 

@@ -196,11 +196,16 @@ def _reduced(
         said=lambda number: report(min(number / limit, 0.99), f"model {number} of the reduction"),
     )
     used = len(ensemble.shares)
+    words = {
+        "expected_decision": f"the score is the probability of a positive decision by {used} models, of "
+        f"{ensemble.trainings} that were trained: it takes few values, and is no calibrated probability of the label",
+        "mean_probability": f"the score is the weighted mean of the scores of {used} models, of {ensemble.trainings} "
+        "that were trained",
+    }
     warnings = [
-        f"the score is the probability of a positive decision by {used} models, of {ensemble.trainings} that were "
-        "trained: it takes few values, and is no calibrated probability of the label",
-        "the constraint holds for decisions drawn with that probability; those at a fixed threshold are a weighted "
-        "majority, for which only the audits say what holds",
+        words[settings.score],
+        "the constraint holds for decisions drawn by the models' probabilities; for those at a fixed threshold only "
+        "the audits say what holds",
         f"each of the models was trained for {unmitigated.best_epoch} epochs, as many as were kept without mitigation, "
         "whose epochs and history are recorded; the steps are those of all models",
     ]

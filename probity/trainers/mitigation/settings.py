@@ -128,6 +128,10 @@ class ExponentiatedGradientSettings(MitigationSettings):
     """How far the constraint may be violated on the training rows, before it counts."""
     max_iter: int = Field(default=5, ge=1, le=100)
     """Largest number of iterations; each trains one to five models."""
+    score: Literal["expected_decision", "mean_probability"] = "expected_decision"
+    """``expected_decision``: the probability that the randomised classifier decides positively; its decisions are a
+    weighted majority. ``mean_probability``: the models' scores, averaged with their probabilities: it ranks rows
+    finely, and is no property of the randomised classifier."""
 
 
 AnyMitigation = Annotated[

@@ -1,4 +1,4 @@
-"""The decision rule in the graph: the same group as everywhere else, the same decision as with the group's threshold."""
+"""The decision rule in the graph: the group that the audits see, the decision that the group's threshold makes."""
 
 import numpy as np
 import pyarrow as pa
