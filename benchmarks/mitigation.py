@@ -8,6 +8,7 @@ time stamps. ``--only NAME`` (repeatable) runs some of the methods and prints th
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import subprocess
 import sys
@@ -83,8 +84,8 @@ def main() -> int:
 HEADER = """`python benchmarks/mitigation.py`: 48,842 rows, about 9,800 of them in the test split, seed 7, decision
 threshold 0.5; `plain` is the network of `probity.yaml`, `dp_sgd` the logistic model of `dp.yaml` at epsilon 1. Gaps are
 between women and men. A change is for the worse if accuracy or the true positive rate of a slice fell, or its false
-positive rate rose, by more than its paired 95 % interval; 45 were judged. Seconds are of the stage `train`, in which a mitigation of `plain` also trains the model without
-it.
+positive rate rose, by more than its paired 95 % interval; 45 were judged. Seconds are of the stage `train`, in which a
+mitigation of `plain` also trains the model without it.
 """
 
 
