@@ -8,7 +8,6 @@ time stamps. ``--only NAME`` (repeatable) runs some of the methods and prints th
 from __future__ import annotations
 
 import argparse
-import functools
 import json
 import subprocess
 import sys

@@ -285,7 +285,7 @@ def _calibration_change(rows: _Rows, *, confidence: float, seed: int) -> _Change
     for model in (0, 1):
         cells[every, model * CALIBRATION_BINS + rows.bins[model]] = rows.residuals[model]
     rng = np.random.default_rng(seed)
-    noise = rng.multivariate_normal(np.zeros(2 * CALIBRATION_BINS), cells.T @ cells, _REPLICATES, method="eigh")
+    noise = rng.standard_normal((_REPLICATES, 2 * CALIBRATION_BINS)) @ _symmetric_root(cells.T @ cells)
     errors = noise.reshape(-1, 2, CALIBRATION_BINS)
     absolute = np.abs(errors).sum(axis=2)
     sums = cells.sum(axis=0).reshape(2, CALIBRATION_BINS)
@@ -297,6 +297,16 @@ def _calibration_change(rows: _Rows, *, confidence: float, seed: int) -> _Change
     n = len(rows)
     bounds = (max(-1.0, (change - below) / n), min(1.0, (change + above) / n))
     return _Change(value=change / n, bounds=bounds, method=method, n=n)
+
+
+def _symmetric_root(covariance: Floats) -> Floats:
+    """Returns the square root that is symmetric.
+
+    It is unique, unlike others: rounding, which the order of rows decides, cannot turn the draws into other ones.
+    """
+    values, vectors = np.linalg.eigh(covariance)
+    root: Floats = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
+    return root
 
 
 def _basic_interval(value: float, replicates: Floats, *, confidence: float) -> tuple[float, float]:

@@ -48,7 +48,7 @@ def test_weighted_losses_are_clipped_like_any_other(name, engine):
     """Weights of 1 are no weights; other weights are those of a loop over rows; a weight of 0 leaves a row out."""
     model, (inputs, labels) = models.make(models.KNOWN[name]), models.make_rows(7)
     weights = tf.constant([0.0, 0.3, 1.0, 2.5, 40.0, 1e-3, 7.0])
-    for clip in CLIPS:
+    for clip in (0.5, math.inf):  # some rows clipped, none
         summed = tf.function(engine.clipped_sum(model, l2_clip_norm=clip), autograph=False)
         assert largest_difference(summed(inputs, labels, tf.ones(7)), summed(inputs, labels)) < 1e-6
         found = summed(inputs, labels, weights)
