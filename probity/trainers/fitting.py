@@ -55,7 +55,10 @@ class Penalty(Protocol):
         ...
 
     def batches(self, split: str, rows: Rows, *, batch_size: int) -> Any:
-        """Returns a split as batches with what the penalty is computed on, as a ``tf.data.Dataset``."""
+        """Returns a split as batches with what the penalty is computed on, as a ``tf.data.Dataset``.
+
+        ``train`` has no end: one iterator serves all epochs.
+        """
         ...
 
 
@@ -177,9 +180,13 @@ def _data(train: Rows, validation: Rows, settings: PlainSettings, penalty: Penal
             "batch_size": settings.batch_size,
             "validation_data": validation.arguments if len(validation) else None,
         }
-    batches = {"x": penalty.batches("train", train, batch_size=settings.batch_size)}
+    size = settings.batch_size
+    batches = {
+        "x": penalty.batches("train", train, batch_size=size),
+        "steps_per_epoch": math.ceil(len(train) / size),
+    }
     if len(validation):
-        batches["validation_data"] = penalty.batches("eval", validation, batch_size=settings.batch_size)
+        batches["validation_data"] = penalty.batches("eval", validation, batch_size=size)
     return batches
 
 

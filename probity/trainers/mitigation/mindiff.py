@@ -65,25 +65,31 @@ class MinDiff:
     def batches(self, split: str, rows: Rows, *, batch_size: int) -> Any:
         """Returns a split as batches, each with a batch of both sides of every comparison.
 
-        The eval split is compared on its own rows, so that the epoch is chosen by the loss that is minimised.
+        Without end for ``train``, in an order that the seed decides; once for ``eval``, in file order. The eval split
+        is compared on its own rows, so that the epoch is chosen by the loss that is minimised.
         """
         from tensorflow_model_remediation import min_diff
 
         utils = min_diff.keras.utils
+        seed = self.seed if split == "train" else None
         compared = utils.build_min_diff_dataset(
-            {name: self._repeated(rows, sides[0]) for name, sides in self.sides[split].items()},
-            {name: self._repeated(rows, sides[1]) for name, sides in self.sides[split].items()},
+            {name: self._repeated(rows, sides[0], seed=seed) for name, sides in self.sides[split].items()},
+            {name: self._repeated(rows, sides[1], seed=seed) for name, sides in self.sides[split].items()},
         )
         main = _dataset(rows)
-        if split == "train":
-            main = main.shuffle(len(rows), seed=self.seed)
-        return utils.pack_min_diff_data(main.batch(batch_size), min_diff_dataset=compared)
+        main = main.batch(batch_size) if seed is None else main.shuffle(len(rows), seed=seed).batch(batch_size).repeat()
+        return utils.pack_min_diff_data(main, min_diff_dataset=compared)
 
-    def _repeated(self, rows: Rows, chosen: npt.NDArray[np.intp]) -> Any:
-        """Returns rows of one side in batches, without end. All batches are full: the library compares whole ones."""
+    def _repeated(self, rows: Rows, chosen: npt.NDArray[np.intp], *, seed: int | None) -> Any:
+        """Returns rows of one side in full batches, without end.
+
+        A trap: each pass over a shuffled data set takes the next seed, and prefetching starts passes ahead of time. An
+        iterator for each epoch would therefore meet seeds that depend on the machine's load. Training has one iterator
+        for all epochs, which it asks for a number of steps; the eval split is not shuffled.
+        """
         part = Rows(inputs={name: array[chosen] for name, array in rows.inputs.items()}, labels=rows.labels[chosen])
-        shuffled = _dataset(part).shuffle(len(part), seed=self.seed).repeat()
-        return shuffled.batch(self.settings.batch_size, drop_remainder=True)
+        ordered = _dataset(part) if seed is None else _dataset(part).shuffle(len(part), seed=seed)
+        return ordered.repeat().batch(self.settings.batch_size, drop_remainder=True)
 
 
 def make_penalty(

@@ -87,6 +87,35 @@ def test_the_penalty_brings_scores_of_the_chosen_label_together(world, tmp_path)
     assert {"loss", "group_0_min_diff_loss", "val_group_0_min_diff_loss"} <= set(fitted.history)
 
 
+def test_training_batches_have_no_end_and_eval_batches_are_the_same_each_time(world):
+    """An iterator for each epoch would make the order depend on how far the machine had read ahead."""
+    request = make_request(world, PlainSettings(), mechanism=NonPrivate())
+    rows = rows_of(request, "eval")
+    codes = np.arange(len(rows)) % 2
+    groups = Groups(across=("x",), names=(("0",), ("1",)), codes={"train": codes, "eval": codes})
+    settings = MinDiffSettings(across=("x",), batch_size=16)
+    made = make_penalty(settings, groups, {"train": rows.labels, "eval": rows.labels}, seed=3)
+    train, held = (made.batches(split, rows, batch_size=64) for split in ("train", "eval"))
+    assert train.cardinality().numpy() == tf.data.INFINITE_CARDINALITY
+    assert held.cardinality().numpy() == -(-len(rows) // 64)
+
+    def seen(batches):
+        return [
+            (
+                labels.numpy().ravel().tolist(),
+                packed.min_diff_data["group_0"][0]["balance_xf"].numpy().tolist(),
+                packed.min_diff_data["group_0"][1].numpy().ravel().tolist(),
+            )
+            for packed, labels in batches
+        ]
+
+    assert seen(held) == seen(held)
+    assert [label for labels, *_ in seen(held) for label in labels] == rows.labels.tolist()
+    both = seen(train.take(8))
+    assert both[:4] != both[4:]
+    assert all(sorted(membership) == [0.0] * 16 + [1.0] * 16 for *_, membership in both)
+
+
 @pytest.mark.parametrize(("loss", "kind"), [("mmd", "MMDLoss"), ("absolute_correlation", "AbsoluteCorrelationLoss")])
 def test_the_penalty_is_the_librarys_and_hides_nothing_in_the_model(loss, kind):
     made = penalty([0, 0, 0, 1, 1, 1, 0, 1, 0], names=2, loss=loss, weight=2.5)
