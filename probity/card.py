@@ -17,7 +17,7 @@ from probity.config import Rule
 from probity.data import SensitiveAttribute, TransformConstant
 from probity.findings import PrivacyStatement, Subject
 from probity.metric import Direction
-from probity.model import DpSgd, NonPrivate, Unknown
+from probity.model import DpSgd, Mitigation, NonPrivate, Unknown
 from probity.record import Digest, Number, Record
 
 __all__ = [
@@ -132,6 +132,8 @@ class ModelDetails(Record):
     digests: dict[str, Digest]
     environment: dict[str, str]
     warnings: tuple[str, ...] = ()
+    mitigation: Mitigation | None = None
+    """What was done about differences between groups; ``None``: nothing."""
 
 
 class Factors(Record):
@@ -275,6 +277,8 @@ class ModelCard(Record):
     by_group: NumbersOrGap
     disparities: NumbersOrGap
     baseline: NumbersOrGap
+    mitigation: NumbersOrGap = NotAssessed(reason="this card was written before mitigation was audited")
+    """What the mitigation changed, against the same training without it."""
     privacy: PrivacySection
     explanations: NumbersOrGap
     limitations: StatementOrGap
@@ -288,6 +292,7 @@ class ModelCard(Record):
             self.by_group,
             self.disparities,
             self.baseline,
+            self.mitigation,
             self.privacy.findings,
             self.privacy.attacks,
             self.explanations,

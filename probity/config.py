@@ -341,11 +341,15 @@ class AuditsConfig(Record):
         return tuple(sorted({*self.thresholds, self.decision_threshold}))
 
 
+_CHANGES = ("change_from_baseline_at_least", "change_from_unmitigated_at_least")
+
+
 class Rule(Record):
     """One condition of the gate on one metric.
 
     ``at_least`` and ``at_most`` bound the metric itself, on the whole test split or on ``slice``;
     ``change_from_baseline_at_least`` bounds candidate minus the latest released model on the same rows;
+    ``change_from_unmitigated_at_least`` bounds candidate minus the same training without its mitigation, likewise;
     ``gap_at_most`` (largest minus smallest group) and ``ratio_at_least`` (smallest over largest) compare the groups
     of ``across``. A list in ``across`` is one intersection: ``[sex, race]`` compares sex x race groups.
     """
@@ -366,6 +370,9 @@ class Rule(Record):
     """Upper bound on the metric."""
     change_from_baseline_at_least: Number | None = None
     """Lower bound on candidate minus latest released model, both on the candidate's test rows."""
+    change_from_unmitigated_at_least: Number | None = None
+    """Lower bound on the model with its mitigation minus the one without, both on the candidate's test rows; ``slice``
+    names the group that must not get worse."""
     gap_at_most: float | None = Field(default=None, ge=0.0, allow_inf_nan=False)
     """Upper bound on the largest minus the smallest group."""
     ratio_at_least: float | None = Field(default=None, gt=0.0, le=1.0)
@@ -404,7 +411,7 @@ class Rule(Record):
     @property
     def conditions(self) -> list[str]:
         """Names of the conditions given."""
-        names = ("at_least", "at_most", "change_from_baseline_at_least", "gap_at_most", "ratio_at_least")
+        names = ("at_least", "at_most", *_CHANGES, "gap_at_most", "ratio_at_least")
         return [name for name in names if getattr(self, name) is not None]
 
 
@@ -431,8 +438,8 @@ class GateConfig(Record):
     approval: Approval = Approval()
     """Whether a person must sign as well."""
     uncovered_preprocessing: Literal["forbidden", "allowed"] = "forbidden"
-    """Whether a model with a finite epsilon may be released although constants of its transform were computed from
-    private rows without noise, which its epsilon does not cover."""
+    """Whether a model with a finite epsilon may be released although constants of its transform, or weights of its
+    mitigation, were computed from private rows without noise, which its epsilon does not cover."""
 
     @property
     def joint_statements(self) -> int:

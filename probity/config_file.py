@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -137,7 +137,7 @@ def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 
 
 def _is_another(key: str, base: dict[str, Any], over: dict[str, Any]) -> bool:
-    telling = {"trainer": ("name",), "model": ("kind", "module")}.get(key, ())
+    telling = {"trainer": ("name",), "model": ("kind", "module"), "mitigation": ("method",)}.get(key, ())
     return any(name in over and over[name] != base.get(name) for name in telling)
 
 
@@ -190,12 +190,12 @@ def _config_error(error: ValidationError, kind: type[BaseModel], *, origin: str)
     details = error.errors(include_url=False)
     # An unknown key explains missing ones beside it, so it is reported first.
     first = next((entry for entry in details if entry["type"] == "extra_forbidden"), details[0])
-    location = [part for part in first["loc"] if not (isinstance(part, str) and part in _UNION_TAGS)]
+    location, holder = _walk(kind, [part for part in first["loc"] if part not in _UNION_TAGS])
     path = ".".join(str(part) for part in location) or "the whole file"
     more = f" ({len(details) - 1} more problem{'s' if len(details) > 2 else ''} after this one)" if details[1:] else ""
     argument = f"{origin}: {path}"
     if first["type"] == "extra_forbidden":
-        known = _known_keys(kind, location[:-1])
+        known = [field.alias or name for name, field in holder.model_fields.items()] if holder else []
         key = str(location[-1])
         return ConfigError(
             argument,
@@ -229,24 +229,42 @@ _UNION_TAGS = frozenset(
 )
 
 
-def _known_keys(kind: type[BaseModel], location: Iterable[int | str]) -> list[str]:
-    """Returns the keys that are allowed at ``location``, found by walking the annotations."""
-    current: type[BaseModel] | None = kind
+def _walk(kind: type[BaseModel], location: Iterable[int | str]) -> tuple[list[int | str], type[BaseModel] | None]:
+    """Returns a location without the tags of tagged unions, which are no keys of the file, and what holds its last key.
+
+    Found by walking the annotations; the holder is ``None`` where they lead to no settings class.
+    """
+    kept: list[int | str] = []
+    current: list[type[BaseModel]] = [kind]
+    holder: type[BaseModel] | None = None
     for part in location:
-        if current is None or isinstance(part, int):
+        if isinstance(part, int):
+            kept.append(part)
             continue
-        fields = {field.alias or name: field.annotation for name, field in current.model_fields.items()}
-        current = _model_in(fields.get(part))
-    return [field.alias or name for name, field in current.model_fields.items()] if current else []
+        tagged = [branch for branch in current if _has_tag(branch, part)] if len(current) > 1 else []
+        if tagged:
+            current = tagged
+            continue
+        holder = current[0] if current else None
+        fields = (
+            {field.alias or name: field.annotation for name, field in holder.model_fields.items()} if holder else {}
+        )
+        current = list(_models_in(fields.get(part)))
+        kept.append(part)
+    return kept, holder
 
 
-def _model_in(annotation: object) -> type[BaseModel] | None:
+def _has_tag(kind: type[BaseModel], tag: str) -> bool:
+    """Whether a branch of a tagged union is chosen by this value of one of its fields."""
+    return any(tag in typing.get_args(field.annotation) for field in kind.model_fields.values())
+
+
+def _models_in(annotation: object) -> Iterator[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    if typing.get_origin(annotation) in (tuple, typing.Union, types.UnionType):
-        found = (_model_in(argument) for argument in typing.get_args(annotation))
-        return next((entry for entry in found if entry is not None), None)
-    return None
+        yield annotation
+    elif typing.get_origin(annotation) in (tuple, typing.Union, types.UnionType):
+        for argument in typing.get_args(annotation):
+            yield from _models_in(argument)
 
 
 def _yaml_kind(value: object) -> str:

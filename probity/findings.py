@@ -93,7 +93,8 @@ class Finding(Record):
     across: tuple[str, ...] = ()
     """For a comparison of groups: the attributes that form them."""
     comparison: Literal["gap", "ratio", "change"] | None = None
-    """``gap``: largest minus smallest group; ``ratio``: smallest over largest; ``change``: candidate minus baseline."""
+    """``gap``: largest minus smallest group; ``ratio``: smallest over largest; ``change``: candidate minus
+    baseline or minus the model without mitigation; with ``across``: of the gap between these groups."""
     feature: str | None = None
     """The source column it speaks of, for findings about columns."""
     attack: str | None = None
@@ -149,6 +150,8 @@ class PrivacyStatement(Record):
     """What else read the data without noise, such as vocabularies or bucket boundaries."""
     uncovered_preprocessing: tuple[str, ...] = ()
     """Columns whose constants in the transform were computed from private rows without noise."""
+    uncovered_training: tuple[str, ...] = ()
+    """What the trainer read from private training rows without noise beside its mechanism, in words."""
     composed: tuple[str, ...] = ()
     """What the epsilon was composed of, in words."""
     second_accountant: str | None = None
@@ -220,6 +223,7 @@ def finding_id(
     Examples:
         ``performance/true_positive_rate/sex=Female@0.5``, ``performance/auc/overall``,
         ``fairness/selection_rate/ratio/sex*race@0.5``, ``baseline/auc/change/overall``,
+        ``mitigation/accuracy/change/sex=Female@0.5``, ``mitigation/selection_rate/change/sex@0.5``,
         ``data/missing_rate/occupation/sex=Female``, ``attacks/membership_auc/random_forest/overall``.
     """
     parts = [audit, metric]

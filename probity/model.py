@@ -8,7 +8,10 @@ from pydantic import Field, model_validator
 
 from probity.record import Digest, Number, Record
 
-__all__ = ["DpSgd", "Mechanism", "NonPrivate", "TrainedModel", "Unknown"]
+__all__ = ["UNMITIGATED", "DpSgd", "Mechanism", "Mitigation", "NonPrivate", "TrainedModel", "Unknown"]
+
+UNMITIGATED = "unmitigated"
+"""Folder beside the model that holds the same training without mitigation, in the same layout."""
 
 
 class NonPrivate(Record):
@@ -72,6 +75,35 @@ class Unknown(Record):
     kind: Literal["unknown"] = "unknown"
 
 
+class Mitigation(Record):
+    """What was done so that a chosen difference between groups is smaller, and what that can be compared with.
+
+    Guarantees: either the digest of the model without it is given, or why there is none.
+    """
+
+    method: str
+    """``reweighing``, ``mindiff``, ``threshold_optimizer`` or ``exponentiated_gradient``, or that of a plug-in."""
+    across: tuple[str, ...] = Field(min_length=1)
+    """The sensitive attributes whose groups it speaks of; several are one intersection."""
+    constraint: str | None = None
+    """What is to be alike between the groups, in the method's own words."""
+    fitted_on: Literal["train", "eval"]
+    """The split whose groups it read."""
+    served_columns: tuple[str, ...] = ()
+    """Sensitive columns that the served model asks for, because its decision depends on the group: disparate treatment
+    by construction."""
+    unmitigated: Digest | None = None
+    """Digest of ``unmitigated/saved_model``: the same training, with the same seed, without mitigation."""
+    no_comparison: str | None = None
+    """Why there is no such model."""
+
+    @model_validator(mode="after")
+    def _compared_or_not(self) -> Mitigation:
+        if (self.unmitigated is None) == (self.no_comparison is None):
+            raise ValueError("give either the digest of the unmitigated model or why there is none")
+        return self
+
+
 class TrainedModel(Record):
     """A model and everything about its making that later stages rely on (``07_model/model.json``)."""
 
@@ -113,3 +145,8 @@ class TrainedModel(Record):
     environment: dict[str, str]
     """Versions of Python and of the libraries that decide the numbers."""
     warnings: tuple[str, ...] = ()
+    mitigation: Mitigation | None = None
+    """What was done about differences between groups; ``None``: nothing."""
+    uncovered: tuple[str, ...] = ()
+    """What the trainer read from training rows beside its mechanism, without noise, in words: an epsilon does not cover
+    it."""

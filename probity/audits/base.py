@@ -28,7 +28,8 @@ class AuditInput:
 
     model: TrainedModel
     model_folder: Path
-    """Holds ``saved_model/``, the exported model that would be released, and ``model.keras``."""
+    """Holds ``saved_model/``, the exported model that would be released, and ``model.keras`` where there is one; below
+    ``unmitigated/`` the same of the training without its mitigation, if it had one."""
     dataset: Dataset
     examples: Examples
     schema: Schema

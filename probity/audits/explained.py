@@ -117,7 +117,8 @@ def explain(evidence: AuditInput) -> Explained:
 def _read(evidence: AuditInput) -> tuple[ExplainedModel, Inputs, Inputs, int]:
     """Returns the model, its training and test inputs, and how many outputs may be asked for.
 
-    Without a Keras file, as for a model that was trained elsewhere, the SavedModel is asked about raw columns.
+    Without a Keras file, as for a model that was trained elsewhere or one whose decision depends on the group, the
+    SavedModel is asked about raw columns, the sensitive ones that it reads included.
     """
     if (evidence.model_folder / "model.keras").is_file():
         model = load_explained_model(evidence.model_folder / "model.keras", evidence.transform.outputs)
@@ -125,7 +126,8 @@ def _read(evidence: AuditInput) -> tuple[ExplainedModel, Inputs, Inputs, int]:
         test, _ = evidence.transformed.arrays("test")
         return model, train, test, MAX_EVALUATIONS
     tables = [evidence.examples.table(split) for split in ("train", "test")]
-    names = [column.name for column in evidence.dataset.features]
+    served = () if evidence.model.mitigation is None else evidence.model.mitigation.served_columns
+    names = list(dict.fromkeys([*(column.name for column in evidence.dataset.features), *served]))
     coded, inputs = load_raw_model(evidence.model_folder / "saved_model", names, tables)
     return coded, inputs[0], inputs[1], MAX_RAW_EVALUATIONS
 

@@ -143,6 +143,7 @@ def _statement(
         composed=tuple(_composed(spent)),
         assumptions=tuple(_assumptions(mechanism, unit=unit, private=private)),
         uncovered_preprocessing=uncovered,
+        uncovered_training=model.uncovered,
         not_covered=tuple(_not_covered(model, uncovered)),
         text=text,
     )
@@ -215,6 +216,12 @@ def _not_covered(model: TrainedModel, uncovered: tuple[str, ...]) -> list[str]:
     found = []
     if uncovered:
         found.append(f"preprocessing constants computed from training rows without noise: {', '.join(uncovered)}")
+    found += [f"{read}, without noise" for read in model.uncovered]
+    if model.mitigation is not None and model.mitigation.fitted_on == "eval":
+        found.append(
+            f"the {model.mitigation.method.replace('_', ' ')}, which read scores, labels and groups of the eval split "
+            "without noise"
+        )
     if model.chosen_on_eval:
         found.append("early stopping and the choice of the kept epoch, which read the eval split")
     return [

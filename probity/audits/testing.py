@@ -45,7 +45,7 @@ from probity.digest import digest_bytes, digest_file, digest_tree
 from probity.errors import AuditError
 from probity.findings import AuditReport
 from probity.groups import group_codes, group_names
-from probity.model import Mechanism, NonPrivate, TrainedModel
+from probity.model import UNMITIGATED, Mechanism, Mitigation, NonPrivate, TrainedModel
 from probity.tfexample import write_arrays, write_table
 
 __all__ = ["AuditContract", "draw_rows", "make_evidence", "score_by_formula"]
@@ -53,6 +53,7 @@ __all__ = ["AuditContract", "draw_rows", "make_evidence", "score_by_formula"]
 _FEATURES = ("age", "hours")
 _MEANS, _SCALES, _WEIGHTS, _BIAS = (40.0, 38.0), (12.0, 10.0), (0.9, 0.7), -0.8
 _BINS = (30.0, 50.0)
+_UNMITIGATED_BIAS = -0.4
 
 
 def make_evidence(
@@ -64,6 +65,7 @@ def make_evidence(
     mechanism: Mechanism | None = None,
     table: pa.Table | None = None,
     model_folder: Path | None = None,
+    mitigated: bool = False,
 ) -> AuditInput:
     """Makes evidence about a logistic model of two numeric features, with three sensitive attributes.
 
@@ -78,6 +80,8 @@ def make_evidence(
         mechanism: Defaults to :class:`~probity.model.NonPrivate`.
         table: The test rows instead of drawn ones: columns age, hours, sex, race and income (``yes`` is positive).
         model_folder: The model folder of other evidence, to use its model again.
+        mitigated: Whether the record says that the model had a mitigation; the model without it decides more rows
+            positively.
     """
     drawn = {split: draw_rows(200, seed=seed + place) for place, split in enumerate(("train", "eval"), start=1)}
     tables = {**drawn, "test": draw_rows(rows, seed=seed) if table is None else table}
@@ -87,9 +91,11 @@ def make_evidence(
     if model_folder is None:
         model_folder = folder / "model"
         _export(model_folder)
+        if mitigated:
+            _export(model_folder / UNMITIGATED, bias=_UNMITIGATED_BIAS)
     test = tables["test"]
     return AuditInput(
-        model=_model(model_folder, mechanism or NonPrivate()),
+        model=_model(model_folder, mechanism or NonPrivate(), mitigated=mitigated),
         model_folder=model_folder,
         dataset=dataset,
         examples=examples,
@@ -123,9 +129,17 @@ def draw_rows(rows: int, *, seed: int) -> pa.Table:
     )
 
 
-def score_by_formula(table: pa.Table, dataset: Dataset) -> ScoredRows:
-    """Scores rows of :func:`draw_rows` by the model's formula in float64, rounded to float32, without TensorFlow."""
-    logits = _logits(*(np.asarray(table.column(name).to_numpy(), np.float64) for name in _FEATURES))
+def score_by_formula(table: pa.Table, dataset: Dataset, *, mitigated: bool = True) -> ScoredRows:
+    """Scores rows of :func:`draw_rows` by the model's formula in float64, rounded to float32, without TensorFlow.
+
+    Args:
+        table: The rows.
+        dataset: Label and sensitive attributes.
+        mitigated: Whether by the model itself, or by the one without mitigation.
+    """
+    logits = (0.0 if mitigated else _UNMITIGATED_BIAS - _BIAS) + _logits(
+        *(np.asarray(table.column(name).to_numpy(), np.float64) for name in _FEATURES)
+    )
     return ScoredRows(
         scores=_sigmoid(logits).astype(np.float32),
         labels=np.array([value == dataset.positive for value in table.column(dataset.label).to_pylist()], bool),
@@ -213,8 +227,9 @@ def _schema(dataset: Dataset) -> Schema:
     return Schema(digest=digest_bytes(b"schema"), curated=True, features=features)
 
 
-def _model(folder: Path, mechanism: Mechanism) -> TrainedModel:
+def _model(folder: Path, mechanism: Mechanism, *, mitigated: bool) -> TrainedModel:
     fixed = digest_bytes(b"fixed")
+    without = digest_tree(folder / UNMITIGATED / "saved_model") if mitigated else None
     return TrainedModel(
         trainer="fixed",
         mechanism=mechanism,
@@ -233,10 +248,13 @@ def _model(folder: Path, mechanism: Mechanism) -> TrainedModel:
         chosen_on_eval=True,
         history={},
         environment={},
+        mitigation=None
+        if without is None
+        else Mitigation(method="fixed", across=("sex",), constraint="nothing", fitted_on="train", unmitigated=without),
     )
 
 
-def _export(folder: Path) -> None:
+def _export(folder: Path, *, bias: float = _BIAS) -> None:
     """Writes ``model.keras`` over the transformed inputs and the SavedModel over serialized examples."""
     import tensorflow as tf
 
@@ -245,7 +263,7 @@ def _export(folder: Path) -> None:
     joined = tf.keras.layers.Concatenate()(list(inputs.values()))
     head = tf.keras.layers.Dense(1, activation="sigmoid")
     model = tf.keras.Model(inputs, head(joined))
-    head.set_weights([np.array(_WEIGHTS, np.float32).reshape(-1, 1), np.array([_BIAS], np.float32)])
+    head.set_weights([np.array(_WEIGHTS, np.float32).reshape(-1, 1), np.array([bias], np.float32)])
     model.save(folder / "model.keras")
     parsed = {
         "age": tf.io.FixedLenFeature([], tf.int64),
@@ -279,6 +297,9 @@ class AuditContract:
     row_order_matters = False
     """Set to ``True`` for an audit that draws a sample of rows by position, and say so in its report."""
 
+    mitigated = False
+    """Set to ``True`` for an audit of what a mitigation changed."""
+
     def make_audit(self) -> Audit:
         """Returns the audit under test."""
         raise NotImplementedError
@@ -286,7 +307,7 @@ class AuditContract:
     @pytest.fixture(scope="class")
     def evidence(self, tmp_path_factory: pytest.TempPathFactory) -> AuditInput:
         """Evidence with an empty group, a small group and a group of missing values."""
-        return make_evidence(tmp_path_factory.mktemp("evidence"), rows=240)
+        return make_evidence(tmp_path_factory.mktemp("evidence"), rows=240, mitigated=self.mitigated)
 
     @pytest.fixture(scope="class")
     def report(self, evidence: AuditInput, tmp_path_factory: pytest.TempPathFactory) -> AuditReport:
@@ -356,7 +377,8 @@ class AuditContract:
 
 
 def _evidence_of(folder: Path, table: pa.Table, *, like: AuditInput) -> AuditInput:
-    return make_evidence(_new(folder / "evidence"), table=table, model_folder=like.model_folder)
+    mitigated = like.model.mitigation is not None
+    return make_evidence(_new(folder / "evidence"), table=table, model_folder=like.model_folder, mitigated=mitigated)
 
 
 def _new(folder: Path) -> Path:

@@ -31,6 +31,8 @@ from probity.model_cards.trust import trust_rows
 __all__ = ["compose"]
 
 _Gap = Statement | NotAssessed
+_APART = ("mitigation",)
+"""Settings that have a line of their own in the card."""
 
 
 def compose(
@@ -65,7 +67,7 @@ def compose(
         transform: Layout and constants of the transform graph.
         model: The trained model.
         reports: Reports by name of the audit: ``performance``, ``fairness``, ``privacy``, ``explanations``, ``data``,
-            ``baseline``, ``attacks``.
+            ``baseline``, ``attacks``, ``mitigation``.
         cumulative: What all trainings on the data spent together, if a ledger was read.
         canaries: What was planted in the training, if anything.
     """
@@ -90,11 +92,12 @@ def compose(
             proxies=source.proxies(),
         ),
         metrics=_metrics(config, reports),
-        data=_data(dataset, split_rows, schema, anomalies, transform, source.numbers("data", _is_no_proxy)),
+        data=_data(dataset, split_rows, schema, anomalies, transform, model, source.numbers("data", _is_no_proxy)),
         overall=source.numbers("performance", lambda finding: not finding.slice),
         by_group=source.numbers("performance", lambda finding: bool(finding.slice)),
         disparities=source.numbers("fairness", _is_no_proxy),
         baseline=source.numbers("baseline"),
+        mitigation=source.numbers("mitigation"),
         privacy=_privacy(model, transform, reports, source, cumulative, canaries),
         explanations=source.numbers("explanations"),
         limitations=_said(config.card.limitations, "card.limitations"),
@@ -186,7 +189,7 @@ def _details(config: RunConfig, dataset: Dataset, schema: Schema, model: Trained
     if config.model.kind == "mlp" and not elsewhere:
         architecture["hidden units"] = ", ".join(str(units) for units in config.model.hidden)
         architecture["dropout"] = f"{config.model.dropout:g}"
-    architecture |= {name: _plain(value) for name, value in sorted(model.settings.items())}
+    architecture |= {name: _plain(value) for name, value in sorted(model.settings.items()) if name not in _APART}
     return ModelDetails(
         owner=_said(config.card.owner, "card.owner"),
         contact=_said(config.card.contact, "card.contact"),
@@ -210,6 +213,7 @@ def _details(config: RunConfig, dataset: Dataset, schema: Schema, model: Trained
         },
         environment=model.environment,
         warnings=model.warnings,
+        mitigation=model.mitigation,
     )
 
 
@@ -240,8 +244,10 @@ def _data(
     schema: Schema,
     anomalies: Anomalies,
     transform: Transform,
+    model: TrainedModel,
     findings: Numbers | NotAssessed,
 ) -> DataFacts:
+    served = () if model.mitigation is None else model.mitigation.served_columns
     return DataFacts(
         name=dataset.name,
         source=dataset.source,
@@ -254,7 +260,9 @@ def _data(
         label=dataset.label,
         positive=dataset.positive,
         features=tuple(column.name for column in dataset.features),
-        audited_only=tuple(entry.column for entry in dataset.sensitive if not entry.also_feature),
+        audited_only=tuple(
+            entry.column for entry in dataset.sensitive if not entry.also_feature and entry.column not in served
+        ),
         excluded=dataset.excluded,
         privacy_unit=dataset.privacy_unit,
         schema_curated=schema.curated,

@@ -6,8 +6,9 @@ The rules, with ``m`` the minimum group size:
 2. A number of a larger group that rests on fewer than ten of its rows (the positives, for a true positive rate) is
    withheld by itself. Between ten and ``m`` it is published: it may decide a verdict, and its interval is honest.
 3. A gap or ratio is withheld where a number of rule 2 is among those it compares, because it may be that number. The
-   fairness audit leaves groups below ``m`` out of its gaps and ratios, so these give no small group away and are
-   published as the insufficient evidence they are; such a comparison by any other audit is withheld.
+   fairness audit leaves groups below ``m`` out of its gaps and ratios, and the audit of the mitigation out of their
+   changes, so these give no small group away and are published as the insufficient evidence they are; such a comparison
+   by any other audit is withheld.
 4. Totals give small groups away: where only one group of a table is withheld, or the withheld groups hold fewer than
    ``m`` rows together - for an intersection, within any one group of one of its attributes - no size is printed in that
    table, and its numbers are rounded to three decimals, since an exact rate or interval gives its size away as well.
@@ -113,7 +114,7 @@ class Disclosure:
     def _withheld_comparison(self, finding: Finding) -> str | None:
         if (finding.metric, finding.threshold, frozenset(finding.across)) in self.partial:
             return f"a compared number rests on fewer than {FEWEST_ROWS} rows"
-        leaves_small_out = finding.id.startswith("fairness/") or finding.evidence == "sufficient"
+        leaves_small_out = finding.id.startswith(("fairness/", "mitigation/")) or finding.evidence == "sufficient"
         if not leaves_small_out and self._has_small_group(finding.across):
             return f"a compared group has fewer than {self.minimum} rows"
         return None

@@ -25,7 +25,7 @@ from probity.model_cards.tables import (
     evidence_table,
     proxy_table,
 )
-from probity.model_cards.wording import metric_title, rule_text, table_title
+from probity.model_cards.wording import metric_title, mitigation_words, rule_text, table_title
 
 __all__ = ["document_of"]
 
@@ -97,6 +97,7 @@ def _details(card: ModelCard) -> Iterator[Block]:
             ("Parameters", ("not known" if details.num_parameters is None else f"{details.num_parameters:,}",)),
             ("Training rows", (f"{details.num_train_examples:,}",)),
             *_training_facts(details),
+            ("Mitigation", tuple(mitigation_words(details.mitigation))),
         )
     )
     if details.warnings:
@@ -119,13 +120,14 @@ def _use(card: ModelCard) -> Iterator[Block]:
 
 def _factors(card: ModelCard) -> Iterator[Block]:
     factors = card.factors
+    served = () if card.details.mitigation is None else card.details.mitigation.served_columns
     rows = [
         Row(
             header=entry.name,
             cells=(
                 Cell(text=", ".join(entry.groups)),
                 Cell(text=entry.column),
-                Cell(text="yes" if entry.also_feature else "no: audited only"),
+                Cell(text=_seen(also_feature=entry.also_feature, in_the_rule=entry.column in served)),
             ),
         )
         for entry in factors.attributes
@@ -150,6 +152,12 @@ def _factors(card: ModelCard) -> Iterator[Block]:
         yield proxy_table(factors.proxies.numbers)
     else:
         yield Gap(reason=factors.proxies.reason)
+
+
+def _seen(*, also_feature: bool, in_the_rule: bool) -> str:
+    if in_the_rule:
+        return "yes: the decision depends on it" + ("" if also_feature else ", and no score before that does")
+    return "yes" if also_feature else "no: audited only"
 
 
 def _metrics(card: ModelCard) -> Iterator[Block]:

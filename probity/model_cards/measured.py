@@ -28,7 +28,7 @@ _Part = Numbers | NotAssessed
 
 
 def analyses(card: ModelCard) -> Iterator[Block]:
-    """Yields performance overall and by group, differences between groups, and the change from the released model."""
+    """Yields performance overall and by group, differences between groups, and the changes from other models."""
     yield Subheading(text="Overall")
     if isinstance(card.overall, Numbers):
         caption = f"All rows of the test split, with {card.confidence:.0%} intervals"
@@ -50,19 +50,22 @@ def analyses(card: ModelCard) -> Iterator[Block]:
     yield from notes(card.disparities)
     yield Subheading(text="Change from the released model, on the same rows")
     if isinstance(card.baseline, Numbers):
-        yield from _changes(card, card.baseline.numbers)
+        yield from _changes(card, card.baseline.numbers, words="Candidate minus released model")
     yield from notes(card.baseline)
+    yield Subheading(text="Change by the mitigation, on the same rows")
+    if isinstance(card.mitigation, Numbers):
+        yield from _changes(card, card.mitigation.numbers, words="With minus without mitigation")
+    yield from notes(card.mitigation)
 
 
-def _changes(card: ModelCard, numbers: Sequence[CardNumber]) -> Iterator[Block]:
-    """Yields the changes over all rows at the decision threshold; every other one is a click away."""
+def _changes(card: ModelCard, numbers: Sequence[CardNumber], *, words: str) -> Iterator[Block]:
+    """Yields the changes over all rows and of gaps, at the decision threshold; every other one is a click away."""
     at = card.metrics.decision_threshold
     main = [number for number in numbers if not number.slice and number.threshold in (None, at)]
     rest = [number for number in numbers if number not in main]
-    yield plain_table(main, caption=f"Candidate minus released model, all rows, at threshold {at:g}")
+    yield plain_table(main, caption=f"{words}, all rows, at threshold {at:g}")
     if rest:
-        caption = "Candidate minus released model, by group and at the other thresholds"
-        yield plain_table(rest, caption=caption, collapsed=True)
+        yield plain_table(rest, caption=f"{words}, by group and at the other thresholds", collapsed=True)
 
 
 def _group(card: ModelCard, attributes: tuple[str, ...], numbers: Sequence[CardNumber]) -> Iterator[Block]:

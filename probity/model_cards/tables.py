@@ -68,7 +68,10 @@ def plain_table(numbers: Iterable[CardNumber], *, caption: str, collapsed: bool 
     """Returns one row per number, each with its id."""
     rows = []
     for number in numbers:
-        words = [metric_title(number.metric), comparison_title(number), number.feature or ""]
+        what = comparison_title(number)
+        if number.comparison == "change" and number.across:
+            what = "gap, change"
+        words = [metric_title(number.metric), what, number.feature or ""]
         words.append("" if number.threshold is None else f"at {number.threshold:g}")
         words.append("" if number.attack is None else f"({number.attack.replace('_', ' ')})")
         where = table_title(number.across) or ", ".join(f"{name} = {group}" for name, group in number.slice.items())

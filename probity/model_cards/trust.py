@@ -24,8 +24,7 @@ def trust_rows(model: TrainedModel, transform: Transform) -> Iterator[TrustRow]:
         sees_raw_rows=True,
         sees="not known: the model was trained elsewhere"
         if elsewhere
-        else "the transformed features and labels of the training and evaluation rows in the clear; no column that is "
-        "only audited",
+        else f"the transformed features and labels of the training and evaluation rows in the clear; {_groups(model)}",
     )
     yield TrustRow(
         party="the audits",
@@ -47,13 +46,25 @@ def trust_rows(model: TrainedModel, transform: Transform) -> Iterator[TrustRow]:
     yield TrustRow(
         party="whoever operates the serving host",
         sees_raw_rows=False,
-        sees="the model files and every request in the clear",
+        sees="the model files and every request in the clear" + _in_requests(model),
     )
     yield TrustRow(
         party="whoever reads this card or the experiment tracker",
         sees_raw_rows=False,
         sees="numbers about groups of rows, and settings; no row",
     )
+
+
+def _groups(model: TrainedModel) -> str:
+    """Says which sensitive columns the trainer saw beside the features."""
+    if model.mitigation is None:
+        return "no column that is only audited"
+    return f"the groups of {', '.join(model.mitigation.across)} in these rows, and no other column that is only audited"
+
+
+def _in_requests(model: TrainedModel) -> str:
+    served = () if model.mitigation is None else model.mitigation.served_columns
+    return f", {', '.join(served)} of every person included, which the decision depends on" if served else ""
 
 
 def _constants(transform: Transform) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from probity.card import CardNumber
 from probity.config import Rule
+from probity.model import Mitigation
 
 __all__ = [
     "ABSENT",
@@ -16,6 +17,7 @@ __all__ = [
     "group_label",
     "interval_text",
     "metric_title",
+    "mitigation_words",
     "rule_text",
     "table_title",
     "value_text",
@@ -102,6 +104,22 @@ def rule_text(rule: Rule) -> str:
         return f"{name}: ratio{across} at least {rule.ratio_at_least:g}"
     if rule.change_from_baseline_at_least is not None:
         return f"{name}{where}: change from the released model at least {rule.change_from_baseline_at_least:g}"
+    if rule.change_from_unmitigated_at_least is not None:
+        change = f"{rule.change_from_unmitigated_at_least:g}"
+        return f"{name}{where}: change from the model without mitigation at least {change}"
     if rule.at_least is not None:
         return f"{name}{where} at least {rule.at_least:g}"
     return f"{name}{where} at most {rule.at_most:g}" if rule.at_most is not None else name
+
+
+def mitigation_words(mitigation: Mitigation | None) -> Iterator[str]:
+    """Yields what was done about differences between groups, one sentence each."""
+    if mitigation is None:
+        yield "none: differences between groups were measured, and nothing was done about them"
+        return
+    for_what = "" if mitigation.constraint is None else f", for {mitigation.constraint.replace('_', ' ')}"
+    yield f"{mitigation.method.replace('_', ' ')} across {table_title(mitigation.across)}{for_what}"
+    yield f"it read the groups of the {'training' if mitigation.fitted_on == 'train' else 'eval'} rows"
+    if mitigation.served_columns:
+        columns = ", ".join(mitigation.served_columns)
+        yield f"the served model asks for {columns}, because its decision depends on the group: disparate treatment"

@@ -15,6 +15,7 @@ value not computable, or a group too small                  ``insufficient_evide
 value within the bound, its interval on both sides of it    ``insufficient_evidence``
 either, but the value is beyond the bound already           ``fail``
 no earlier release to compare with                          ``pass`` of change rules
+no model without mitigation to compare with                 ``insufficient_evidence``
 finite epsilon, preprocessing not covered by it             ``fail``
 an attack proves more than the finite epsilon allows        ``fail``
 approval required                                           ``insufficient_evidence``
@@ -189,8 +190,10 @@ def _report_problem(name: str, candidate: _Candidate, policy: GatePolicy) -> str
 def _may_be_not_applicable(name: str, policy: GatePolicy) -> bool:
     # Without an earlier release there is nothing to compare with; without sensitive attributes, nobody to compare.
     # What nothing could be tried on cannot be attacked; a rule on an attack's metric holds then by itself.
+    # Without mitigation, or without a model to compare with, it changed nothing that could be measured; a rule on that
+    # change holds then by itself.
     # The mechanism of a model that was trained elsewhere is not known; a rule on epsilon then holds, as it should.
-    return name in ("attacks", "baseline", "privacy") or (name == "fairness" and not policy.attributes)
+    return name in ("attacks", "baseline", "mitigation", "privacy") or (name == "fairness" and not policy.attributes)
 
 
 def _stale(subject: Subject, candidate: _Candidate, *, without_model: bool = False) -> str | None:
@@ -239,19 +242,32 @@ def _check_preprocessing(policy: GatePolicy, candidate: _Candidate) -> Iterator[
         return
     if math.isinf(statement.epsilon):
         return  # nothing is claimed, so nothing is left out
-    columns = statement.uncovered_preprocessing
+    columns, trained = statement.uncovered_preprocessing, statement.uncovered_training
     yield Check(
         rule=rule,
-        outcome="fail" if columns else "pass",
+        outcome="fail" if columns or trained else "pass",
         required=required,
-        observed=len(columns),
+        observed=len(columns) + len(trained),
         evidence=(_EPSILON,),
-        reason=f"The constants of {', '.join(columns)} were computed from training rows without noise, which "
-        "epsilon does not "
-        "cover; state their domains and bounds in a curated schema or under transform.boundaries, or give "
-        "transform.private_statistics."
-        if columns
-        else "All constants of the transform are public facts, or were computed with noise that epsilon covers.",
+        reason=_uncovered_words(columns, trained),
+    )
+
+
+def _uncovered_words(columns: tuple[str, ...], trained: tuple[str, ...]) -> str:
+    words = []
+    if columns:
+        words.append(
+            f"The constants of {', '.join(columns)} were computed from training rows without noise, which epsilon does "
+            "not cover; state their domains and bounds in a curated schema or under transform.boundaries, or give "
+            "transform.private_statistics."
+        )
+    if trained:
+        words.append(
+            f"The trainer read {'; '.join(trained)}, without noise, which epsilon does not cover; train without that "
+            "mitigation, or say gate: {uncovered_preprocessing: allowed}."
+        )
+    return " ".join(words) or (
+        "All constants of the transform are public facts, or were computed with noise that epsilon covers."
     )
 
 

@@ -20,6 +20,9 @@ __all__ = ["Condition", "condition_of", "judge", "unusable"]
 _PRIVACY_METRICS = ("epsilon", "delta")
 """Stated by the audit ``privacy``; the other privacy metrics are measured by the audit ``attacks``."""
 
+_REPORTS = {"change_from_baseline_at_least": "baseline", "change_from_unmitigated_at_least": "mitigation"}
+_AGAINST = {"baseline": "the latest release", "mitigation": "the same training without mitigation"}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Condition:
@@ -51,7 +54,7 @@ class Condition:
             of = f" of {slice_name(self.rule.slice)}" if self.rule.slice else ""
             words = f"{metric}{of}"
             if self.comparison == "change":
-                words = f"the change of {words} against the latest release"
+                words = f"the change of {words} against {_AGAINST[self.report]}"
         return words if self.threshold is None else f"{words} at threshold {self.threshold:g}"
 
     def holds_for(self, value: float) -> bool:
@@ -71,10 +74,11 @@ def condition_of(rule: Rule, policy: GatePolicy) -> Condition:
         "gap_at_most": "gap",
         "ratio_at_least": "ratio",
         "change_from_baseline_at_least": "change",
+        "change_from_unmitigated_at_least": "change",
     }
     comparison = comparisons.get(name)
     if comparison is not None:
-        report = "baseline" if comparison == "change" else "fairness"
+        report = _REPORTS.get(name, "fairness")
     elif kind is MetricKind.PRIVACY:
         report = "privacy" if rule.metric in _PRIVACY_METRICS else "attacks"
     elif kind is MetricKind.DATA:
@@ -113,6 +117,18 @@ def _no_baseline(condition: Condition) -> Check:
     )
 
 
+def _nothing_compared(condition: Condition, report: AuditReport) -> Check:
+    """A rule that asks what mitigation changed is not kept by a model of which nobody can say."""
+    why = "; ".join(reason.rstrip(". ") for reason in report.reasons)
+    return Check(
+        rule=condition.rule.name,
+        outcome="insufficient_evidence",
+        required=condition.required,
+        evidence=(condition.report,),
+        reason=f"Required: {condition.subject}, but nothing was compared: {why}.",
+    )
+
+
 def judge(condition: Condition, report: AuditReport, *, judged_by: JudgedBy) -> Check:
     """Judges a rule on a report that is there, not failed, and about the candidate.
 
@@ -121,7 +137,7 @@ def judge(condition: Condition, report: AuditReport, *, judged_by: JudgedBy) -> 
     such a value is within the bound as well.
     """
     if report.status == "not_applicable" and condition.comparison == "change":
-        return _no_baseline(condition)
+        return _no_baseline(condition) if condition.report == "baseline" else _nothing_compared(condition, report)
     finding = _find(report, condition) if report.status == "complete" else None
     return unusable(condition, _missing(condition)) if finding is None else _judge(condition, finding, judged_by)
 

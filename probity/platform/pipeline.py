@@ -271,16 +271,18 @@ def _train(plan: Plan, workspace: Workspace, folder: RunFolder, stages: Stages) 
     if config.audits.canaries is not None:
         _plant(plan, folder, stages, coins)
         inputs = (*inputs, "canaries")
-    asked = {
+    asked: dict[str, object] = {
         "trainer": config.trainer.name,
         "settings": plan.settings.to_json(),
         "model": config.model.to_json(),
         "module": plan.module_digest(config.model.module),
         "seed": config.seed,
     }
+    if plan.settings.across:
+        asked["decision_threshold"] = config.audits.decision_threshold
 
     def request() -> TrainingRequest:
-        graph = folder.transform()
+        graph, planted = folder.transform(), int(coins.rows.sum())
         return TrainingRequest(
             examples=folder.planted(),
             transform=graph,
@@ -291,7 +293,9 @@ def _train(plan: Plan, workspace: Workspace, folder: RunFolder, stages: Stages) 
             settings=plan.settings,
             seed=config.seed,
             mechanism=training.settle(proposal, delta=budget.delta, statistics=graph.private_statistics),
-            units=training.planted_units(units, planted=int(coins.rows.sum())),
+            groups=training.groups_of(dataset, examples, plan.settings.across, planted=planted),
+            decision_threshold=config.audits.decision_threshold,
+            units=training.planted_units(units, planted=planted),
             gradient_canaries=coins.gradients if len(coins.gradients) else None,
         )
 

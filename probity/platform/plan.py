@@ -10,6 +10,7 @@ from probity.config import RunConfig
 from probity.digest import digest_file
 from probity.errors import ConfigError
 from probity.platform import ingest
+from probity.suggestion import did_you_mean
 from probity.trainers import registry as trainers
 from probity.trainers.base import Trainer, TrainerSettings
 from probity.usercode import module_path
@@ -53,10 +54,12 @@ def make_plan(config: RunConfig, *, root: Path) -> Plan:
 
     Raises:
         ConfigError: If a setting of the trainer is wrong or a named file is not there.
-        PluginError: If the trainer cannot be loaded.
+        PluginError: If the trainer cannot be loaded, or what its settings need is not installed.
     """
     trainer = trainers.load(config.trainer.name)
     settings = trainers.parse_settings(trainer, config.trainer.settings)
+    _require_declared(settings, config)
+    settings.require_packages()
     for key, module in (("transform.module", config.transform.module), ("model.module", config.model.module)):
         if module is not None:
             module_path(module, root=root, key=key)
@@ -66,3 +69,16 @@ def make_plan(config: RunConfig, *, root: Path) -> Plan:
         )
     ingest.source_files(config.data, root=root)
     return Plan(config=config, root=root.resolve(), trainer=trainer, settings=settings, audits=audits.names())
+
+
+def _require_declared(settings: TrainerSettings, config: RunConfig) -> None:
+    """Raises if a trainer is to read groups that nobody declared."""
+    declared = [entry.attribute for entry in config.data.sensitive]
+    unknown = [name for name in settings.across if name not in declared]
+    if unknown:
+        raise ConfigError(
+            "trainer: mitigation.across",
+            seen=f"{', '.join(unknown)}, which data.sensitive does not declare{did_you_mean(unknown[0], declared)}",
+            allowed=", ".join(declared) or "an attribute that data.sensitive declares",
+            remedy="name declared attributes, or declare this one",
+        )

@@ -27,8 +27,9 @@ from probity.data import Dataset, Examples, SplitFile, TransformedExamples
 from probity.digest import digest_file
 from probity.errors import ConfigError, DataError
 from probity.platform import training
+from probity.predictor import SavedModelPredictor
 from probity.tfexample import write_arrays as write_examples
-from probity.trainers.base import Population, Progress, Trainer, TrainerSettings, TrainingRequest
+from probity.trainers.base import Groups, Population, Progress, Trainer, TrainerSettings, TrainingRequest
 
 __all__ = ["require_trainable", "train_shadows"]
 
@@ -90,7 +91,7 @@ def train_shadows(
         path = None if kept is None else kept / f"shadow-{i}.npz"
         found = None if path is None else _finished(path, len(labels))
         if found is None:
-            found = _shadow(trainer, request, inputs, labels, units, i=i)
+            found = _shadow(trainer, request, inputs, labels, units, raw=raw, i=i)
             if path is not None:
                 write_arrays(path, trained_on=found[0], scores=found[1])
         members.append(found[0])
@@ -105,6 +106,7 @@ def _shadow(
     labels: npt.NDArray[np.float32],
     units: npt.NDArray[np.int64] | None,
     *,
+    raw: Examples,
     i: int,
 ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.float32]]:
     """Trains on a half of the units, drawn anew, and scores every row."""
@@ -127,13 +129,14 @@ def _shadow(
             seed=request.seed + 1 + i,
             mechanism=training.settle(proposal, delta=delta),
             units=own,
+            groups=_groups(request.groups, raw, request.dataset, half),
             gradient_canaries=None,
             checkpoints=None,
         )
         workdir = place / "model"
         workdir.mkdir()
         trainer.train(shadow, workdir=workdir, report=lambda done, text: None)
-        return half, _scores(workdir / "model.keras", inputs)
+        return half, _scores(workdir, inputs, raw)
 
 
 def _pool(examples: TransformedExamples) -> tuple[Inputs, npt.NDArray[np.float32]]:
@@ -171,10 +174,22 @@ def _written(
     return replace(request.examples, folder=target, files={**others, "train": train})
 
 
-def _scores(path: Path, inputs: Inputs) -> npt.NDArray[np.float32]:
+def _groups(groups: Groups | None, raw: Examples, dataset: Dataset, half: npt.NDArray[np.bool_]) -> Groups | None:
+    """Returns the groups of the rows that a shadow model is trained on, where the trainer asks for them."""
+    if groups is None:
+        return None
+    pool = [training.combined_codes(dataset, raw.table(split), groups.across) for split in ("train", "test")]
+    return replace(groups, codes={"train": np.concatenate(pool)[half], "eval": groups.codes["eval"]})
+
+
+def _scores(folder: Path, inputs: Inputs, raw: Examples) -> npt.NDArray[np.float32]:
+    """Returns the shadow model's scores of all rows: by its Keras file, or as it would be served where it has none."""
+    if not (folder / "model.keras").is_file():
+        predictor = SavedModelPredictor(folder / "saved_model")
+        return np.concatenate([predictor.predict(raw.table(split)) for split in ("train", "test")])
     import tensorflow as tf
 
-    model: Any = tf.keras.models.load_model(path, compile=False)
+    model: Any = tf.keras.models.load_model(folder / "model.keras", compile=False)
     names = [tensor.name for tensor in tf.nest.flatten(model.input)]
     rows = len(next(iter(inputs.values())))
     parts = [

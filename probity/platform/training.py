@@ -6,6 +6,7 @@ two, this module counts the units and lets the accountant find the noise. Nothin
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -19,20 +20,24 @@ from probity.card import CumulativeSpending
 from probity.config import RunConfig
 from probity.data import Dataset, Examples, PrivateStatistics
 from probity.errors import DataError, TrainingError
+from probity.groups import group_codes
 from probity.model import Mechanism, NonPrivate, TrainedModel, Unknown
 from probity.runs import Workspace
-from probity.trainers.base import Population, Progress, Trainer, TrainingRequest, Uncalibrated
+from probity.trainers.base import Groups, Population, Progress, Trainer, TrainingRequest, Uncalibrated
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+    import pyarrow as pa
 
     from probity.audits.accounting import Spent
 
 __all__ = [
     "RunBudget",
     "checkpoint_folder",
+    "combined_codes",
     "cumulative_spending",
+    "groups_of",
     "is_private",
     "planted_units",
     "population_of",
@@ -80,6 +85,37 @@ def planted_units(units: npt.NDArray[np.int64] | None, *, planted: int) -> npt.N
     import numpy as np
 
     return None if units is None else np.concatenate([units, int(units.max()) + 1 + np.arange(planted)])
+
+
+def groups_of(dataset: Dataset, examples: Examples, across: tuple[str, ...], *, planted: int = 0) -> Groups | None:
+    """Returns the sensitive groups of the training and eval rows, in file order; ``None`` where no attribute is named.
+
+    Args:
+        dataset: The attributes and their groups.
+        examples: The raw rows.
+        across: The attributes that form the groups.
+        planted: Number of planted rows after the training rows; they belong to no group.
+    """
+    import numpy as np
+
+    if not across:
+        return None
+    codes = {split: combined_codes(dataset, examples.table(split), across) for split in ("train", "eval")}
+    codes["train"] = np.concatenate([codes["train"], np.full(planted, -1, np.int64)])
+    declared = {attribute.name: attribute.groups for attribute in dataset.sensitive}
+    names = tuple(itertools.product(*(declared[name] for name in across)))
+    return Groups(across=across, names=names, codes=codes)
+
+
+def combined_codes(dataset: Dataset, table: pa.Table, across: tuple[str, ...]) -> npt.NDArray[np.int64]:
+    """Returns the group of each row in an intersection, the last attribute varying fastest, of shape (rows,)."""
+    import numpy as np
+
+    declared = {attribute.name: attribute for attribute in dataset.sensitive}
+    codes = np.zeros(table.num_rows, np.int64)
+    for attribute in (declared[name] for name in across):
+        codes = codes * len(attribute.groups) + group_codes(attribute, table.column(attribute.column))
+    return codes
 
 
 def is_private(proposal: Mechanism | Uncalibrated) -> bool:

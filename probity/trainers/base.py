@@ -6,7 +6,7 @@ after it is the same for all of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Protocol
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-__all__ = ["Population", "Progress", "Trainer", "TrainerSettings", "TrainingRequest", "Uncalibrated"]
+__all__ = ["Groups", "Population", "Progress", "Trainer", "TrainerSettings", "TrainingRequest", "Uncalibrated"]
 
 Progress = Callable[[float, str], None]
 """Called with the fraction done, in [0, 1], and a short text without data values."""
@@ -28,6 +28,31 @@ Progress = Callable[[float, str], None]
 
 class TrainerSettings(Record):
     """Settings of a trainer, as they stand beside ``name`` in the config's ``trainer``. Each trainer has a subclass."""
+
+    @property
+    def across(self) -> tuple[str, ...]:
+        """Sensitive attributes whose groups the trainer reads, one intersection; the trainer is given no others."""
+        return ()
+
+    def require_packages(self) -> None:
+        """Raises :class:`~probity.errors.MissingExtraError` if what the settings need is not installed."""
+        return
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Groups:
+    """The sensitive group of each row, for settings that ask for it. Row-level personal data; internal.
+
+    Attributes:
+        across: The attributes that form the groups.
+        names: For each group, its value of each of these attributes.
+        codes: By split, ``train`` and ``eval``: each row's position in ``names``, int64 of shape (rows,); -1 for
+            planted rows, which belong to no group.
+    """
+
+    across: tuple[str, ...]
+    names: tuple[tuple[str, ...], ...]
+    codes: Mapping[str, npt.NDArray[np.int64]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +101,8 @@ class TrainingRequest:
         settings: The trainer's own settings, an instance of its ``settings_type``.
         seed: Decides initial weights and, where privacy does not forbid it, the order of rows.
         mechanism: What to execute, calibrated and paid for: the answer to the trainer's own proposal.
+        groups: The sensitive group of each row, where ``settings.across`` asks for it; ``None`` where it does not.
+        decision_threshold: A row will be predicted positive when its score is greater than this.
         units: For each training row, the number of its protected unit, from 0, of shape (rows,); ``None`` where each
             row is a unit.
         gradient_canaries: Which gradient canaries take part, of shape (canaries,), for trainers that plant them: they
@@ -93,6 +120,8 @@ class TrainingRequest:
     settings: TrainerSettings
     seed: int
     mechanism: Mechanism
+    groups: Groups | None = None
+    decision_threshold: float = 0.5
     units: npt.NDArray[np.int64] | None = None
     gradient_canaries: npt.NDArray[np.bool_] | None = None
     checkpoints: Path | None = None

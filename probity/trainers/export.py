@@ -19,6 +19,9 @@ The SavedModel takes raw rows in two ways, and gives ``scores``, float32 of shap
     ============  ============  ===================================================================================
 
 Both are stock TensorFlow operations only: a process that has nothing but TensorFlow can load and call them.
+
+A :class:`DecisionRule` is part of the graph like everything else. The columns it reads are asked for beside the
+features; there is no Keras file then, since one would hold the scores before the rule.
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ from __future__ import annotations
 import keyword
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -34,19 +37,35 @@ from probity.data import Column, ColumnKind, Transform
 from probity.digest import digest_bytes, digest_json, digest_tree
 from probity.errors import TrainingError
 
-__all__ = ["export", "weights_digest"]
+__all__ = ["DecisionRule", "export", "weights_digest"]
 
 SIGNATURES = ("serving_default", "predict_columns")
 
 
-def export(model: Any, transform: Transform, *, transform_folder: Path, workdir: Path) -> str:
-    """Writes ``workdir/model.keras`` and ``workdir/saved_model``.
+class DecisionRule(Protocol):
+    """What happens to scores after the model, depending on raw columns."""
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """The raw columns that it reads."""
+        ...
+
+    def apply(self, scores: Any, raw: Mapping[str, Any]) -> Any:
+        """Returns the final scores, float32 of shape (rows, 1), from the model's and the raw columns as sparse ones."""
+        ...
+
+
+def export(
+    model: Any, transform: Transform, *, transform_folder: Path, workdir: Path, rule: DecisionRule | None = None
+) -> str:
+    """Writes ``workdir/saved_model`` and, without a rule, ``workdir/model.keras``.
 
     Args:
         model: A Keras model whose inputs are outputs of the transform.
         transform: Layout of the transform graph.
         transform_folder: Holds the graph.
         workdir: Where to write.
+        rule: What is done to the scores.
 
     Returns:
         The digest of ``saved_model``.
@@ -56,11 +75,13 @@ def export(model: Any, transform: Transform, *, transform_folder: Path, workdir:
     """
     import tensorflow as tf
 
+    workdir.mkdir(parents=True, exist_ok=True)
     try:
         # First, because a model with the transform attached could no longer be written in this format.
-        model.save(workdir / "model.keras")
+        if rule is None:
+            model.save(workdir / "model.keras")
         module = tf.Module()
-        signatures, names = _signatures(module, model, transform, transform_folder / transform.graph)
+        signatures, names = _signatures(module, model, transform, transform_folder / transform.graph, rule)
         folder = workdir / "saved_model"
         tf.saved_model.save(module, str(folder), signatures=signatures)
         _rename_inputs(folder / "saved_model.pb", names)
@@ -80,7 +101,9 @@ def weights_digest(model: Any) -> str:
     return digest_json([[list(array.shape), str(array.dtype), digest_bytes(array.tobytes())] for array in arrays])
 
 
-def _signatures(module: Any, model: Any, transform: Transform, graph: Path) -> tuple[dict[str, Any], dict[str, str]]:
+def _signatures(
+    module: Any, model: Any, transform: Transform, graph: Path, rule: DecisionRule | None
+) -> tuple[dict[str, Any], dict[str, str]]:
     """Returns the traced signatures, and the real name of each input that TensorFlow allows under another one only."""
     import tensorflow as tf
     import tensorflow_transform as tft
@@ -90,27 +113,31 @@ def _signatures(module: Any, model: Any, transform: Transform, graph: Path) -> t
     # itself there would save Keras's own functions of every layer as well.
     module.transform = output.transform_features_layer()
     module.model_variables = list(model.variables)
-    specs = {column.name: tf.io.VarLenFeature(str(column.kind)) for column in transform.inputs}
+    features = {column.name for column in transform.inputs}
+    extra = () if rule is None else tuple(column for column in rule.columns if column.name not in features)
+    asked = (*transform.inputs, *extra)
+    specs = {column.name: tf.io.VarLenFeature(str(column.kind)) for column in asked}
 
     def score(raw: Mapping[str, Any]) -> dict[str, Any]:
-        found = module.transform(raw)
+        found = module.transform({name: tensor for name, tensor in raw.items() if name in features})
         inputs = {
             feature.name: tf.reshape(tf.cast(found[feature.name], tf.float32), [-1, feature.width])
             for feature in transform.outputs
         }
-        return {"scores": tf.cast(model(inputs, training=False), tf.float32)}
+        scores = tf.cast(model(inputs, training=False), tf.float32)
+        return {"scores": scores if rule is None else rule.apply(scores, raw)}
 
     def serve_examples(examples: Any) -> dict[str, Any]:
         return score(tf.io.parse_example(examples, specs))
 
-    arguments = _arguments(transform.inputs)
+    arguments = _arguments(asked)
 
     def serve_columns(**tensors: Any) -> dict[str, Any]:
-        return score({column.name: _sparse(tensors[arguments[column.name]], column) for column in transform.inputs})
+        return score({column.name: _sparse(tensors[arguments[column.name]], column) for column in asked})
 
     columns = {
         arguments[column.name]: tf.TensorSpec([None], _TENSORS[column.kind], name=arguments[column.name])
-        for column in transform.inputs
+        for column in asked
     }
     trace: Callable[..., Any] = tf.function
     signatures = {

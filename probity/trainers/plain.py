@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from probity.errors import TrainingError
-from probity.model import Mechanism, NonPrivate, TrainedModel
+from probity.model import UNMITIGATED, Mechanism, NonPrivate, TrainedModel
 from probity.trainers.base import Population, Progress, TrainerSettings, TrainingRequest
+from probity.trainers.mitigation.settings import AnyMitigation, MitigationSettings, NoMitigation, require_extra
 
 __all__ = ["PlainSettings", "PlainTrainer"]
 
@@ -30,6 +29,17 @@ class PlainSettings(TrainerSettings):
     """Decoupled weight decay per step, as a share of the learning rate (Loshchilov & Hutter 2019)."""
     patience: int = Field(default=2, ge=1)
     """Stop after this many epochs without a smaller loss on the eval split; the best epoch's weights are kept."""
+    mitigation: AnyMitigation = NoMitigation()
+    """What is done about differences between groups: ``none``, or a mapping with ``method`` and ``across``."""
+
+    @property
+    def across(self) -> tuple[str, ...]:
+        """The sensitive attributes whose groups the mitigation reads."""
+        return self.mitigation.across
+
+    def require_packages(self) -> None:
+        """Raises :class:`~probity.errors.MissingExtraError` if what the mitigation needs is not installed."""
+        require_extra(self.mitigation)
 
 
 class PlainTrainer:
@@ -52,138 +62,86 @@ class PlainTrainer:
             ConfigError: If the user's ``build_model`` cannot be used.
             TrainingError: If the loss is not finite, or the scores are not probabilities.
         """
-        import tensorflow as tf
-
-        from probity.trainers.architecture import build
         from probity.trainers.export import export, weights_digest
+        from probity.trainers.fitting import fit, rows_of
+        from probity.trainers.mitigation.methods import groups_for, mitigate, recorded
         from probity.trainers.outcome import environment, require_probabilities
 
-        if not isinstance(request.settings, PlainSettings):
-            raise TypeError(f"the trainer plain takes PlainSettings, not {type(request.settings).__name__}")
-        tf.keras.utils.set_random_seed(request.seed)
-        tf.config.experimental.enable_op_determinism()
-        strategy, devices = _strategy()
-        settings, warnings = _fit_to_devices(request.settings, devices)
-        with strategy.scope():
-            model = build(request.model, request.transform.outputs, root=request.root)
-            model.compile(optimizer=_optimizer(settings), loss="binary_crossentropy", metrics=[_auc()])
-        watch = _watch(settings, report)
-        train, labels = request.examples.arrays("train")
-        validation = request.examples.arrays("eval")
-        if not len(validation[1]):
-            warnings.append("the eval split is empty: no early stopping, the last epoch's weights were kept")
-        model.fit(
-            train,
-            labels,
-            validation_data=validation if len(validation[1]) else None,
-            epochs=settings.epochs,
-            batch_size=settings.batch_size,
-            verbose=0,
-            callbacks=[watch, tf.keras.callbacks.TensorBoard(workdir / "logs", write_graph=False)],
+        settings = _own(request.settings)
+        if isinstance(settings.mitigation, MitigationSettings):
+            groups_for(request, settings.mitigation)  # before minutes of training
+        train, validation = rows_of(request, "train"), rows_of(request, "eval")
+        mitigated = isinstance(settings.mitigation, MitigationSettings)
+        fitted = fit(
+            request,
+            settings,
+            train=train,
+            validation=validation,
+            report=_first_half(report) if mitigated else report,
+            logs=(workdir / UNMITIGATED if mitigated else workdir) / "logs",
         )
-        _require_finite(watch)
-        require_probabilities(model, train)
+        warnings, applied, mitigation = list(fitted.warnings), None, None
+        if isinstance(settings.mitigation, MitigationSettings):
+            without = workdir / UNMITIGATED
+            before = export(fitted.model, request.transform, transform_folder=request.transform_folder, workdir=without)
+            fitted, applied = mitigate(
+                request,
+                settings.mitigation,
+                unmitigated=fitted,
+                train=train,
+                validation=validation,
+                report=_second_half(report),
+                logs=workdir / "logs",
+            )
+            warnings += applied.warnings
+            mitigation = recorded(settings.mitigation, applied, request.dataset, unmitigated=before)
+        require_probabilities(fitted.model, train.inputs)
         report(1.0, "exporting the model")
         return TrainedModel(
             trainer=self.name,
             mechanism=NonPrivate(),
-            digest=export(model, request.transform, transform_folder=request.transform_folder, workdir=workdir),
-            weights=weights_digest(model),
+            digest=export(
+                fitted.model,
+                request.transform,
+                transform_folder=request.transform_folder,
+                workdir=workdir,
+                rule=None if applied is None else applied.rule,
+            ),
+            weights=weights_digest(fitted.model),
             train_examples=request.examples.files["train"].digest,
             transform=request.transform.digest,
-            settings=settings.to_json(),
+            settings=fitted.settings.to_json(),
             seed=request.seed,
-            num_train_examples=len(labels),
+            num_train_examples=len(train),
             num_train_units=request.num_units,
-            num_parameters=model.count_params(),
-            steps=int(model.optimizer.iterations.numpy()),
-            epochs=len(watch.history["loss"]),
-            best_epoch=watch.best_epoch,
-            chosen_on_eval=bool(len(validation[1])),
-            history={name: tuple(numbers) for name, numbers in watch.history.items()},
-            environment=environment(devices=devices),
+            num_parameters=fitted.model.count_params(),
+            steps=fitted.steps,
+            epochs=fitted.epochs,
+            best_epoch=fitted.best_epoch,
+            chosen_on_eval=bool(len(validation)),
+            history=fitted.history,
+            environment=environment(devices=fitted.devices, packages=_packages(settings)),
             warnings=tuple(warnings),
+            mitigation=mitigation,
+            uncovered=() if applied is None else applied.reads,
         )
 
 
-def _strategy() -> tuple[Any, int]:
-    """Returns the distribution strategy and its number of devices: all of them, when there is more than one."""
-    import tensorflow as tf
-
-    for kind in ("GPU", "CPU"):
-        devices = [device.name for device in tf.config.list_logical_devices(kind)]
-        if len(devices) > 1:
-            return tf.distribute.MirroredStrategy(devices), len(devices)
-        if devices:
-            break
-    return tf.distribute.get_strategy(), 1
+def _own(settings: TrainerSettings) -> PlainSettings:
+    if not isinstance(settings, PlainSettings):
+        raise TypeError(f"the trainer plain takes PlainSettings, not {type(settings).__name__}")
+    return settings
 
 
-def _fit_to_devices(settings: PlainSettings, devices: int) -> tuple[PlainSettings, list[str]]:
-    """Makes the batch size a multiple of the number of devices, so that every device has equally many rows."""
-    fitting = math.ceil(settings.batch_size / devices) * devices
-    if fitting == settings.batch_size:
-        return settings, []
-    return settings.model_copy(update={"batch_size": fitting}), [
-        f"batch_size was raised from {settings.batch_size} to {fitting}, a multiple of the {devices} devices"
-    ]
+def _packages(settings: PlainSettings) -> tuple[str, ...]:
+    """Returns the distributions that a mitigation adds to what decides the numbers."""
+    names = getattr(settings.mitigation, "packages", ())
+    return tuple(name.replace("_", "-") for name in names)
 
 
-def _optimizer(settings: PlainSettings) -> Any:
-    import tensorflow as tf
-
-    kind = {"adam": tf.keras.optimizers.Adam, "sgd": tf.keras.optimizers.SGD}[settings.optimizer]
-    return kind(settings.learning_rate, weight_decay=settings.weight_decay or None)
+def _first_half(report: Progress) -> Progress:
+    return lambda fraction, text: report(fraction / 2.0, f"without mitigation: {text}")
 
 
-def _auc() -> Any:
-    import tensorflow as tf
-
-    return tf.keras.metrics.AUC(name="auc")
-
-
-def _watch(settings: PlainSettings, report: Progress) -> Any:
-    """Returns the callback that reports each epoch, stops training in time, and brings the best weights back.
-
-    Keras's own ``EarlyStopping`` brings them back only when it did stop training.
-    """
-    import tensorflow as tf
-
-    class Watch(tf.keras.callbacks.Callback):  # type: ignore[misc]
-        def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
-            self.history: dict[str, list[float]] = {}
-            self.best_epoch, self.best_loss, self.best_weights = 1, math.inf, None
-
-        def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-            numbers = {name: float(number) for name, number in (logs or {}).items()}
-            for name, number in numbers.items():
-                self.history.setdefault(name, []).append(number)
-            if not all(math.isfinite(number) for number in numbers.values()):
-                self.model.stop_training = True
-                return
-            # Without an eval split there is nothing to choose by: the last epoch counts as the best.
-            loss = numbers.get("val_loss", -math.inf)
-            if loss < self.best_loss or "val_loss" not in numbers:
-                self.best_epoch, self.best_loss = epoch + 1, loss
-                self.best_weights = self.model.get_weights()
-            elif epoch + 1 - self.best_epoch >= settings.patience:
-                self.model.stop_training = True
-            score = f", eval AUC {numbers['val_auc']:.4f}" if "val_auc" in numbers else ""
-            report((epoch + 1) / (settings.epochs + 1), f"epoch {epoch + 1} of {settings.epochs}{score}")
-
-        def on_train_end(self, logs: dict[str, float] | None = None) -> None:
-            if self.best_weights is not None:
-                self.model.set_weights(self.best_weights)
-
-    return Watch()
-
-
-def _require_finite(watch: Any) -> None:
-    """Raises unless all losses were finite."""
-    if not all(math.isfinite(number) for numbers in watch.history.values() for number in numbers):
-        raise TrainingError(
-            "trainer plain",
-            seen=f"the loss was not a finite number in epoch {len(watch.history['loss'])}",
-            allowed="a finite loss in every epoch",
-            remedy="use a smaller learning_rate, or scale the features (transform.numeric: bucketize)",
-        )
+def _second_half(report: Progress) -> Progress:
+    return lambda fraction, text: report(0.5 + fraction / 2.0, text)

@@ -12,8 +12,8 @@ A subclass in a test module gives it the trainer; pytest collects the tests from
             return MySettings(epochs=2)
 
 The rows are made up. They hold a numeric column with a name that is no identifier, a float and a text column, missing
-values, and a sensitive column that is no feature. The test split is announced but not on disk: reading it
-fails.
+values, and a sensitive column that is no feature; its groups are in the request where the settings ask for them. The
+test split is announced but not on disk: reading it fails.
 """
 
 # ruff: noqa: S101 - a suite of tests asserts
@@ -45,10 +45,10 @@ from probity.data import (
     TransformedFeature,
 )
 from probity.digest import digest_bytes, digest_file, digest_tree
-from probity.model import Mechanism, TrainedModel
+from probity.model import UNMITIGATED, Mechanism, TrainedModel
 from probity.predictor import SavedModelPredictor
 from probity.tfexample import encode, write_arrays
-from probity.trainers.base import Population, Trainer, TrainerSettings, TrainingRequest, Uncalibrated
+from probity.trainers.base import Groups, Population, Trainer, TrainerSettings, TrainingRequest, Uncalibrated
 
 __all__ = ["Trained", "TrainerContract", "World", "agreed", "make_request", "make_world", "transformed"]
 
@@ -76,6 +76,8 @@ class World:
     transform: Transform
     examples: TransformedExamples
     raw: pa.Table
+    groups: Mapping[str, np.ndarray[Any, np.dtype[np.int64]]]
+    """By split, the group of each row, as a request gives it to a trainer that asks for it."""
 
 
 def make_world(folder: Path, *, rows: int = 480, seed: int = 1) -> World:
@@ -89,8 +91,10 @@ def make_world(folder: Path, *, rows: int = 480, seed: int = 1) -> World:
     _write_graph(folder / "transform_fn")
     (folder / "examples").mkdir()
     files = {"test": SplitFile(path="test.tfrecord.gz", digest=digest_bytes(b"not on disk"), num_rows=rows)}
+    groups = {}
     for split, count in (("train", rows), ("eval", rows // 2)):
         raw = _draw(rng, count)
+        groups[split] = (np.array(raw.column("group").to_pylist()) == "b").astype(np.int64)
         path = folder / "examples" / f"{split}.tfrecord.gz"
         write_arrays(path, transformed(folder, raw), raw.column("outcome").to_numpy())
         files[split] = SplitFile(path=path.name, digest=digest_file(path), num_rows=count)
@@ -113,6 +117,7 @@ def make_world(folder: Path, *, rows: int = 480, seed: int = 1) -> World:
         transform=Transform(digest=digest_bytes(b"graph"), inputs=inputs, outputs=outputs, constants=()),
         examples=TransformedExamples(folder=folder / "examples", files=files, outputs=outputs),
         raw=raw,
+        groups=groups,
     )
 
 
@@ -126,6 +131,7 @@ def make_request(
     canaries: np.ndarray[Any, np.dtype[np.bool_]] | None = None,
 ) -> TrainingRequest:
     """Returns a request to train a small network on the made-up rows."""
+    asked = settings.across
     return TrainingRequest(
         examples=world.examples,
         transform=world.transform,
@@ -136,6 +142,7 @@ def make_request(
         settings=settings,
         seed=seed,
         mechanism=mechanism,
+        groups=Groups(across=asked, names=(("a",), ("b",)), codes=world.groups) if asked else None,
         gradient_canaries=canaries,
     )
 
@@ -232,9 +239,24 @@ class TrainerContract:
         assert executed.model_dump(exclude={"engine"}) == proposed.model_dump(exclude={"engine"})
 
     def test_it_writes_the_model_and_the_keras_file(self, trained: Trained) -> None:
-        """Later stages find both under their fixed names."""
+        """Later stages find both under their fixed names; there is no Keras file where it would not score as served."""
         assert (trained.workdir / "saved_model" / "saved_model.pb").is_file()
-        assert (trained.workdir / "model.keras").is_file()
+        assert (trained.workdir / "model.keras").is_file() == (not _served_columns(trained))
+
+    def test_the_model_without_mitigation_is_the_one_on_record(
+        self, trained: Trained, settings: TrainerSettings
+    ) -> None:
+        """What a mitigation changed can be measured, or the record says why not; it asks for no group by itself."""
+        mitigation = trained.record.mitigation
+        assert (mitigation is not None) == bool(settings.across)
+        if mitigation is None:
+            assert not (trained.workdir / UNMITIGATED).exists()
+            return
+        assert mitigation.across == settings.across
+        if mitigation.unmitigated is not None:
+            folder = trained.workdir / UNMITIGATED / "saved_model"
+            assert digest_tree(folder) == mitigation.unmitigated != trained.record.digest
+            assert not set(SavedModelPredictor(folder).columns) & set(mitigation.served_columns)
 
     def test_progress_ascends_within_its_range(self, trained: Trained) -> None:
         """A progress bar can show it."""
@@ -248,6 +270,11 @@ class TrainerContract:
         import tensorflow as tf
 
         predictor = SavedModelPredictor(trained.workdir / "saved_model")
+        if _served_columns(trained):
+            columns, examples = predictor.predict(world.raw), predictor.predict_examples(encode(world.raw))
+            np.testing.assert_allclose(columns, examples, atol=1e-6, rtol=0)
+            assert 0 <= columns.min() <= columns.max() <= 1
+            return
         model = tf.keras.models.load_model(trained.workdir / "model.keras", compile=False)
         inputs = {tensor.name: None for tensor in tf.nest.flatten(model.input)}
         arrays = transformed(world.folder, world.raw)
@@ -258,9 +285,10 @@ class TrainerContract:
         assert expected.max() <= 1
 
     def test_label_and_sensitive_columns_are_not_needed(self, trained: Trained, world: World) -> None:
-        """A client sends features only."""
+        """A client sends features only, and what the record says that a decision rule asks for."""
         predictor = SavedModelPredictor(trained.workdir / "saved_model")
-        features = world.raw.select([column.name for column in world.dataset.features])
+        asked = [*(column.name for column in world.dataset.features), *_served_columns(trained)]
+        features = world.raw.select(asked)
         assert predictor.columns == tuple(sorted(features.column_names))
         np.testing.assert_array_equal(predictor.predict(features), predictor.predict(world.raw))
         bare, full = predictor.predict_examples(encode(features)), predictor.predict_examples(encode(world.raw))
@@ -274,6 +302,7 @@ class TrainerContract:
                 "hours-per-week": pa.array([None, 10**9, -5], pa.int64()),
                 "balance": pa.array([None, float("nan"), 1e30], pa.float32()),
                 "city": pa.array([None, "Nowhere", ""], pa.string()),
+                **{name: pa.array([None, "Nobody", ""], pa.string()) for name in _served_columns(trained)},
             }
         )
         scores = predictor.predict(rows)
@@ -299,6 +328,10 @@ class TrainerContract:
             request = replace(request, examples=replace(world.examples, files=files))
             again = _train(trainer, request, tmp_path / str(seed))
             assert (again.record.weights == trained.record.weights) is equal
+
+
+def _served_columns(trained: Trained) -> tuple[str, ...]:
+    return () if trained.record.mitigation is None else trained.record.mitigation.served_columns
 
 
 def _train(trainer: Trainer, request: TrainingRequest, workdir: Path) -> Trained:

@@ -37,7 +37,8 @@ SPECIAL: dict[str, dict[str, Any]] = {
     "ModelConfig": {"kind": "mlp", "hidden": [4], "module": None},
     "Rule": {
         "metric": "selection_rate", "slice": {}, "across": ["sex"], "at_least": None, "at_most": None,
-        "change_from_baseline_at_least": None, "gap_at_most": 0.5, "ratio_at_least": None, "threshold": 0.5,
+        "change_from_baseline_at_least": None,
+        "change_from_unmitigated_at_least": None, "gap_at_most": 0.5, "ratio_at_least": None, "threshold": 0.5,
     },
     "AuditsConfig": {"shadow_models": 8, "attacked_rows": 1000, "explained_rows": 10, "background_rows": 10},
     "CanariesConfig": {"count": 100, "gradients": 100},
@@ -47,6 +48,7 @@ SPECIAL: dict[str, dict[str, Any]] = {
     "AuditReport": {"findings": [], "audit": "performance", "status": "complete"},
     "GateDecision": {"verdict": "release"},
     "DpSgd": {"sampling": "shuffled"},
+    "Mitigation": {"no_comparison": None},
     "DpSgdSettings": {"target_epsilon": None, "noise_multiplier": 1.0, "l2_clip_norm": 1.0},
     "Reserved": {"spending": {"kind": "non_private"}},
     "Paid": {"spending": {"kind": "non_private"}},

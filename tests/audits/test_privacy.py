@@ -14,17 +14,16 @@ from probity.audits.privacy import PrivacyAudit
 from probity.data import PrivateStatistics, Transform, TransformConstant
 from probity.digest import digest_bytes
 from probity.findings import Subject
-from probity.model import NonPrivate
+from probity.model import Mitigation, NonPrivate
 from tests.audits.mechanisms import dp_sgd
 
 DIGEST = digest_bytes(b"x")
 
 
-def evidence(mechanism, *, unit="row", n=29_249, constants=(), statistics=None, delta=None, chosen_on_eval=False):
+def evidence(mechanism, *, unit="row", n=29_249, constants=(), statistics=None, delta=None, **facts):
     transform = Transform(digest=DIGEST, inputs=(), outputs=(), constants=constants, private_statistics=statistics)
-    model = SimpleNamespace(
-        mechanism=mechanism, num_train_examples=n, num_train_units=n, target_delta=delta, chosen_on_eval=chosen_on_eval
-    )
+    others = {"chosen_on_eval": False, "uncovered": (), "mitigation": None, **facts}
+    model = SimpleNamespace(mechanism=mechanism, num_train_examples=n, num_train_units=n, target_delta=delta, **others)
     return SimpleNamespace(
         model=model,
         dataset=SimpleNamespace(privacy_unit=unit),
@@ -87,6 +86,20 @@ def test_the_asked_delta_is_the_stated_one(tmp_path):
 def test_early_stopping_on_eval_rows_is_listed(tmp_path):
     report = run(tmp_path, dp_sgd(1.1, 0.01, 100), chosen_on_eval=True)
     assert any("early stopping" in text for text in report.privacy_statement.not_covered)
+
+
+def test_what_a_mitigation_read_without_noise_is_listed_and_that_of_training_rows_for_the_gate(tmp_path):
+    weights = "the weights of reweighing: counts of training rows by group and label"
+    statement = run(tmp_path, dp_sgd(1.1, 0.01, 100), uncovered=(weights,)).privacy_statement
+    assert statement.uncovered_training == (weights,)
+    assert f"{weights}, without noise" in statement.not_covered
+    assert statement.uncovered_preprocessing == ()
+    rule = Mitigation(method="threshold_optimizer", across=("sex",), fitted_on="eval", unmitigated=DIGEST)
+    statement = run(tmp_path, dp_sgd(1.1, 0.01, 100), mitigation=rule).privacy_statement
+    assert any("threshold optimizer" in text and "eval split" in text for text in statement.not_covered)
+    assert statement.uncovered_training == ()  # the claim is about training rows, and these were not read
+    plain = run(tmp_path, dp_sgd(1.1, 0.01, 100)).privacy_statement
+    assert (statement.epsilon, statement.delta) == (plain.epsilon, plain.delta)
 
 
 def test_shuffled_batches_are_stated_as_what_they_are(tmp_path):

@@ -9,7 +9,7 @@ from probity.card import CumulativeSpending, ModelCard, NotAssessed, Numbers, St
 from probity.data import Transform, TransformConstant
 from probity.digest import digest_bytes
 from probity.findings import AuditReport, Estimate, Finding, PrivacyStatement, finding_id
-from probity.model import DpSgd
+from probity.model import DpSgd, Mitigation
 from probity.model_cards.compose import compose
 from probity.model_cards.render import to_markdown
 
@@ -19,6 +19,7 @@ def part_of(card, name):
         "performance": card.overall,
         "fairness": card.disparities,
         "baseline": card.baseline,
+        "mitigation": card.mitigation,
         "data": card.data.findings,
         "explanations": card.explanations,
         "privacy": card.privacy.findings,
@@ -244,3 +245,60 @@ def test_the_card_module_is_a_noun():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def mitigated(parts, **changes):
+    facts = {
+        "method": "threshold_optimizer",
+        "across": ("sex",),
+        "constraint": "equal_opportunity",
+        "fitted_on": "eval",
+        "served_columns": ("sex",),
+        "unmitigated": digest_bytes(b"before"),
+        **changes,
+    }
+    settings = {"epochs": 8, "mitigation": {"method": facts["method"]}}
+    model = parts["model"].model_copy(update={"mitigation": Mitigation(**facts), "settings": settings})
+    return {**parts, "model": model}
+
+
+def mitigation_report(model):
+    def change(value, **where):
+        estimate = Estimate(value=value, lower=value - 0.01, upper=value + 0.01, confidence=0.95, method="m", n=1000)
+        name = finding_id("mitigation", "selection_rate", comparison="change", threshold=0.5,
+                          slice_=where.get("slice"), across=where.get("across", ()))  # fmt: skip
+        return Finding(id=name, metric="selection_rate", comparison="change", threshold=0.5, estimate=estimate,
+                       direction="neither", neutral=0.0, **where)  # fmt: skip
+
+    return AuditReport(
+        audit="mitigation",
+        status="complete",
+        subject={"model": model.digest, "examples": digest_bytes(b"examples")},
+        reasons=("Worse than without mitigation, by more than its interval: accuracy of sex=Male at 0.5.",),
+        findings=(change(-0.03), change(0.08, slice={"sex": "Female"}), change(-0.11, across=("sex",))),
+    )
+
+
+def test_the_card_says_which_mitigation_there_was_and_what_it_changed(parts, small_reports):
+    changed = mitigated(parts)
+    reports = {**small_reports, "mitigation": mitigation_report(changed["model"])}
+    text = to_markdown(compose(**changed, reports=reports))
+    assert "- Mitigation:\n  - threshold optimizer across sex, for equal opportunity" in text
+    assert "the served model asks for sex" in text
+    assert "| selection rate change at 0.5 | \N{MINUS SIGN}0.030" in text
+    assert "| selection rate gap, change at 0.5, sex | \N{MINUS SIGN}0.110" in text
+    assert "selection rate change at 0.5, sex = Female | 0.080" in text
+    assert "Worse than without mitigation" in text
+    assert "mitigation: {" not in text  # it has a line of its own
+
+
+def test_a_column_that_the_decision_depends_on_is_not_called_audited_only(parts, small_reports):
+    served = compose(**mitigated(parts), reports=small_reports)
+    assert served.data.audited_only == ("race",)
+    assert "| sex | Female, Male | sex | yes: the decision depends on it" in to_markdown(served)
+    [host] = [row for row in served.privacy.trust if "serving host" in row.party]
+    assert "sex of every person" in host.sees
+    weighed = compose(**mitigated(parts, method="reweighing", served_columns=()), reports=small_reports)
+    assert weighed.data.audited_only == ("sex", "race")
+    [trainer] = [row for row in weighed.privacy.trust if row.party == "the trainer"]
+    assert "the groups of sex in these rows" in trainer.sees

@@ -37,6 +37,10 @@ def test_value_text(value, metric, text):
             {"metric": "auc", "change_from_baseline_at_least": -0.01},
             "AUC: change from the released model at least -0.01",
         ),
+        (
+            {"metric": "accuracy", "slice": {"sex": "F"}, "change_from_unmitigated_at_least": -0.02},
+            "accuracy for F: change from the model without mitigation at least -0.02",
+        ),
         ({"metric": "accuracy", "slice": {"sex": "F"}, "at_least": 0.7}, "accuracy for F at least 0.7"),
     ],
 )

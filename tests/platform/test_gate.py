@@ -387,6 +387,51 @@ def test_the_first_run_has_nothing_to_fall_behind_and_is_gated_like_any_other():
     assert decide(reports={**good_reports(quality_floor=0.5), "baseline": first}).verdict == "hold"
 
 
+NOT_WORSE = Rule(
+    name="women not worse", metric="accuracy", slice={"sex": "Female"}, change_from_unmitigated_at_least=-0.02
+)
+
+
+def mitigation_report(value=None, **changes):
+    findings = ()
+    if value is not None:
+        name = finding_id("mitigation", "accuracy", slice_={"sex": "Female"}, comparison="change", threshold=0.5)
+        findings = (finding_for(NOT_WORSE, value, id=name, comparison="change", threshold=0.5, **changes),)
+    status = "complete" if value is not None else "not_applicable"
+    reasons = () if value is not None else ("nothing was done about differences between groups",)
+    return AuditReport(audit="mitigation", status=status, subject=SUBJECT, findings=findings, reasons=reasons)
+
+
+def decide_on_mitigation(report):
+    rules, required = (*RULES, NOT_WORSE), (*REQUIRED, "mitigation")
+    decision = decide(policy(rules=rules, required_reports=required), reports={**good_reports(), "mitigation": report})
+    [check] = [entry for entry in decision.checks if entry.rule == NOT_WORSE.name]
+    return decision, check
+
+
+@pytest.mark.parametrize(
+    ("value", "outcome"), [(-0.01, "pass"), (0.0, "pass"), (-0.016, "insufficient_evidence"), (-0.021, "fail")]
+)
+def test_a_group_that_got_worse_through_mitigation_is_held(value, outcome):
+    decision, check = decide_on_mitigation(mitigation_report(value))
+    assert (check.outcome, check.required, check.observed) == (outcome, "change >= -0.02", value)
+    assert decision.verdict == ("release" if outcome == "pass" else "hold")
+    assert "accuracy of sex=Female against the same training without mitigation at threshold 0.5" in check.reason
+
+
+def test_a_rule_on_what_mitigation_changed_needs_something_to_compare_with():
+    """Without mitigation no rule needs the report, and a rule on it is not kept by default."""
+    decision, check = decide_on_mitigation(mitigation_report())
+    assert check.outcome == "insufficient_evidence"
+    assert "nothing was done about differences" in check.reason
+    assert decision.verdict == "hold"
+    required = policy(required_reports=(*REQUIRED, "mitigation"))
+    assert decide(required, reports={**good_reports(), "mitigation": mitigation_report()}).verdict == "release"
+    assert decide(required).verdict == "hold"
+    insufficient = mitigation_report(0.5, evidence="insufficient", reason="fewer than 100 rows")
+    assert decide_on_mitigation(insufficient)[1].outcome == "insufficient_evidence"
+
+
 def test_a_stale_claim_that_there_is_no_baseline_is_not_believed():
     stale = Subject(model=OTHER, examples=EXAMPLES)
     first = AuditReport(audit="baseline", status="not_applicable", subject=stale, reasons=("no earlier release",))
@@ -498,6 +543,16 @@ def test_an_epsilon_that_leaves_preprocessing_out_is_held_and_says_which_columns
     assert (check.rule, check.outcome, check.observed) == ("uncovered preprocessing", "fail", 2)
     assert "age, zip" in check.reason
     assert "private_statistics" in check.reason
+    assert decide(policy(uncovered_preprocessing="allowed"), reports=reports).verdict == "release"
+
+
+def test_an_epsilon_that_leaves_weights_of_a_mitigation_out_is_held_and_says_so():
+    reports = uncovered(privacy_statement=statement(uncovered_training=("the weights of reweighing: counts",)))
+    held = decide(reports=reports)
+    (check,) = held.blocking
+    assert (check.rule, check.outcome, check.observed) == ("uncovered preprocessing", "fail", 1)
+    assert "the weights of reweighing" in check.reason
+    assert "The constants of" not in check.reason
     assert decide(policy(uncovered_preprocessing="allowed"), reports=reports).verdict == "release"
 
 

@@ -13,8 +13,9 @@ import pytest
 from probity.data import Column, ColumnKind, Examples, Role, SplitFile
 from probity.digest import digest_file
 from probity.errors import DataError
+from probity.groups import group_codes
 from probity.model import NonPrivate
-from probity.platform.training import checkpoint_folder, is_private, population_of, settle, units_of
+from probity.platform.training import checkpoint_folder, groups_of, is_private, population_of, settle, units_of
 from probity.tfexample import write_table
 from probity.trainers.base import Uncalibrated
 from tests.platform.conftest import make_dataset
@@ -59,6 +60,22 @@ def test_where_rows_are_units_nothing_is_read(made):
     dataset, examples = made(["a", "b"])
     examples.path("train").unlink()
     assert units_of(dataset.model_copy(update={"privacy_unit": "row"}), examples) is None
+
+
+def test_groups_are_those_that_were_asked_for_and_planted_rows_have_none(small):
+    groups = groups_of(small.dataset, small.examples, ("sex", "age_band"), planted=3)
+    declared = {attribute.name: attribute for attribute in small.dataset.sensitive}
+    table = small.examples.table("train")
+    assert len(groups.codes["train"]) == table.num_rows + 3
+    assert groups.codes["train"][-3:].tolist() == [-1, -1, -1]
+    assert len(groups.codes["eval"]) == small.examples.files["eval"].num_rows
+    for i in range(table.num_rows):
+        by_hand = tuple(
+            declared[name].groups[group_codes(declared[name], table.column(declared[name].column).slice(i, 1))[0]]
+            for name in ("sex", "age_band")
+        )
+        assert groups.names[groups.codes["train"][i]] == by_hand
+    assert groups_of(small.dataset, small.examples, ()) is None
 
 
 def test_a_proposal_without_noise_is_executed_as_it_is():

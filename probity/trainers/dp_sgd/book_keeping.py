@@ -52,19 +52,19 @@ def _summing(model: Any, l2_clip_norm: float) -> ClippedSum:
     layers = layers_with_weights(model)
     rules = {id(layer): _rule(layer) for layer in layers}
 
-    def summed(inputs: dict[str, Any], labels: Any) -> list[Any]:
+    def summed(inputs: dict[str, Any], labels: Any, weights: Any = None) -> list[Any]:
         import tensorflow as tf
 
         tape = tf.GradientTape(watch_accessed_variables=False)
         with tape, recorded(rules, layers, tape) as calls:
-            loss = tf.reduce_sum(per_row_losses(labels, model(inputs, training=True)))
+            loss = tf.reduce_sum(per_row_losses(labels, model(inputs, training=True), weights))
         watched = [call.watched for call in calls]
         gradients = tape.gradient(loss, watched, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         found = _by_weight(calls, gradients, rules)
         squared = tf.add_n([found[id(weight)].squared_norms() for weight in model.trainable_variables])
-        weights = coefficients(squared, l2_clip_norm)
+        clipping = coefficients(squared, l2_clip_norm)
         return [
-            tf.reshape(found[id(weight)].weighted_sum(weights), weight.shape) for weight in model.trainable_variables
+            tf.reshape(found[id(weight)].weighted_sum(clipping), weight.shape) for weight in model.trainable_variables
         ]
 
     return summed

@@ -1,25 +1,35 @@
 """What an engine is: it turns a Keras model into a function that sums clipped per-row gradients, or says why not.
 
-``clipped_sum(model, l2_clip_norm=C)`` of an engine's module returns a :data:`ClippedSum`, or a :class:`Refusal`.
+``clipped_sum(model, l2_clip_norm=C)`` of an engine's module returns a :class:`ClippedSum`, or a :class:`Refusal`.
 
-Guarantees of a :data:`ClippedSum`, whichever engine made it: its result is the sum over the rows of each row's
+Guarantees of a :class:`ClippedSum`, whichever engine made it: its result is the sum over the rows of each row's
 gradient of the binary cross-entropy with respect to all trainable weights together, scaled by ``min(1, C / norm)`` of
-that row's own gradient; so adding or removing one row changes the sum by at most ``C`` in L2 norm. It can be called
-inside a ``tf.function`` with any number of rows that is at least one, and changes neither weights nor any other state
-of the model.
+that row's own gradient; so adding or removing one row changes the sum by at most ``C`` in L2 norm. Where rows have
+weights, each row's loss is multiplied by its weight *before* its gradient is clipped, so the bound is the same. It can
+be called inside a ``tf.function`` with any number of rows that is at least one, and changes neither weights nor any
+other state of the model.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 __all__ = ["ClippedSum", "Refusal", "coefficients", "per_row_losses"]
 
-ClippedSum = Callable[[dict[str, Any], Any], list[Any]]
-"""``clipped_sum(inputs, labels)``: inputs by name, each of shape (rows, width); labels of shape (rows,) in {0, 1}.
-Returns one tensor per trainable weight, in the order and of the shapes of ``model.trainable_variables``."""
+
+class ClippedSum(Protocol):
+    """The sum of clipped per-row gradients of one model."""
+
+    def __call__(self, inputs: dict[str, Any], labels: Any, weights: Any = None) -> list[Any]:
+        """Returns one tensor per trainable weight, in the order and of the shapes of ``model.trainable_variables``.
+
+        Args:
+            inputs: By name, each of shape (rows, width).
+            labels: In {0, 1}, of shape (rows,).
+            weights: Weight of each row's loss, not negative, of shape (rows,); ``None``: each counts once.
+        """
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,14 +47,17 @@ class Refusal:
     remedy: str
 
 
-def per_row_losses(labels: Any, scores: Any) -> Any:
+def per_row_losses(labels: Any, scores: Any, weights: Any = None) -> Any:
     """Returns the binary cross-entropy of each row, of shape (rows,), as Keras's ``binary_crossentropy`` computes it.
+
+    Each is multiplied by the row's weight, if there are any.
 
     Keras looks through a final sigmoid to its logits, so this is as stable as a loss on logits.
     """
     import tensorflow as tf
 
-    return tf.keras.losses.binary_crossentropy(labels[:, None], scores)
+    losses = tf.keras.losses.binary_crossentropy(labels[:, None], scores)
+    return losses if weights is None else weights * losses
 
 
 def coefficients(squared_norms: Any, l2_clip_norm: float) -> Any:

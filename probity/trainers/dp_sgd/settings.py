@@ -11,6 +11,7 @@ from probity.errors import ConfigError
 from probity.model import DpSgd
 from probity.record import Number, Record
 from probity.trainers.base import Population, TrainerSettings, Uncalibrated
+from probity.trainers.mitigation.settings import NoMitigation, PrivateMitigation, require_extra
 
 __all__ = ["DpSgdSettings", "OptimizerSettings", "propose"]
 
@@ -76,8 +77,20 @@ class DpSgdSettings(TrainerSettings):
     """What computes the clipped sums. ``auto``: the first of the others that knows all layers of the model."""
     physical_batch_size: int = Field(default=4096, ge=1)
     """Rows in memory at once; larger batches are summed in pieces, which changes nothing but memory and time."""
+    mitigation: PrivateMitigation = NoMitigation()
+    """What is done about differences between groups: ``none``, or a mapping with ``method`` and ``across``. The weights
+    of ``reweighing`` are computed from the training rows without noise, which no epsilon covers."""
     noise_seed: int | None = None
     """For tests only: makes noise and batches repeatable. They hide nothing then, and no privacy statement is made."""
+
+    @property
+    def across(self) -> tuple[str, ...]:
+        """The sensitive attributes whose groups the mitigation reads."""
+        return self.mitigation.across
+
+    def require_packages(self) -> None:
+        """Raises :class:`~probity.errors.MissingExtraError` if what the mitigation needs is not installed."""
+        require_extra(self.mitigation)
 
     @field_validator("target_epsilon")
     @classmethod

@@ -35,6 +35,7 @@ class Steps:
         mechanism: What is executed.
         inputs: The training rows by input name, each float32 of shape (rows, width).
         labels: In {0, 1}, float32 of shape (rows,).
+        weights: Weight of each row's loss before clipping, float32 of shape (rows,); ``None``: each counts once.
         physical_batch_size: Rows to sum at once.
         averaging: Whether to keep a running average of the weights.
         watched: Position of a trainable weight whose noisy sums are added up over all steps; ``None``: of none.
@@ -49,6 +50,7 @@ class Steps:
         mechanism: DpSgd,
         inputs: Mapping[str, npt.NDArray[np.float32]],
         labels: npt.NDArray[np.float32],
+        weights: npt.NDArray[np.float32] | None = None,
         physical_batch_size: int,
         averaging: bool = False,
         watched: int | None = None,
@@ -66,6 +68,7 @@ class Steps:
         names = {tensor.name for tensor in tf.nest.flatten(model.input)}
         self._inputs = {name: tf.constant(array) for name, array in inputs.items() if name in names}
         self._labels = tf.constant(labels)
+        self._weights = None if weights is None else tf.constant(weights)
         self._averages = [tf.Variable(variable, trainable=False) for variable in self.variables] if averaging else []
         self._place = watched
         self._watched = None if watched is None else tf.Variable(tf.zeros_like(self.variables[watched]))
@@ -177,7 +180,10 @@ class Steps:
         import tensorflow as tf
 
         inputs = {name: tf.gather(column, rows) for name, column in self._inputs.items()}
-        return self._clipped_sum(inputs, tf.gather(self._labels, rows))
+        labels = tf.gather(self._labels, rows)
+        if self._weights is None:
+            return self._clipped_sum(inputs, labels)
+        return self._clipped_sum(inputs, labels, tf.gather(self._weights, rows))
 
     def _update(self, sums: list[Any], noise: Any, weight: Any) -> None:
         if self.noisy:

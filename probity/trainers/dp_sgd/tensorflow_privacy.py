@@ -69,16 +69,16 @@ def _fast(model: Any, l2_clip_norm: float) -> ClippedSum:
 
     registry = layer_registry.make_default_layer_registry()
 
-    def loss(labels: Any, scores: Any, weights: Any) -> Any:
-        return per_row_losses(labels, scores)
-
-    def summed(inputs: dict[str, Any], labels: Any) -> list[Any]:
+    def summed(inputs: dict[str, Any], labels: Any, weights: Any = None) -> list[Any]:
         import tensorflow as tf
 
+        def loss(labels: Any, scores: Any, none: Any) -> Any:
+            return per_row_losses(labels, scores, weights)
+
         norms = clip_grads.compute_gradient_norms(model, registry, inputs, labels, per_example_loss_fn=loss)
-        weights = coefficients(tf.square(norms), l2_clip_norm)
+        clipping = coefficients(tf.square(norms), l2_clip_norm)
         with tf.GradientTape() as tape:
-            total = tf.reduce_sum(weights * per_row_losses(labels, model(inputs, training=True)))
+            total = tf.reduce_sum(clipping * per_row_losses(labels, model(inputs, training=True), weights))
         return _dense(tape.gradient(total, model.trainable_variables, unconnected_gradients="zero"))
 
     return summed
@@ -87,20 +87,20 @@ def _fast(model: Any, l2_clip_norm: float) -> ClippedSum:
 def _vectorized(model: Any, l2_clip_norm: float) -> ClippedSum:
     from tensorflow_privacy.privacy.optimizers.dp_optimizer_keras_vectorized import clip_gradients_vmap
 
-    def clipped(row: tuple[dict[str, Any], Any]) -> list[Any]:
+    def clipped(row: tuple[dict[str, Any], Any, Any]) -> list[Any]:
         import tensorflow as tf
 
-        inputs, label = row
+        inputs, label, weight = row
         with tf.GradientTape() as tape:
             scores = model({name: value[None] for name, value in inputs.items()}, training=True)
-            loss = per_row_losses(label[None], scores)[0]
+            loss = weight * per_row_losses(label[None], scores)[0]
         gradients = _dense(tape.gradient(loss, model.trainable_variables, unconnected_gradients="zero"))
         return gradients if l2_clip_norm == float("inf") else list(clip_gradients_vmap(gradients, l2_clip_norm))
 
-    def summed(inputs: dict[str, Any], labels: Any) -> list[Any]:
+    def summed(inputs: dict[str, Any], labels: Any, weights: Any = None) -> list[Any]:
         import tensorflow as tf
 
-        rows = tf.vectorized_map(clipped, (inputs, labels))
+        rows = tf.vectorized_map(clipped, (inputs, labels, tf.ones_like(labels) if weights is None else weights))
         return [tf.reduce_sum(gradients, axis=0) for gradients in rows]
 
     return summed

@@ -14,6 +14,7 @@ from probity.digest import digest_bytes, digest_file, digest_json
 from probity.errors import ConfigError, TrainingError
 from probity.model import DpSgd, Mechanism, TrainedModel
 from probity.trainers.base import Population, Progress, TrainerSettings, TrainingRequest, Uncalibrated
+from probity.trainers.dp_sgd import mitigation
 from probity.trainers.dp_sgd.canaries import Planted, plant, planted_rows, planted_units
 from probity.trainers.dp_sgd.checkpoints import Checkpoints, Snapshot
 from probity.trainers.dp_sgd.choice import Choice, choose
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["DpSgdTrainer"]
 
 _NAME = "trainer dp_sgd"
+_PACKAGES = ("cryptography", "tensorflow-privacy")
 
 
 class DpSgdTrainer:
@@ -83,6 +85,8 @@ class _Job:
     engine: Choice
     train: tuple[dict[str, Any], Any]
     validation: tuple[dict[str, Any], Any]
+    weights: Any
+    """Weight of each training row's loss; ``None``: each counts once."""
     checkpoints: Checkpoints
 
     @property
@@ -123,6 +127,7 @@ def _agreed(request: TrainingRequest) -> DpSgd:
 
 
 def _prepare(request: TrainingRequest) -> _Job:
+    import numpy as np
     import tensorflow as tf
 
     from probity.trainers.architecture import build
@@ -136,12 +141,15 @@ def _prepare(request: TrainingRequest) -> _Job:
     row_clip_norm = mechanism.l2_clip_norm / mechanism.rows_per_unit
     engine = choose(model, settings.engine, l2_clip_norm=row_clip_norm)
     train, planted = request.examples.arrays("train"), None
+    weights = mitigation.row_weights(request, settings.mitigation, train[1])
     if request.gradient_canaries is not None:
         # Refusals and warnings are about the owner's model; then the same engine takes it with the canaries.
         planted = plant(model, len(request.gradient_canaries))
         of_planted = choose(planted.model, engine.name, l2_clip_norm=row_clip_norm)
         engine = replace(engine, clipped_sum=of_planted.clipped_sum)
         train = planted_rows(*train, request.gradient_canaries, rows_per_unit=mechanism.rows_per_unit)
+        if weights is not None:  # planted rows weigh as much as a row may weigh on average
+            weights = np.concatenate([weights, np.ones(len(train[1]) - len(weights), np.float32)])
     mechanism = mechanism.model_copy(update={"engine": engine.name})
     return _Job(
         request=request,
@@ -152,6 +160,7 @@ def _prepare(request: TrainingRequest) -> _Job:
         engine=engine,
         train=train,
         validation=request.examples.arrays("eval"),
+        weights=weights,
         checkpoints=Checkpoints(request.checkpoints, identity=_identity(request, mechanism, model)),
     )
 
@@ -162,6 +171,7 @@ def _identity(request: TrainingRequest, mechanism: DpSgd, model: Any) -> str:
     from probity.usercode import module_path
 
     module, units, canaries = request.model.module, request.units, request.gradient_canaries
+    groups = None if request.groups is None else request.groups.codes["train"]
     return digest_json(
         {
             "mechanism": mechanism.to_json(),
@@ -173,6 +183,7 @@ def _identity(request: TrainingRequest, mechanism: DpSgd, model: Any) -> str:
             "examples": {split: request.examples.files[split].digest for split in ("train", "eval")},
             "transform": request.transform.digest,
             "units": None if units is None else digest_bytes(units.tobytes()),
+            "groups": None if groups is None else digest_bytes(groups.tobytes()),
             "gradient_canaries": None if canaries is None else digest_bytes(canaries.tobytes()),
         }
     )
@@ -189,6 +200,7 @@ def _steps(job: _Job) -> Steps:
         mechanism=job.mechanism,
         inputs=inputs,
         labels=labels,
+        weights=job.weights,
         physical_batch_size=settings.physical_batch_size,
         averaging=settings.average != "none",
         watched=None if job.planted is None else job.planted.place,
@@ -273,10 +285,19 @@ def _export(job: _Job, outcome: Outcome, *, workdir: Path) -> TrainedModel:
 
     request, model = job.request, job.model
     require_probabilities(model, (job.validation if len(job.validation[1]) else job.train)[0])
+    applied, described = mitigation.after_training(
+        request, job.settings.mitigation, model=model, validation=job.validation, workdir=workdir
+    )
     return TrainedModel(
         trainer=DpSgdTrainer.name,
         mechanism=job.mechanism,
-        digest=export(model, request.transform, transform_folder=request.transform_folder, workdir=workdir),
+        digest=export(
+            model,
+            request.transform,
+            transform_folder=request.transform_folder,
+            workdir=workdir,
+            rule=None if applied is None else applied.rule,
+        ),
         weights=weights_digest(model),
         train_examples=request.examples.files["train"].digest,
         transform=request.transform.digest,
@@ -291,8 +312,10 @@ def _export(job: _Job, outcome: Outcome, *, workdir: Path) -> TrainedModel:
         best_epoch=outcome.best_epoch,
         chosen_on_eval=job.chosen_on_eval,
         history=outcome.history,
-        environment=environment(devices=1, packages=("cryptography", "tensorflow-privacy")),
-        warnings=(*job.engine.warnings, *_warnings(job, outcome)),
+        environment=environment(devices=1, packages=(*_PACKAGES, *mitigation.packages(job.settings.mitigation))),
+        warnings=(*job.engine.warnings, *_warnings(job, outcome), *(() if applied is None else applied.warnings)),
+        mitigation=described,
+        uncovered=() if applied is None else applied.reads,
     )
 
 

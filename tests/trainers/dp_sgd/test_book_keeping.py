@@ -40,6 +40,37 @@ def test_both_engines_agree(name):
     assert largest_difference(models.compiled(ours)(*rows), models.compiled(theirs)(*rows)) < 1e-5
 
 
+@pytest.mark.parametrize("name", ["dense", "embedding", "attention"])
+@pytest.mark.parametrize(
+    "engine", [book_keeping, tensorflow_privacy], ids=lambda engine: engine.__name__.split(".")[-1]
+)
+def test_weighted_losses_are_clipped_like_any_other(name, engine):
+    """Weights of 1 are no weights; other weights are those of a loop over rows; a weight of 0 leaves a row out."""
+    model, (inputs, labels) = models.make(models.KNOWN[name]), models.make_rows(7)
+    weights = tf.constant([0.0, 0.3, 1.0, 2.5, 40.0, 1e-3, 7.0])
+    for clip in (0.5, math.inf):  # some rows clipped, none
+        summed = tf.function(engine.clipped_sum(model, l2_clip_norm=clip), autograph=False)
+        assert largest_difference(summed(inputs, labels, tf.ones(7)), summed(inputs, labels)) < 1e-6
+        found = summed(inputs, labels, weights)
+        expected = naive.clipped_sum(model, l2_clip_norm=clip)(inputs, labels, weights)
+        scale = max(1.0, float(max(tf.reduce_max(tf.abs(part)) for part in expected)))
+        assert largest_difference(found, expected) < 1e-5 * scale
+        rest = {key: value[1:] for key, value in inputs.items()}
+        assert largest_difference(summed(rest, labels[1:], weights[1:]), found) < 1e-5 * scale
+
+
+@pytest.mark.parametrize(
+    "engine", [book_keeping, tensorflow_privacy], ids=lambda engine: engine.__name__.split(".")[-1]
+)
+def test_no_weight_lets_a_row_weigh_more_than_the_clip_norm(engine):
+    model, (inputs, labels) = models.make(models.dense), models.make_rows(1)
+    summed = engine.clipped_sum(model, l2_clip_norm=0.5)
+    for weight in (1.0, 1e3, 1e6):
+        norm = math.sqrt(sum(float(tf.reduce_sum(part**2)) for part in summed(inputs, labels, tf.constant([weight]))))
+        assert norm <= 0.5 * (1 + 1e-5)
+        assert norm == pytest.approx(0.5, rel=1e-4) or weight == 1.0
+
+
 def test_the_fast_way_of_tensorflow_privacy_is_used_where_it_is_right_only():
     assert tensorflow_privacy.is_fast(models.make(models.dense))
     assert tensorflow_privacy.is_fast(models.make(models.embedding))

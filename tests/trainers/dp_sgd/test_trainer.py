@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from probity.config import ModelConfig
-from probity.digest import digest_bytes
+from probity.digest import digest_bytes, digest_tree
 from probity.errors import ConfigError, TrainingError
 from probity.model import NonPrivate
 from probity.trainers.base import Population, TrainerSettings, Uncalibrated
@@ -262,6 +262,92 @@ def test_a_checkpoint_of_another_training_is_not_taken_up(world, tmp_path, monke
         with pytest.raises(Stop):
             train(world, tmp_path, **{"model": logistic(), **changes})
     assert identities[0] == identities[1] != identities[2]
+
+
+REWEIGHING = {"method": "reweighing", "across": "group"}
+
+
+def test_reweighing_weighs_losses_before_clipping_and_says_that_no_epsilon_covers_it(world, tmp_path, monkeypatch):
+    given = []
+
+    class Recording(Steps):
+        def __init__(self, *arguments, weights=None, **named):
+            given.append(weights)
+            super().__init__(*arguments, weights=weights, **named)
+
+    monkeypatch.setattr("probity.trainers.dp_sgd.steps.Steps", Recording)
+    fixed = {"model": logistic(), "noise_seed": 1, "epochs": 1}
+    plain = train(world, tmp_path / "plain", **fixed)
+    record = train(world, tmp_path / "weighted", mitigation=REWEIGHING, **fixed)
+    labels, codes = world.examples.arrays("train")[1], world.groups["train"]
+    rows = (codes == 0) & (labels == 1)
+    by_hand = (codes == 0).mean() * labels.mean() / rows.mean()
+    assert given[0] is None
+    np.testing.assert_allclose(given[1][rows], by_hand, rtol=1e-5)
+    assert record.weights != plain.weights
+    assert record.mechanism == plain.mechanism  # what is accounted does not depend on weights, nor does it cover them
+    assert record.uncovered == ("the weights of reweighing: counts of training rows by group and label",)
+    assert record.mitigation.unmitigated is None
+    assert "second private training" in record.mitigation.no_comparison
+
+
+def test_planted_gradients_weigh_one_beside_weighted_rows(world, tmp_path, monkeypatch):
+    seen = []
+
+    class Stop(Exception):
+        pass
+
+    def stop(job, steps, snapshot):
+        seen.append((job.weights, job.train[1]))
+        raise Stop
+
+    monkeypatch.setattr(module, "_loop", stop)
+    given = DpSgdSettings(noise_multiplier=1.0, expected_batch_size=160, epochs=2, mitigation=REWEIGHING)
+    planted = np.array([True, False, True, True])
+    population = Population(num_rows=ROWS + 3, num_units=ROWS + 3, unit="row")
+    mechanism = DpSgdTrainer().propose(given, population)
+    request = make_request(world, given, mechanism=mechanism, model=logistic(), canaries=planted)
+    with pytest.raises(Stop):
+        DpSgdTrainer().train(request, workdir=tmp_path, report=lambda fraction, text: None)
+    weights, labels = seen[0]
+    assert len(weights) == len(labels) == ROWS + 3
+    assert weights[-3:].tolist() == [1.0, 1.0, 1.0]
+
+
+def test_a_checkpoint_under_other_weights_is_not_taken_up(world, tmp_path, monkeypatch):
+    identities = []
+
+    class Stop(Exception):
+        pass
+
+    def stop(job, steps, snapshot):
+        identities.append(job.checkpoints._identity)
+        raise Stop
+
+    monkeypatch.setattr(module, "_loop", stop)
+    for moved in (0, 0, 1):
+        codes = {**world.groups, "train": np.roll(world.groups["train"], moved)}
+        with pytest.raises(Stop):
+            train(replace(world, groups=codes), tmp_path, model=logistic(), mitigation=REWEIGHING)
+    assert identities[0] == identities[1] != identities[2]
+
+
+def test_thresholds_by_group_cost_no_second_training(world, tmp_path):
+    """The same weights with and without the rule, both exported; the thresholds come from the eval split."""
+    given = DpSgdSettings(
+        noise_multiplier=1.0,
+        expected_batch_size=160,
+        epochs=1,
+        noise_seed=1,
+        mitigation={"method": "threshold_optimizer", "across": "group", "min_group_size": 50},
+    )
+    request = make_request(world, given, mechanism=agreed(DpSgdTrainer(), given, world), model=logistic())
+    record = DpSgdTrainer().train(request, workdir=tmp_path, report=lambda fraction, text: None)
+    assert record.weights == train(world, tmp_path / "plain", model=logistic(), epochs=1, noise_seed=1).weights
+    assert record.mitigation.unmitigated == digest_tree(tmp_path / "unmitigated/saved_model") != record.digest
+    assert record.mitigation.fitted_on == "eval"
+    assert record.uncovered == ()
+    assert not (tmp_path / "model.keras").exists()
 
 
 def write_module(world, name, body):
