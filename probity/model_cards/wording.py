@@ -36,6 +36,9 @@ _TITLES = {
     "largest_exposure": "largest exposure, bits",
     "epsilon": "epsilon",
     "mean_abs_shap": "mean |Shapley value|",
+    "mean_shap": "mean Shapley value",
+    "permutation_importance": "drop of AUC when permuted",
+    "lime_agreement": "agreement with LIME",
     "example_count": "rows",
     "group_share": "share of rows",
 }
