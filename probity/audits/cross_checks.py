@@ -60,7 +60,7 @@ def permutation_importances(
 
     Returns:
         One drop per column, or ``None`` if there is no positive or no negative row. A column whose permutation changes
-        no score has exactly 0.
+        no score has a drop of exactly 0.
     """
     rng = np.random.default_rng(seed)
     own = predict(rows)
@@ -74,7 +74,7 @@ def permutation_importances(
         auc = delong(np.stack(scores), labels)
         if auc is None:
             return None
-        drop = float(contrast @ auc.values)
+        drop = float((auc.values[0] - auc.values[1:]).mean())
         half = normal_quantile(confidence) * math.sqrt(max(0.0, float(contrast @ auc.covariance @ contrast)))
         drops.append(AucDrop(value=drop, lower=drop - half, upper=drop + half))
     return drops

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from probity.audits import backgrounds, fidelity
+from probity.audits import backgrounds, canvas, explanation_plots, fidelity, row_plots
 from probity.audits.attribution import ExplainedModel, load_explained_model
 from probity.audits.base import AuditInput
 from probity.audits.explanation_plots import draw_differences, draw_global, draw_groups
@@ -25,6 +25,25 @@ from tests.audits.networks import inputs_of, outputs, save
 SETTINGS = AuditsConfig(min_group_size=20, explained_rows=60, background_rows=40)
 FEATURES = outputs(age=1, hours=1)
 WEIGHTS = {"age": 0.9, "hours": 0.7}
+
+
+def title_only(path: Path, draw: Any, *, title: str, **_: Any) -> None:
+    path.write_text(title)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_plots() -> Any:
+    """A run draws a dozen plots in as many quarters of a second; most tests do not look at them."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (explanation_plots, row_plots):
+            patch.setattr(module, "save_plot", title_only)
+        yield
+
+
+@pytest.fixture
+def real_plots(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (explanation_plots, row_plots):
+        monkeypatch.setattr(module, "save_plot", canvas.save_plot)
 
 
 class TestContract(AuditContract):
@@ -182,12 +201,16 @@ def test_every_large_group_is_filled_up_to_the_minimum(evidence: AuditInput, tmp
         assert size < 20 or finding.estimate.n >= 20
 
 
+@pytest.mark.usefixtures("real_plots")
 def test_equal_runs_give_equal_files(evidence: AuditInput, run: tuple[AuditReport, Path], tmp_path: Path) -> None:
-    again = ExplanationsAudit().run(evidence, workdir=tmp_path)
-    assert again == run[0]
-    names = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file())
+    folders = [tmp_path / "first", tmp_path / "second"]
+    for folder in folders:
+        folder.mkdir()
+        assert ExplanationsAudit().run(evidence, workdir=folder) == run[0]
+    names = [path.relative_to(folders[0]) for path in folders[0].rglob("*") if path.is_file()]
+    assert len(names) > 10
     for name in names:
-        assert (tmp_path / name).read_bytes() == (run[1] / name).read_bytes()
+        assert (folders[0] / name).read_bytes() == (folders[1] / name).read_bytes()
 
 
 def test_only_aggregates_lie_where_the_card_looks(run: tuple[AuditReport, Path]) -> None:
@@ -327,6 +350,7 @@ def test_importances_collapse_on_a_model_of_shuffled_labels(evidence: AuditInput
     assert totals[1] < 0.2 * totals[0]
 
 
+@pytest.mark.usefixtures("real_plots")
 def test_plots_are_inert_whatever_the_names_are(tmp_path: Path) -> None:
     """Names are neither mathematics nor markup; one that begins with an underscore stays in the legend."""
     estimate = Estimate(value=0.5, lower=0.4, upper=0.6, confidence=0.95, method="normal", n=100)
