@@ -49,7 +49,7 @@ def _share(
     lower, upper = wilson(count, n, confidence=settings.confidence)
     reason = None
     if n < settings.min_group_size:
-        reason = f"fewer than {settings.min_group_size} people with an unfavourable prediction in the sample"
+        reason = f"fewer than {settings.min_group_size} of these people"
     return Finding(
         id=finding_id(_AUDIT, name, slice_=slice_, feature=feature, threshold=settings.decision_threshold),
         metric=name,

@@ -1,4 +1,4 @@
-"""The regulatory tables as one page for printing: every cell repeats a finding and names its id."""
+"""The regulatory tables as one page for printing: every cell repeats a finding, and it or its table names its id."""
 
 from __future__ import annotations
 
@@ -118,7 +118,10 @@ def _reasons(report: AuditReport) -> Iterator[str]:
         for finding in shares:
             if attribute in finding.slice:
                 of_group.setdefault(finding.slice[attribute], []).append(finding)
-        yield from _share_table(f"The same by {attribute}", order, list(of_group.items()))
+        yield from _share_table(f"The same by {attribute}", order, list(of_group.items()), with_ids=False)
+        at = next(iter(of_group.values()))[0].threshold
+        pattern = f"{report.audit}/{_SHARE}/⟨column⟩/{attribute}=⟨group⟩@{at:g}"
+        yield f"<p><small><code>{escape(pattern)}</code></small></p>"
     rest = [f for f in report.findings if f.metric in dict(_CHECKS)]
     yield "<table><caption>Checks of the reasons</caption><tbody>"
     for finding in rest:
@@ -127,18 +130,20 @@ def _reasons(report: AuditReport) -> Iterator[str]:
     yield "</tbody></table>"
 
 
-def _share_table(title: str, order: Sequence[str], groups: Sequence[tuple[str, Sequence[Finding]]]) -> Iterator[str]:
+def _share_table(
+    title: str, order: Sequence[str], groups: Sequence[tuple[str, Sequence[Finding]]], *, with_ids: bool = True
+) -> Iterator[str]:
     heads = "".join(f"<th scope='col'>{escape(group) or 'share'}</th>" for group, _ in groups)
     yield f"<table><caption>{escape(title)}</caption>"
     yield f"<thead><tr><th scope='col'>column</th>{heads}</tr></thead><tbody>"
     for column in order:
         found = [next((f for f in mine if f.feature == column), None) for _, mine in groups]
-        cells = "".join(_cell(finding, mark=False) for finding in found)
+        cells = "".join(_cell(finding, mark=False, with_id=with_ids) for finding in found)
         yield f"<tr><th scope='row'>{escape(column)}</th>{cells}</tr>"
     yield "</tbody></table>"
 
 
-def _cell(finding: Finding | None, *, mark: bool) -> str:
+def _cell(finding: Finding | None, *, mark: bool, with_id: bool = True) -> str:
     if finding is None:
         return "<td class='muted'>-</td>"
     estimate = finding.estimate
@@ -155,4 +160,5 @@ def _cell(finding: Finding | None, *, mark: bool) -> str:
         small.append(finding.reason)
     notes = "".join(f"<small>{escape(note)}</small>" for note in small)
     muted = " class='muted'" if finding.evidence == "insufficient" else ""
-    return f"<td{muted}>{shown}{notes}<small><code>{escape(finding.id)}</code></small></td>"
+    code = f"<small><code>{escape(finding.id)}</code></small>" if with_id else ""
+    return f"<td{muted}>{shown}{notes}{code}</td>"

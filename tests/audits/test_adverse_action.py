@@ -229,7 +229,7 @@ def test_the_page_prints_shares_checks_and_no_claim(evidence, tmp_path):
     assert "12 CFR 1002.9(b)(2)" in page
     for name in (
         "adverse_action_reason_share/hours/overall@0.5",
-        "adverse_action_reason_share/hours/sex=Female@0.5",
+        "adverse_action_reason_share/⟨column⟩/sex=⟨group⟩@0.5",
         "verified_reason_rate/overall@0.5",
         "without_reason_rate/overall@0.5",
         "sensitive_reason_share/age/overall@0.5",
