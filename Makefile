@@ -87,6 +87,10 @@ bench-attacks: setup ## False alarms, coverage and power of the attacks, where t
 bench-dp: .venv-bench/.synced ## Measure DP-SGD steps beside other libraries; writes benchmarks/dp_sgd.md
 	.venv-bench/bin/python benchmarks/dp_sgd.py
 
+.PHONY: bench-explanations
+bench-explanations: setup ## Measure the methods of explanation beside SHAP's own; writes benchmarks/explanations.md
+	$(BIN)/python benchmarks/explanations.py
+
 .PHONY: clean
 clean: ## Remove the environment, caches, runs and releases of the examples
 	rm -rf $(VENV) .venv-bench .tools .mypy_cache .ruff_cache serving $(EXAMPLE)/.probity

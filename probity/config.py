@@ -309,10 +309,12 @@ class AuditsConfig(Record):
     """Groups with fewer test rows give no verdict, and their numbers are left out of the public card."""
     confidence: float = Field(default=0.95, gt=0.5, lt=1.0)
     """Confidence level of every interval."""
-    explained_rows: int = Field(default=1000, ge=10)
-    """Number of test rows explained with SHAP."""
+    explained_rows: int | None = Field(default=None, ge=10)
+    """Number of test rows explained with Shapley values; absent: all that the method can afford in about half a minute,
+    which is all of them for a model whose explanation has a closed form."""
     background_rows: int = Field(default=200, ge=10)
-    """Number of training rows that form the SHAP baseline."""
+    """Number of rows that explanations are relative to. They are training rows; for a private model they are drawn from
+    the public schema, or are test rows."""
     inspected_rows: int = Field(default=1000, ge=50, le=5000)
     """Number of test rows that are asked about one by one: flips, nearest counterfactuals, partial dependence."""
     attacked_rows: int = Field(default=20_000, ge=200)

@@ -175,6 +175,37 @@ _ALL = (
         gateable=False,
     ),
     Metric(
+        name="adverse_action_reason_share",
+        kind=MetricKind.REGULATORY,
+        direction=_NEITHER,
+        definition="share of the sampled people with an unfavourable prediction who have the source column among their "
+        "verified principal reasons, of which there are at most four (12 CFR 1002.9(b)(2))",
+        gateable=False,
+    ),
+    Metric(
+        name="verified_reason_rate",
+        kind=MetricKind.REGULATORY,
+        direction=_UP,
+        definition="share of the candidate reasons that held when the model was asked: the score becomes more "
+        "favourable when the column is moved to its reference value",
+        gateable=False,
+    ),
+    Metric(
+        name="without_reason_rate",
+        kind=MetricKind.REGULATORY,
+        direction=_DOWN,
+        definition="share of the sampled people with an unfavourable prediction for whom no verified reason was found",
+        gateable=False,
+    ),
+    Metric(
+        name="sensitive_reason_share",
+        kind=MetricKind.REGULATORY,
+        direction=_DOWN,
+        definition="share of the sampled people with an unfavourable prediction for whom a sensitive column that is a "
+        "feature is among the verified principal reasons",
+        gateable=False,
+    ),
+    Metric(
         name="missing_rate",
         kind=MetricKind.DATA,
         direction=_DOWN,
@@ -220,6 +251,22 @@ _ALL = (
         kind=MetricKind.EXPLANATION,
         direction=_NEITHER,
         definition="mean absolute Shapley value of a source column over the explained rows",
+        gateable=False,
+    ),
+    Metric(
+        name="mean_shap",
+        kind=MetricKind.EXPLANATION,
+        direction=_NEITHER,
+        definition="mean Shapley value of a source column over the explained rows: whether it raises or lowers their "
+        "output, relative to the background",
+        gateable=False,
+    ),
+    Metric(
+        name="mean_shap_difference",
+        kind=MetricKind.EXPLANATION,
+        direction=_NEITHER,
+        definition="mean_shap of the slice minus that of all other rows; over the columns these add up to the "
+        "difference of the mean outputs",
         gateable=False,
     ),
     Metric(
@@ -270,6 +317,53 @@ _ALL = (
         direction=_NEITHER,
         definition="largest minus smallest mean score when a column is set to one value after another (partial "
         "dependence)",
+        gateable=False,
+    ),
+    Metric(
+        name="explanation_stability",
+        kind=MetricKind.EXPLANATION,
+        direction=_UP,
+        definition="Spearman rank correlation of mean_abs_shap between two independent backgrounds, over the columns "
+        "that have at least a twentieth of the largest one",
+        gateable=False,
+    ),
+    Metric(
+        name="background_sensitivity",
+        kind=MetricKind.EXPLANATION,
+        direction=_DOWN,
+        definition="largest change of a column's mean_abs_shap between two independent backgrounds, over the largest "
+        "mean_abs_shap",
+        gateable=False,
+    ),
+    Metric(
+        name="approximation_difference",
+        kind=MetricKind.EXPLANATION,
+        direction=_DOWN,
+        definition="largest difference of a column's mean_abs_shap between an approximation and unbiased sampling, on "
+        "the same rows, over the largest mean_abs_shap; includes the noise of sampling",
+        gateable=False,
+    ),
+    Metric(
+        name="permutation_importance",
+        kind=MetricKind.EXPLANATION,
+        direction=_NEITHER,
+        definition="drop of AUC when a source column is permuted among the rows, mean of five permutations "
+        "(Breiman 2001)",
+        gateable=False,
+    ),
+    Metric(
+        name="permutation_agreement",
+        kind=MetricKind.EXPLANATION,
+        direction=_NEITHER,
+        definition="Spearman rank correlation of mean_abs_shap and permutation_importance over the columns",
+        gateable=False,
+    ),
+    Metric(
+        name="lime_agreement",
+        kind=MetricKind.EXPLANATION,
+        direction=_NEITHER,
+        definition="Spearman rank correlation of the Shapley values and LIME's weights (Ribeiro et al. 2016) of a row, "
+        "over the columns; mean over sample rows",
         gateable=False,
     ),
     Metric(

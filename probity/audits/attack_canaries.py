@@ -62,7 +62,7 @@ def planted_rows(evidence: AuditInput) -> Tried | None:
         AuditError: If a score is not finite.
         DataError: If they cannot be read.
     """
-    from probity.predictor import SavedModelPredictor
+    from probity.predictor import load_predictor
     from probity.tfexample import read_records
 
     if evidence.canaries is None or evidence.canaries_folder is None:
@@ -72,7 +72,7 @@ def planted_rows(evidence: AuditInput) -> Tried | None:
     folder = evidence.canaries_folder
     coins = Coins.read(folder)
     _require_enough("planted rows", len(coins.rows))
-    predictor = SavedModelPredictor(evidence.model_folder / "saved_model")
+    predictor = load_predictor(evidence.model_folder / "saved_model")
     batches = [predictor.predict_examples(batch) for batch in read_records(folder / ROWS)]
     labels = read_array(folder / LABELS, "labels").astype(bool)
     scores = np.clip(np.concatenate(batches).astype(np.float64), 1e-12, 1.0 - 1e-12)

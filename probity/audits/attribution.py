@@ -1,32 +1,34 @@
 """Shapley values of a Keras model by source column, against a stated background.
 
-Two methods, both for the interventional value function (the columns outside a coalition are replaced by those of a
-background row; Lundberg & Lee 2017, eq. 11; Janzing et al. 2020):
+Four methods, all for the interventional value function of :mod:`probity.audits.shapley`:
 
+* *closed form*: where the output is an affine function of the inputs, ``w . (x - mean of the background)``, summed per
+  column, is exact (Štrumbelj & Kononenko 2014, section 3.3; :mod:`probity.audits.linear_form`).
 * *deep*: SHAP's ``DeepExplainer`` (Lundberg & Lee 2017, section 4.2) on the part of the model behind the layer that
-  joins the inputs, with the one-hot elements of a column summed to the column.
-* *sampling*: for a model of any other shape, random orders of the columns and the background rows (Castro et al. 2009,
-  algorithm 1; Štrumbelj & Kononenko 2014). Slower and noisy, but it asks nothing of the model's inside.
+  joins the inputs, with the one-hot elements of a column summed to the column. An approximation.
+* *enumeration* of all coalitions of columns: exact, for few columns.
+* *sampling* of orders of the columns (Castro et al. 2009, algorithm 1): noisy, but right on average for any model.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
+from probity.audits.linear_form import LinearForm
+from probity.audits.shapley import Inputs, enumerate_shapley, sample_shapley
 from probity.data import TransformedFeature
 from probity.errors import AuditError
 
-__all__ = ["Attribution", "ExplainedModel", "Inputs", "load_explained_model", "sample_shapley"]
-
-Inputs = Mapping[str, np.ndarray[Any, Any]]
-"""Model inputs by name, float32 of shape (rows, width) each."""
+__all__ = ["Attribution", "ExplainedModel", "load_explained_model"]
 
 _BATCH_ROWS = 16_384
+_DEEP_ROWS = 8
+"""Rows that DeepExplainer explains together, because each one that it is given has a fixed cost."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +60,7 @@ class ExplainedModel:
         columns: Source columns, in the order of the transform's outputs.
         space: What the contributions add up to: the ``logit``, or the ``probability`` where the model does not end in
             a sigmoid that can be taken off.
+        coded: Whether its inputs are codes of values, so that arithmetic on them means nothing.
         has_joint_input: Whether the deep method can be used.
     """
 
@@ -67,6 +70,7 @@ class ExplainedModel:
     whole: Any
     head: Any | None
     joined: tuple[str, ...]
+    coded: bool = False
 
     @property
     def has_joint_input(self) -> bool:
@@ -86,28 +90,44 @@ class ExplainedModel:
         """Returns outputs in :attr:`space` as probabilities."""
         return outputs if self.space == "probability" else 1.0 / (1.0 + np.exp(-np.clip(outputs, -500.0, 500.0)))
 
+    def closed_form(self, form: LinearForm, rows: Inputs, *, background: Inputs) -> Attribution:
+        """Explains rows of a model whose output is ``form``: exact, with no draw but that of the background."""
+        values = np.zeros((len(next(iter(rows.values()))), len(self.columns)))
+        for feature in self.outputs:
+            if feature.name in form.weights:
+                mean = background[feature.name].mean(axis=0, dtype=np.float64)
+                moved = (rows[feature.name] - mean) @ form.weights[feature.name]
+                values[:, self.columns.index(feature.source)] += moved
+        return self._attribution(values, rows, background)
+
     def deep(self, rows: Inputs, *, background: Inputs) -> Attribution:
         """Explains rows with ``DeepExplainer``.
 
         Raises:
             AuditError: If the model holds an operation that DeepExplainer cannot take apart.
         """
-        import shap
-
-        matrix = _join(rows, self.joined)
+        # Rows that the transform makes equal have equal values.
+        matrix, place = np.unique(_join(rows, self.joined), axis=0, return_inverse=True)
         try:
-            explainer = shap.DeepExplainer(self.head, _join(background, self.joined))
-            # Additivity is measured by us against the whole model, not against the part that was rebuilt.
-            values = np.asarray(explainer.shap_values(matrix, check_additivity=False), np.float64)
+            values = _deep_values(self.head, matrix, _join(background, self.joined))
         except Exception as error:  # SHAP raises whatever TensorFlow raised, with tensor contents in the text
             raise _unexplained(f"DeepExplainer stopped with {type(error).__name__}") from error
-        return self._attribution(self._by_column(values.reshape(matrix.shape)), rows, background)
+        return self._attribution(self._by_column(values)[place.reshape(-1)], rows, background)
+
+    def enumerated(self, rows: Inputs, *, background: Inputs) -> Attribution:
+        """Explains rows with :func:`~probity.audits.shapley.enumerate_shapley`: exact, for few columns."""
+        values = enumerate_shapley(self.predict, rows, background=background, groups=self.groups)
+        return self._attribution(values, rows, background)
 
     def sampled(self, rows: Inputs, *, background: Inputs, seed: int) -> Attribution:
-        """Explains rows with :func:`sample_shapley`: one random order of the columns per background row."""
-        groups = [[feature.name for feature in self.outputs if feature.source == name] for name in self.columns]
-        values = sample_shapley(self.predict, rows, background=background, groups=groups, seed=seed)
+        """Explains rows with :func:`~probity.audits.shapley.sample_shapley`: one order per row and background row."""
+        values = sample_shapley(self.predict, rows, background=background, groups=self.groups, seed=seed)
         return self._attribution(values, rows, background)
+
+    @property
+    def groups(self) -> list[list[str]]:
+        """Input names by source column, in the order of :attr:`columns`: what one column stands for."""
+        return [[feature.name for feature in self.outputs if feature.source == name] for name in self.columns]
 
     def _attribution(self, values: np.ndarray[Any, Any], rows: Inputs, background: Inputs) -> Attribution:
         base = self.predict(background)
@@ -161,51 +181,24 @@ def load_explained_model(path: Path, outputs: Sequence[TransformedFeature]) -> E
     )
 
 
-def sample_shapley(
-    predict: Callable[[Inputs], np.ndarray[Any, Any]],
-    rows: Inputs,
-    *,
-    background: Inputs,
-    groups: Sequence[Sequence[str]],
-    seed: int,
-) -> np.ndarray[Any, Any]:
-    """Estimates Shapley values by random orders of the players.
+def _deep_values(head: Any, rows: np.ndarray[Any, Any], background: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Returns DeepExplainer's values, shape (rows, width), of the function that sums ``head`` over several rows.
 
-    Guarantees: unbiased; the values of a row add up to its output minus the mean output of the background, whatever
-    the draws, because each walk from a background row to the explained row telescopes; a player that the model
-    ignores gets exactly 0.
-
-    Args:
-        predict: Output for each row, shape (rows,).
-        rows: The rows to explain.
-        background: The background rows; each is the start of one walk per explained row.
-        groups: Input names per player.
-        seed: Seed of the orders.
-
-    Returns:
-        Float64 of shape (rows, players).
-
-    References:
-        Castro, Gómez & Tejada 2009, algorithm 1.
+    The sum has no interaction between its rows, so the values of each are its own. It saves a third of the time.
     """
-    rng = np.random.default_rng(seed)
-    num_rows = len(next(iter(rows.values())))
-    num_background = len(next(iter(background.values())))
-    player_of = {name: player for player, names in enumerate(groups) for name in names}
-    values = np.zeros((num_rows, len(groups)))
-    for row in range(num_rows):
-        rank = rng.random((num_background, len(groups))).argsort(axis=1).argsort(axis=1)
-        # Step s of a walk holds the explained row's values for the players whose rank is below s.
-        steps = np.arange(len(groups) + 1)
-        walk = {
-            name: np.where(
-                (rank[:, None, player_of[name]] < steps)[..., None], rows[name][row], background[name][:, None, :]
-            ).reshape(-1, rows[name].shape[1])
-            for name in player_of
-        }
-        outputs = predict(walk).reshape(num_background, len(steps))
-        values[row] = np.take_along_axis(np.diff(outputs, axis=1), rank, axis=1).mean(axis=0)
-    return values
+    import shap
+    import tensorflow as tf
+
+    num_rows, width = rows.shape
+    together = min(_DEEP_ROWS, max(1, num_rows))
+    inputs = tf.keras.Input((together, width))
+    each = head(tf.reshape(inputs, [-1, width]))
+    several = tf.keras.Model(inputs, tf.reduce_sum(tf.reshape(each, [-1, together]), axis=1, keepdims=True))
+    explainer = shap.DeepExplainer(several, np.repeat(background[:, None, :], together, axis=1))
+    filled = np.concatenate([rows, np.repeat(rows[:1], -num_rows % together, axis=0)]).reshape(-1, together, width)
+    # Additivity is measured by us against the whole model, not against the part that was rebuilt.
+    values = np.asarray(explainer.shap_values(filled, check_additivity=False), np.float64)
+    return values.reshape(-1, width)[:num_rows]
 
 
 def _before_sigmoid(output: Any) -> tuple[Any, Literal["logit", "probability"]]:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from probity.audits.explanation_plots import COLOURS, STYLE, file_name
+from probity.audits.canvas import COLOURS, STYLE, file_name
 from probity.audits.scoring import ScoredRows
 from probity.audits.slices import Confusion, confusion, rate_counts
 from probity.config import AuditsConfig

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from probity.audits.canvas import COLOURS, STYLE, file_name
 from probity.audits.dependence import Dependence
-from probity.audits.explanation_plots import COLOURS, STYLE, file_name
 
 __all__ = ["draw_dependence"]
 

@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from probity.audits.attribution import Attribution, ExplainedModel, Inputs, load_explained_model
+from probity.audits.attribution import Attribution, ExplainedModel
+from probity.audits.backgrounds import Background, choose_background, draw_rows, open_model, take
 from probity.audits.base import AuditInput
-from probity.audits.raw_attribution import load_raw_model
+from probity.audits.explaining import Method, methods
+from probity.audits.fidelity import MAX_CHANGE, approximation_difference
+from probity.audits.shapley import Inputs
 from probity.errors import AuditError
 
-__all__ = ["MAX_ADDITIVITY_ERROR", "Explained", "Sample", "draw_rows", "explain"]
+__all__ = ["COMPARED_ROWS", "MAX_ADDITIVITY_ERROR", "Explained", "Sample", "explain"]
 
 MAX_ADDITIVITY_ERROR = 1e-3
 """Above this the values do not explain the output. About 1e-5 is expected from single precision."""
-MAX_EVALUATIONS = 5_000_000
-"""Model outputs that the sampling method may ask for: about half a minute on two cores for a small network."""
-MAX_RAW_EVALUATIONS = 600_000
-"""The same for a SavedModel that is asked about raw columns, which takes several times longer."""
-
-
-_APPROXIMATE = (
-    "DeepExplainer's values add up exactly, and they are Shapley values where the model is additive in the columns; "
-    "where hidden units mix columns, how a sum is shared between those columns is an approximation."
-)
+COMPARED_ROWS = 100
+"""Rows on which an approximation is compared with sampling."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,93 +40,97 @@ class Explained:
     """The explained rows and how they were explained.
 
     Attributes:
-        method: The method that was used, in words.
-        background: The background, in words.
-        notes: Why another method than the preferred one was used, and what that means.
+        inputs: Model inputs of the explained rows.
+        method: The method that was used.
+        background: What the rows are explained against.
+        difference: How far an approximation is from sampling, see
+            :func:`~probity.audits.fidelity.approximation_difference`; ``None`` where the method is no approximation.
+        notes: Why another method than a better one was used.
     """
 
     model: ExplainedModel
     sample: Sample
+    inputs: Inputs
     attribution: Attribution
-    method: str
-    background: str
+    method: Method
+    background: Background
+    max_evaluations: int
+    difference: float | None = None
     notes: tuple[str, ...] = field(default=())
 
 
 def explain(evidence: AuditInput) -> Explained:
-    """Chooses rows and method and explains the rows.
+    """Chooses rows, background and method, and explains the rows.
 
-    The deep method is used where the model's shape allows it and its values add up; else the sampling method.
+    The best method that applies is used (:func:`~probity.audits.explaining.methods`): values that do not add up, and
+    approximations that sampling contradicts, are discarded, and the next method is tried.
 
     Raises:
         AuditError: If there is nothing to explain or the model cannot be read back.
     """
-    settings = evidence.settings
-    model, train, test, allowed = _read(evidence)
-    num_train, num_test = (len(next(iter(split.values()), ())) for split in (train, test))
-    if not num_train or not num_test:
+    source = open_model(evidence)
+    num_test = len(evidence.scored)
+    if not num_test:
         raise AuditError(
             "explanations",
-            seen="the training split or the test split holds no rows",
-            allowed="at least one row in each",
+            seen="the test split holds no rows",
+            allowed="at least one row",
             remedy="use more data, or other shares in data.split",
         )
-    chosen = draw_rows(num_train, settings.background_rows, np.random.default_rng([evidence.seed, 1]))
-    background = _take(train, chosen)
-    words = f"{len(chosen)} rows drawn uniformly without replacement (seed {evidence.seed}) from the training split"
+    background = choose_background(evidence, source)
+    test = source.split("test")
+    wanted = min(evidence.settings.explained_rows or num_test, num_test)
     notes: list[str] = []
-    if model.has_joint_input:
-        sample = _choose(evidence, num_test, limit=None)
+    for method in methods(source, rows=test, wanted=wanted, background=background, seed=evidence.seed):
+        sample = _choose(evidence, num_test, wanted=wanted, method=method)
+        inputs = take(test, sample.rows)
         try:
-            attribution = model.deep(_take(test, sample.rows), background=background)
-            if attribution.additivity_error <= MAX_ADDITIVITY_ERROR:
-                return Explained(
-                    model=model,
-                    sample=sample,
-                    attribution=attribution,
-                    method="shap.DeepExplainer",
-                    background=words,
-                    notes=(_APPROXIMATE,),
-                )
-            notes.append(
-                f"DeepExplainer's values missed the output by {attribution.additivity_error:.2g}, so they were "
-                "discarded and the sampling method was used."
-            )
+            attribution = method.attribute(inputs, background.inputs)
         except AuditError as error:
-            notes.append(f"{error.seen}, so the sampling method was used.")
-    elif allowed == MAX_EVALUATIONS:
-        notes.append("No layer joins all inputs directly, so the sampling method was used in place of DeepExplainer.")
-    else:
-        notes.append("There is no Keras file, so the SavedModel was asked about raw columns, by the sampling method.")
-    limit = max(1, allowed // (len(chosen) * (len(model.columns) + 1)))
-    sample = _choose(evidence, num_test, limit=limit)
-    attribution = model.sampled(_take(test, sample.rows), background=background, seed=evidence.seed)
-    notes.append("Sampling noise inflates mean absolute values slightly; a column that the model ignores still gets 0.")
-    method = "sampling of column orders (Castro et al. 2009), one order per background row"
-    return Explained(
-        model=model, sample=sample, attribution=attribution, method=method, background=words, notes=tuple(notes)
+            notes.append(f"{error.seen}, so {method.words} was not used.")
+            continue
+        explained = Explained(
+            model=source.model,
+            sample=sample,
+            inputs=inputs,
+            attribution=attribution,
+            method=method,
+            background=background,
+            max_evaluations=source.max_evaluations,
+            notes=tuple(notes),
+        )
+        if method.kind == "sampling":
+            break
+        problem, difference = _contradiction(explained, seed=evidence.seed)
+        if problem is None:
+            return replace(explained, difference=difference)
+        notes.append(problem)
+    return explained
+
+
+def _contradiction(explained: Explained, *, seed: int) -> tuple[str | None, float | None]:
+    """Returns why the values cannot be used, if so, and how far an approximation is from sampling."""
+    method, attribution = explained.method, explained.attribution
+    error = attribution.additivity_error
+    if not error <= MAX_ADDITIVITY_ERROR:
+        return f"The values by {method.words} missed the output by {error:.2g}, so they were discarded.", None
+    if method.is_exact:
+        return None, None
+    compared = draw_rows(len(attribution.outputs), COMPARED_ROWS, np.random.default_rng([seed, 7]))
+    sampled = explained.model.sampled(
+        take(explained.inputs, compared), background=explained.background.inputs, seed=seed
     )
+    difference = approximation_difference(attribution.contributions[compared], sampled.contributions)
+    if difference > MAX_CHANGE:
+        return (
+            f"Importances by {method.words} differ from those by sampling by up to {difference:.0%} of the largest "
+            "one, so they were discarded.",
+            difference,
+        )
+    return None, difference
 
 
-def _read(evidence: AuditInput) -> tuple[ExplainedModel, Inputs, Inputs, int]:
-    """Returns the model, its training and test inputs, and how many outputs may be asked for.
-
-    Without a Keras file, as for a model that was trained elsewhere or one whose decision depends on the group, the
-    SavedModel is asked about raw columns, the sensitive ones that it reads included.
-    """
-    if (evidence.model_folder / "model.keras").is_file():
-        model = load_explained_model(evidence.model_folder / "model.keras", evidence.transform.outputs)
-        train, _ = evidence.transformed.arrays("train")
-        test, _ = evidence.transformed.arrays("test")
-        return model, train, test, MAX_EVALUATIONS
-    tables = [evidence.examples.table(split) for split in ("train", "test")]
-    served = () if evidence.model.mitigation is None else evidence.model.mitigation.served_columns
-    names = list(dict.fromkeys([*(column.name for column in evidence.dataset.features), *served]))
-    coded, inputs = load_raw_model(evidence.model_folder / "saved_model", names, tables)
-    return coded, inputs[0], inputs[1], MAX_RAW_EVALUATIONS
-
-
-def _choose(evidence: AuditInput, num_test: int, *, limit: int | None) -> Sample:
+def _choose(evidence: AuditInput, num_test: int, *, wanted: int, method: Method) -> Sample:
     """Draws a uniform sample of the test rows, then fills up each group that is large enough for a verdict.
 
     The rows that fill up a group of one attribute are used for that attribute alone: within each group the chosen rows
@@ -140,16 +138,16 @@ def _choose(evidence: AuditInput, num_test: int, *, limit: int | None) -> Sample
     """
     rng = np.random.default_rng([evidence.seed, 2])
     smallest = evidence.settings.min_group_size
-    wanted = min(evidence.settings.explained_rows, limit or num_test)
     overall = np.zeros(num_test, bool)
-    overall[draw_rows(num_test, wanted, rng)] = True
+    overall[draw_rows(num_test, min(wanted, method.max_rows or wanted), rng)] = True
+    affordable = method.kind in ("closed form", "deep")
     attributes = {}
     for name, codes in evidence.scored.groups.items():
         chosen = overall.copy()
         for code in range(len(evidence.scored.names[name])):
             members = codes == code
             lacking = smallest - int((members & overall).sum())
-            if members.sum() >= smallest and lacking > 0 and limit is None:
+            if affordable and members.sum() >= smallest and lacking > 0:
                 others = np.flatnonzero(members & ~overall)
                 chosen[rng.choice(others, size=lacking, replace=False)] = True
         attributes[name] = chosen
@@ -157,12 +155,3 @@ def _choose(evidence: AuditInput, num_test: int, *, limit: int | None) -> Sample
     return Sample(
         rows=rows, overall=overall[rows], attributes={name: chosen[rows] for name, chosen in attributes.items()}
     )
-
-
-def draw_rows(available: int, wanted: int, rng: np.random.Generator) -> np.ndarray[Any, Any]:
-    """Returns up to ``wanted`` positions drawn uniformly without replacement, ascending."""
-    return np.sort(rng.choice(available, size=min(wanted, available), replace=False))
-
-
-def _take(inputs: Mapping[str, np.ndarray[Any, Any]], rows: np.ndarray[Any, Any]) -> Inputs:
-    return {name: values[rows] for name, values in inputs.items()}

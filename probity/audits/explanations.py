@@ -1,57 +1,89 @@
 """Explanations: how much each source column moves the model's output, overall, by group, and for single rows.
 
-Every explanation says whether it is *global* (aggregated over rows) or *local* (one row), in which space it adds up,
-and against which background. They are for a person to read: no verdict follows
-from them, so no gate rule can name them.
+Every explanation says whether it is *global* (aggregated over rows) or *local* (one row), for whom it is, in which
+space it adds up, and against which background. They are for a person to read: no verdict follows from them, so no gate
+rule can name them.
+
+What decides whether an explanation is given:
+
+===========================================================  =========================================================
+check                                                        if it is not met
+===========================================================  =========================================================
+the values add up to the output, within 1e-3                 the report is ``failed``, and the gate holds
+the explained model scores as the audited one, within 1e-4   the report is ``failed``, and the gate holds
+an approximation agrees with sampling, within a quarter      another method is used
+a second background gives the same importances and order     the report is ``complete``, but its importances are
+                                                             ``insufficient``, without a value; no plot, no rows
+===========================================================  =========================================================
+
+The first two say that the explanation is of something else than the model: the evidence contradicts itself. The last
+one says that a number would depend on the luck of a draw. That is no fault of the model, so it does not hold a release,
+but it is not printed either; a larger ``audits.background_rows`` mends it.
 """
 
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Iterator
 from pathlib import Path
-from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from probity.audits.attribution import Attribution
+from probity.audits.backgrounds import draw_rows
 from probity.audits.base import AuditInput
-from probity.audits.explained import MAX_ADDITIVITY_ERROR, Explained, draw_rows, explain
-from probity.audits.explanation_plots import draw_global, draw_groups, file_name
+from probity.audits.canvas import file_name, unused
+from probity.audits.explained import MAX_ADDITIVITY_ERROR, Explained, explain
+from probity.audits.explanation_checks import additivity_finding, cross_check_findings, fidelity_findings
+from probity.audits.explanation_plots import draw_differences, draw_global, draw_groups
+from probity.audits.fidelity import stability
+from probity.audits.importances import importances
+from probity.audits.row_plots import MOST_DOTS, draw_beeswarm, draw_dependence, draw_waterfall
 from probity.errors import AuditError
-from probity.findings import AuditReport, Estimate, Finding, finding_id
-from probity.metric import metric
+from probity.findings import AuditReport, Estimate, Finding
 
 if TYPE_CHECKING:
     from probity.audits.scoring import ScoredRows
 
-__all__ = ["ExplanationsAudit"]
+__all__ = ["INTERNAL", "ExplanationsAudit"]
 
 MAX_SCORE_DIFFERENCE = 1e-4
 """Largest difference between the Keras file's scores and the exported model's that single precision can explain."""
 LOCAL_ROWS = 20
+INTERNAL = "internal"
+"""Folder of what speaks of single rows. The card takes in every picture beside the report, and none from here."""
+
+_WATERFALLS = 3
+_DEPENDENCES = 4
 
 FOR_PEOPLE = (
     "Explanations are for people to read and question; no verdict follows from them. They describe this model relative "
     "to the stated background - another background gives other values - and they are not causal: they do not say what "
     "would happen if a person's attribute changed."
 )
+FOR_WHOM = (
+    "Global explanations are for owners, reviewers and auditors: which columns the model relies on, and for whom more "
+    "than for others. Local explanations (single rows, in the run folder only) are for those who debug the model or "
+    "examine one decision. What may be told to a person about their own decision is in the regulatory report."
+)
 LIMITS = (
     "Shapley values replace columns by those of background rows as if columns were independent; where columns are "
     "correlated they also ask the model about combinations that do not occur. A small value for a sensitive column "
     "does not rule out that other columns stand in for it."
 )
+SIMPLE_MODEL = (
+    "No explanation of a network is complete. Where much depends on a decision, prefer the simplest model that is good "
+    "enough, of columns that can be explained: the explanation of a logistic model is exact."
+)
 
 
 class ExplanationsAudit:
-    """Shapley values on the test split, with the background drawn from the training split.
+    """Shapley values on the test split, against a background that a private model's training rows are not part of.
 
     Guarantees: the report is ``failed`` when the values do not add up to the output of the audited model, and
-    ``not_applicable``, with the reason, when the Keras file cannot be taken apart; equal evidence and seed give an
-    equal report. Beside the report it keeps ``local.json`` (contributions of single rows, without their values; for
-    the run folder only) and one SVG per plot.
+    ``not_applicable``, with the reason, when the model cannot be read back; importances that another background
+    contradicts are not printed; of a private model's training split no row is read; equal evidence and seed give an
+    equal report. Beside the report it keeps one SVG per plot of aggregates, and in ``internal/`` what speaks of single
+    rows: ``local.json`` (positions and contributions, no values) and plots.
     """
 
     name = "explanations"
@@ -62,14 +94,23 @@ class ExplanationsAudit:
             explained = explain(evidence)
         except AuditError as error:
             return self._report(evidence, "not_applicable", reasons=(error.seen,))
+        additivity = additivity_finding(explained.attribution, allowed=MAX_ADDITIVITY_ERROR)
         problem = _contradiction(explained, evidence.scored)
-        error_finding = _additivity_finding(explained.attribution)
         if problem is not None:
-            return self._report(evidence, "failed", reasons=(problem,), findings=(error_finding,))
-        findings = (error_finding, *_importances(explained, evidence))
-        _write_local(workdir / "local.json", explained, seed=evidence.seed)
-        _draw(workdir, findings, evidence.scored, space=explained.model.space)
-        return self._report(evidence, "complete", reasons=_reasons(explained, evidence), findings=findings)
+            return self._report(evidence, "failed", reasons=(problem,), findings=(additivity,))
+        stable = stability(explained, seed=evidence.seed)
+        withheld = None if stable.problem is None else f"the explanation is not stable: {stable.problem}"
+        findings = (
+            additivity,
+            *fidelity_findings(explained, stable),
+            *importances(explained, evidence, withheld=withheld),
+            *cross_check_findings(explained, evidence, withheld=withheld),
+        )
+        if withheld is None:
+            _draw(workdir, findings, evidence.scored, space=explained.model.space)
+            _write_rows(workdir / INTERNAL, explained, evidence)
+        reasons = _reasons(explained, evidence, withheld=withheld)
+        return self._report(evidence, "complete", reasons=reasons, findings=findings)
 
     def _report(
         self, evidence: AuditInput, status: Any, *, reasons: tuple[str, ...], findings: tuple[Finding, ...] = ()
@@ -95,111 +136,80 @@ def _contradiction(explained: Explained, scored: ScoredRows) -> str | None:
     return None
 
 
-def _additivity_finding(attribution: Attribution) -> Finding:
-    error = attribution.additivity_error
-    computed = math.isfinite(error)
-    return Finding(
-        id=finding_id("explanations", "additivity_error"),
-        metric="additivity_error",
-        estimate=Estimate(value=error if computed else None, method="exact", n=len(attribution.outputs)),
-        direction=metric("additivity_error").direction,
-        neutral=0.0,
-        evidence="sufficient" if computed else "insufficient",
-        reason=f"about 1e-5 is expected from single precision; more than {MAX_ADDITIVITY_ERROR:g} fails the audit"
-        if computed
-        else "the output or the Shapley values are not finite for some explained rows",
-    )
-
-
-def _importances(explained: Explained, evidence: AuditInput) -> Iterator[Finding]:
-    """Yields mean absolute values per column: overall, then for every group of every attribute."""
-    sample, scored = explained.sample, evidence.scored
-    magnitudes = np.abs(explained.attribution.contributions)
-    confidence = evidence.settings.confidence
-    smallest = evidence.settings.min_group_size
-    for position, column in enumerate(explained.model.columns):
-        values = magnitudes[:, position]
-        yield _importance(column, {}, values[sample.overall], confidence=confidence, reason=None)
-        for attribute, codes in scored.groups.items():
-            for code, group in enumerate(scored.names[attribute]):
-                members = codes == code
-                chosen = values[sample.attributes[attribute] & members[sample.rows]]
-                reason = None
-                if members.sum() < smallest:
-                    reason = f"the group has fewer than {smallest} test rows"
-                elif len(chosen) < smallest:
-                    reason = f"fewer than {smallest} rows of the group were explained"
-                slice_ = {attribute: group}
-                yield _importance(column, slice_, chosen, confidence=confidence, reason=reason)
-
-
-def _importance(
-    column: str, slice_: dict[str, str], values: np.ndarray[Any, Any], *, confidence: float, reason: str | None
-) -> Finding:
-    return Finding(
-        id=finding_id("explanations", "mean_abs_shap", slice_=slice_, feature=column),
-        metric="mean_abs_shap",
-        slice=slice_,
-        feature=column,
-        estimate=Estimate(value=None, method="normal", n=len(values)) if reason else _mean(values, confidence),
-        direction=metric("mean_abs_shap").direction,
-        evidence="insufficient" if reason else "sufficient",
-        reason=reason,
-    )
-
-
-def _mean(values: np.ndarray[Any, Any], confidence: float) -> Estimate:
-    """Returns the mean with its normal interval, cut at 0 because a mean absolute value cannot be negative."""
-    mean = float(values.mean())
-    if len(values) < 2:
-        return Estimate(value=mean, method="one row: no interval", n=len(values))
-    half = NormalDist().inv_cdf(0.5 + confidence / 2) * float(values.std(ddof=1)) / math.sqrt(len(values))
-    return Estimate(
-        value=mean,
-        lower=max(0.0, mean - half),
-        upper=mean + half,
-        confidence=confidence,
-        method="normal",
-        n=len(values),
-    )
-
-
-def _reasons(explained: Explained, evidence: AuditInput) -> tuple[str, ...]:
-    sample, attribution = explained.sample, explained.attribution
-    extra = int(len(sample.rows) - sample.overall.sum())
+def _reasons(explained: Explained, evidence: AuditInput, *, withheld: str | None) -> tuple[str, ...]:
+    sample, attribution, space = explained.sample, explained.attribution, explained.model.space
+    number = int(sample.overall.sum())
+    extra = len(sample.rows) - number
     filled = (
         f" For the numbers by group, {extra} more rows were drawn uniformly within groups that the sample left small."
         if extra
         else ""
     )
+    rows = (
+        f"all {number} test rows"
+        if number == len(evidence.scored)
+        else f"{number} test rows drawn uniformly without replacement (seed {evidence.seed})"
+    )
     return (
-        f"Space: {explained.model.space}. The Shapley values of a row add up to its {explained.model.space} minus the "
-        f"base value. Method: {explained.method}; values of one-hot elements are summed to their source column.",
-        f"Background: {explained.background}; its mean {explained.model.space} is the base value, "
-        f"{attribution.base_value:.6g}.",
-        f"Global explanations: {int(sample.overall.sum())} test rows drawn uniformly without replacement (seed "
-        f"{evidence.seed}).{filled} Intervals cover the choice of the explained rows, not of the background.",
+        *(() if withheld is None else (f"Importances are not printed: {withheld}. Raise audits.background_rows.",)),
+        f"Space: {space}. The Shapley values of a row add up to its {space} minus the "
+        f"base value. Method: {explained.method.words}; values of one-hot elements are summed to their source column.",
+        f"Background: {explained.background.words}; its mean {space} is the base value, {attribution.base_value:.6g}.",
+        *explained.background.notes,
+        f"Global explanations: {rows}.{filled} Intervals cover the choice of the explained rows, not of the "
+        "background.",
         *explained.notes,
+        *explained.method.notes,
+        FOR_WHOM,
         FOR_PEOPLE,
         LIMITS,
+        SIMPLE_MODEL,
     )
 
 
-def _write_local(path: Path, explained: Explained, *, seed: int) -> None:
+def _write_rows(folder: Path, explained: Explained, evidence: AuditInput) -> None:
+    """Writes what speaks of single rows."""
+    folder.mkdir()
+    attribution, sample, space = explained.attribution, explained.sample, explained.model.space
+    candidates = np.flatnonzero(sample.overall)
+    rng = np.random.default_rng([evidence.seed, 3])
+    chosen = candidates[draw_rows(len(candidates), LOCAL_ROWS, rng)]
+    _write_local(folder / "local.json", explained, chosen)
+    dots = candidates[draw_rows(len(candidates), MOST_DOTS, rng)]
+    columns = list(explained.model.columns)
+    table = evidence.examples.table("test").select(columns).take(sample.rows[dots])
+    contributions = attribution.contributions[dots]
+    draw_beeswarm(folder / "beeswarm.svg", contributions, table, space=space)
+    for position in np.argsort(-np.abs(attribution.contributions).mean(axis=0), kind="stable")[:_DEPENDENCES]:
+        name = columns[position]
+        path = unused(folder, file_name("dependence", name))
+        draw_dependence(path, contributions[:, position], table.column(name), name=name, space=space)
+    for i in chosen[:_WATERFALLS]:
+        row = int(sample.rows[i])
+        draw_waterfall(
+            folder / file_name("waterfall", str(row)),
+            attribution.contributions[i],
+            columns,
+            base_value=attribution.base_value,
+            output=float(attribution.outputs[i]),
+            row=row,
+            space=space,
+        )
+
+
+def _write_local(path: Path, explained: Explained, chosen: np.ndarray[Any, Any]) -> None:
     """Writes the contributions of a few rows: positions in the test split, never values of the rows."""
     attribution, columns = explained.attribution, explained.model.columns
-    candidates = np.flatnonzero(explained.sample.overall)
-    chosen = candidates[draw_rows(len(candidates), LOCAL_ROWS, np.random.default_rng([seed, 3]))]
     content = {
         "schema_version": 1,
         "label": "local",
         "audience": "internal: speaks of single rows, so it stays in the run folder",
         "split": "test",
         "space": explained.model.space,
-        "method": explained.method,
-        "background": explained.background,
+        "method": explained.method.words,
+        "background": explained.background.words,
         "base_value": attribution.base_value,
-        "statement": FOR_PEOPLE,
+        "statement": f"{FOR_PEOPLE} {LIMITS}",
         "explanations": [
             {
                 "row": int(explained.sample.rows[i]),
@@ -215,27 +225,18 @@ def _write_local(path: Path, explained: Explained, *, seed: int) -> None:
 
 
 def _draw(workdir: Path, findings: tuple[Finding, ...], scored: ScoredRows, *, space: str) -> None:
-    importances: dict[tuple[str, str], dict[str, Estimate]] = {}
+    found: dict[tuple[str, str, str], dict[str, Estimate]] = {}
     for finding in findings:
         if finding.feature is not None and finding.evidence == "sufficient":
-            key = next(iter(finding.slice.items()), ("", ""))
-            importances.setdefault(key, {})[finding.feature] = finding.estimate
-    if ("", "") in importances:
-        draw_global(workdir / file_name("column_importance"), importances["", ""], space=space)
+            attribute, group = next(iter(finding.slice.items()), ("", ""))
+            found.setdefault((finding.metric, attribute, group), {})[finding.feature] = finding.estimate
+    if ("mean_abs_shap", "", "") in found:
+        draw_global(workdir / file_name("column_importance"), found["mean_abs_shap", "", ""], space=space)
     for attribute in scored.groups:
-        groups = {group: found for (name, group), found in importances.items() if name == attribute}
-        if groups:
-            draw_groups(
-                _unused(workdir, file_name("column_importance", "by", attribute)),
-                groups,
-                attribute=attribute,
-                space=space,
-            )
-
-
-def _unused(folder: Path, name: str) -> Path:
-    """Returns a path that does not exist yet: two attributes may differ in characters that file names leave out."""
-    path, number = folder / name, 2
-    while path.exists():
-        path, number = folder / f"{Path(name).stem}_{number}.svg", number + 1
-    return path
+        for metric, name, draw in (
+            ("mean_abs_shap", "column_importance_by", draw_groups),
+            ("mean_shap_difference", "group_differences_by", draw_differences),
+        ):
+            groups = {g: estimates for (m, a, g), estimates in found.items() if (m, a) == (metric, attribute)}
+            if groups:
+                draw(unused(workdir, file_name(name, attribute)), groups, attribute=attribute, space=space)

@@ -8,6 +8,9 @@ category; categories of less than 2 % of the people may be left out of the impac
 *Uniform Guidelines on Employee Selection Procedures* (29 CFR 1607.4 D): a selection rate below four fifths of the
 highest one, and whether the difference is significant (Fisher's exact test, two-sided).
 
+*Regulation B* (12 CFR 1002.9(b)(2)): principal reasons for unfavourable predictions, each verified by asking the model
+(:mod:`probity.audits.adverse_action`).
+
 A person is *selected* when the prediction is the favourable outcome. The groups are all declared sensitive attributes
 and intersections: which of them a rule means, its reader knows.
 """
@@ -21,11 +24,14 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from probity.audits.adverse_action import MAX_REASONS, Reasons, find_reasons
+from probity.audits.adverse_findings import reason_findings, write_reasons
 from probity.audits.base import AuditInput
 from probity.audits.intervals import ratio, wilson
 from probity.audits.regulatory_page import write_page
 from probity.audits.scoring import ScoredRows
 from probity.data import MISSING_GROUP
+from probity.errors import AuditError, DataError, DigestMismatchError
 from probity.findings import AuditReport, Estimate, Finding, finding_id
 from probity.metric import metric
 
@@ -49,11 +55,12 @@ Flags = npt.NDArray[np.bool_]
 
 
 class RegulatoryAudit:
-    """Impact ratios and the four-fifths comparison, by group.
+    """Impact ratios and the four-fifths comparison, by group, and reasons for unfavourable predictions.
 
     Guarantees: people of unknown category are counted and in no ratio; every group is shown, and one whose numbers no
-    verdict may rest on is marked with the reason; equal evidence gives an equal report. Beside the report it writes
-    ``tables.html``, for printing.
+    verdict may rest on is marked with the reason; where reasons cannot be found, the report says why and the tables are
+    there all the same; equal evidence gives an equal report. Beside the report it writes ``tables.html``, for printing,
+    and ``internal/adverse_action.json``, the reasons of single people without their values.
     """
 
     name = "regulatory"
@@ -61,23 +68,53 @@ class RegulatoryAudit:
     def run(self, evidence: AuditInput, *, workdir: Path) -> AuditReport:
         """Computes the tables; see :class:`probity.audits.base.Audit`."""
         groupings = tuple(grouping for grouping in evidence.dataset.slices() if grouping)
-        if not groupings or len(evidence.scored) == 0:
-            return AuditReport(
-                audit=self.name,
-                status="not_applicable",
-                subject=evidence.subject,
-                reasons=("there are no groups to compare: data.sensitive declares none, or there are no test rows",),
-            )
+        if len(evidence.scored) == 0:
+            return self._not_applicable(evidence, "there are no test rows")
         findings = [finding for grouping in groupings for finding in _of_grouping(grouping, evidence)]
+        try:
+            reasons = find_reasons(evidence)
+        except DigestMismatchError:
+            raise  # rows or a model that are not those on record are no matter of explaining
+        except (AuditError, DataError) as error:
+            if not groupings:
+                return self._not_applicable(
+                    evidence, f"there are no groups to compare: data.sensitive declares none; and {error.seen}"
+                )
+            said: tuple[str, ...] = (f"No reasons for unfavourable predictions are given: {error.seen}.",)
+        else:
+            findings += reason_findings(reasons, evidence)
+            said = _about(reasons)
+            write_reasons(workdir / "internal" / "adverse_action.json", reasons)
         report = AuditReport(
             audit=self.name,
             status="complete",
             subject=evidence.subject,
-            reasons=(NO_CLAIM, _MEANING),
+            reasons=(NO_CLAIM, _MEANING, *said),
             findings=tuple(findings),
         )
-        write_page(workdir / "tables.html", report, name=evidence.dataset.name)
+        write_page(workdir / "tables.html", report, name=evidence.dataset.name, said=said)
         return report
+
+    def _not_applicable(self, evidence: AuditInput, reason: str) -> AuditReport:
+        return AuditReport(audit=self.name, status="not_applicable", subject=evidence.subject, reasons=(reason,))
+
+
+def _about(reasons: Reasons) -> tuple[str, ...]:
+    """Returns what a reader must know about the reasons."""
+    named = ", ".join(reasons.sensitive)
+    return (
+        f"Reasons were found for {len(reasons.people)} test rows with an unfavourable prediction. A reason is a column "
+        f"that lowers the favourable score relative to {reasons.reference}; at most {MAX_REASONS}, the largest first. "
+        f"Method: {reasons.method}.",
+        "Each reason was verified by asking the model: with that column alone at the typical value of those rows (the "
+        "median, or the most frequent value), the score is more favourable. It need not be favourable enough. "
+        "Candidates that did not hold were struck, and the next one was taken.",
+        f"Sensitive columns that are features, and so may be reasons: {named}."
+        if reasons.sensitive
+        else "No sensitive column is a feature, so none can be a reason.",
+        "Reasons are names of columns. How they are put to a person, and whether they are specific enough, is for "
+        "people to decide. The reasons of single rows are internal.",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -239,9 +239,13 @@ def explanations(card: ModelCard, images: Sequence[tuple[str, str]]) -> Iterator
         return
     yield Items(texts=part.notes)
     if images:
-        yield Figures(caption="Global importances of the columns, overall and by group", images=tuple(images))
+        caption = (
+            "Importances of the columns, overall and by group, and through which columns groups get a higher or lower "
+            "output (global: aggregates over rows)"
+        )
+        yield Figures(caption=caption, images=tuple(images))
     yield from explanation_tables(part.numbers)
-    others = [number for number in part.numbers if number.metric != "mean_abs_shap"]
+    others = [number for number in part.numbers if number.feature is None]
     if others:
         yield plain_table(others, caption="Checks of the explanations")
 

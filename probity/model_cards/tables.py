@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from probity.card import CardNumber
 from probity.model_cards.blocks import Cell, Row, Table
@@ -173,17 +174,36 @@ def disparity_tables(numbers: Sequence[CardNumber], *, threshold: float) -> Iter
         yield attributes, Table(caption=caption, heads=heads, rows=rows)
 
 
+_COLUMN_METRICS = ("mean_abs_shap", "mean_shap", "permutation_importance")
+_GROUP_TABLES = (
+    ("mean_abs_shap", "Mean |Shapley value| by", False),
+    ("mean_shap_difference", "Mean Shapley value of a group minus that of all other rows, by", False),
+    ("mean_shap", "Mean Shapley value by", True),
+)
+
+
 def explanation_tables(numbers: Sequence[CardNumber]) -> Iterator[Table]:
     """Yields importances: overall, largest first, then by the groups of each attribute in the same order."""
-    importances = [n for n in numbers if n.metric == "mean_abs_shap" and n.feature is not None]
-    overall = sorted((n for n in importances if not n.slice), key=lambda n: -(n.value or 0.0))
-    order = list(dict.fromkeys(n.feature or "" for n in [*overall, *importances]))
-    rows = tuple(Row(header=n.feature or "", cells=(cell(n, with_id=True, with_n=True),)) for n in overall)
-    if rows:
-        yield Table(caption="Mean |Shapley value| by column, all explained rows", heads=("Column", "Value"), rows=rows)
-    for attributes, mine in attribute_tables(importances).items():
-        found = {(n.feature, group_label(n.slice)): n for n in mine}
-        yield _by_feature(order, attributes, mine, found, caption="Mean |Shapley value| by")
+    of_columns = [n for n in numbers if n.feature is not None]
+    overall = {(n.metric, n.feature): n for n in of_columns if not n.slice}
+    importances = [n for n in of_columns if n.metric == "mean_abs_shap"]
+    ranked = sorted((n for n in importances if not n.slice), key=lambda n: -(n.value or 0.0))
+    order = list(dict.fromkeys(n.feature or "" for n in [*ranked, *of_columns]))
+    shown = [name for name in _COLUMN_METRICS if any(metric == name for metric, _ in overall)]
+    rows = tuple(
+        Row(
+            header=name,
+            cells=tuple(cell(overall.get((metric, name)), with_id=True, with_n=True) for metric in shown),
+        )
+        for name in order
+    )
+    if shown:
+        heads = ("Column", *(metric_title(name) for name in shown))
+        yield Table(caption="Importances by column, all explained rows", heads=heads, rows=rows)
+    for metric, caption, collapsed in _GROUP_TABLES:
+        for attributes, mine in attribute_tables([n for n in of_columns if n.metric == metric]).items():
+            found = {(n.feature, group_label(n.slice)): n for n in mine}
+            yield replace(_by_feature(order, attributes, mine, found, caption=caption), collapsed=collapsed)
 
 
 def data_tables(numbers: Sequence[CardNumber]) -> Iterator[Table]:

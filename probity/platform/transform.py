@@ -10,7 +10,7 @@ not even decoded.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -41,16 +41,15 @@ from probity.platform import preprocessing, private_statistics
 from probity.platform.analysis import run_analysis, sparse_specs
 from probity.platform.preprocessing import SUFFIX, UNKNOWN, Recipe
 from probity.tfexample import read_records, write_arrays
+from probity.transform_graph import Arrays, graph_function
 from probity.usercode import load_function, module_path, user_error
 
-__all__ = ["graph_function", "planned_private_statistics", "transform"]
+__all__ = ["planned_private_statistics", "transform"]
 
 _GRAPH = "transform_fn"
 _KEY = "transform.module"
 _ROUNDING = 1e-9
 """By how much the sum of the shares may come out above the whole, for rounding."""
-
-Arrays = dict[str, npt.NDArray[np.float32]]
 
 
 def planned_private_statistics(
@@ -245,38 +244,6 @@ def _apply(
         write_arrays(path, arrays, labels[split])
         files[split] = SplitFile(path=path.name, digest=digest_file(path), num_rows=len(labels[split]))
     return TransformedExamples(folder=folder, files=files, outputs=tuple(outputs)), unknown
-
-
-def graph_function(graph: Path, outputs: Sequence[TransformedFeature]) -> Callable[[Iterable[Sequence[bytes]]], Arrays]:
-    """Loads a transform graph.
-
-    Returns:
-        A function of batches of serialized ``tf.Example``, which gives each output, float32 of shape (rows, width).
-    """
-    import tensorflow as tf
-    import tensorflow_transform as tft
-
-    output = tft.TFTransformOutput(str(graph))
-    layer, specs = output.transform_features_layer(), output.raw_feature_spec()
-
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])  # type: ignore[untyped-decorator]
-    def apply(records: Any) -> Any:
-        found = layer(tf.io.parse_example(records, specs))
-        return {
-            feature.name: tf.reshape(tf.cast(found[feature.name], tf.float32), [-1, feature.width])
-            for feature in outputs
-        }
-
-    def arrays(batches: Iterable[Sequence[bytes]]) -> Arrays:
-        done = [apply(tf.constant(list(records))) for records in batches]
-        return {
-            feature.name: np.concatenate(
-                [np.zeros((0, feature.width), np.float32), *(batch[feature.name].numpy() for batch in done)]
-            )
-            for feature in outputs
-        }
-
-    return arrays
 
 
 def _has_value(column: pa.ChunkedArray) -> bool:

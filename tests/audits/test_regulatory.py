@@ -10,12 +10,14 @@ import pytest
 from fairlearn import metrics as fairlearn
 from scipy import stats
 
+from probity.audits import regulatory
 from probity.audits.regulatory import RegulatoryAudit
 from probity.audits.scoring import ScoredRows
 from probity.audits.testing import AuditContract
 from probity.config import AuditsConfig
 from probity.data import MISSING_GROUP, SensitiveAttribute
 from probity.digest import digest_bytes
+from probity.errors import AuditError
 from probity.findings import Subject
 
 SUBJECT = Subject(model=digest_bytes(b"model"), examples=digest_bytes(b"examples"))
@@ -54,7 +56,14 @@ ROWS = rows_of(
 
 
 @pytest.fixture
-def run(tmp_path):
+def run(tmp_path, monkeypatch):
+    """Runs the tables on rows without a model: the reasons for predictions have tests of their own."""
+
+    def no_model(evidence):
+        raise AuditError("model", seen="no model here", allowed="one", remedy="train one")
+
+    monkeypatch.setattr(regulatory, "find_reasons", no_model)
+
     def run(rows=ROWS, *, favourable="positive", minimum=20):
         attributes = tuple(SensitiveAttribute(name=n, column=n, groups=groups) for n, groups in rows.names.items())
         evidence = SimpleNamespace(

@@ -77,6 +77,17 @@ def test_every_command_of_the_contract_reads_the_run(finished):
     assert whole["dataset"]["content_digest"] in text
 
 
+def test_what_speaks_of_single_rows_stays_in_the_run_folder(finished):
+    run = finished.run_folders()[0]
+    card = (run / "09_card/card.html").read_text()
+    rows = json.loads((run / "08_audits/regulatory/internal/adverse_action.json").read_text())["people"]
+    assert any(entry["reasons"] for entry in rows)
+    assert list((run / "08_audits/explanations/internal").glob("waterfall_*.svg"))
+    assert "Mean absolute Shapley value" in card
+    assert "internal: single rows" not in card
+    assert not list((finished.folder / "serving").rglob("internal"))
+
+
 def test_the_decision_replays_to_the_same_bytes(finished):
     run = finished.run_folders()[0]
     done = finished.probity("gate", run.name, "--json")

@@ -72,6 +72,16 @@ def test_no_attack_tells_members_from_others(released):
     assert [c["outcome"] for c in decision["checks"] if c["rule"] == "attacks against epsilon"] == ["pass"]
 
 
+def test_the_explanation_is_against_rows_of_the_public_schema(released):
+    """Through the real transform graph, without a row of the training split."""
+    report = json.loads((released / "08_audits/explanations.json").read_text())
+    assert report["status"] == "complete"
+    text = " ".join(report["reasons"])
+    assert "rows drawn from the public schema" in text
+    assert "no row of the training split was read" in text
+    assert "closed form" in text
+
+
 def test_the_statement_equals_an_independent_computation(released):
     import dp_accounting
     from dp_accounting import pld
