@@ -79,6 +79,10 @@ class Finding(Record):
     """The attack it speaks of; ``None`` in a finding of an attack audit: the strongest one."""
     threshold: float | None = None
     """The decision threshold, for rates; the false-positive rate, for the true-positive rate of an attack."""
+    label_class: str | None = None
+    """The class it speaks of, against all others, where the label has several."""
+    predicted_class: str | None = None
+    """The class that is predicted for rows of ``label_class``, for a confusion between the two."""
     estimate: Estimate
     direction: Direction
     neutral: Number | None = None
@@ -188,13 +192,16 @@ def finding_id(
     feature: str | None = None,
     attack: str | None = None,
     threshold: float | None = None,
+    label_class: str | None = None,
+    predicted_class: str | None = None,
 ) -> str:
     """Returns the id that a finding has everywhere, so that the gate can look for what a rule needs.
 
     Examples:
         ``performance/true_positive_rate/sex=Female@0.5``, ``performance/auc/overall``,
         ``fairness/selection_rate/ratio/sex*race@0.5``, ``baseline/auc/change/overall``,
-        ``data/missing_rate/occupation/sex=Female``, ``attacks/membership_auc/random_forest/overall``.
+        ``data/missing_rate/occupation/sex=Female``, ``attacks/membership_auc/random_forest/overall``,
+        ``performance/true_positive_rate/class=good/sex=Female``.
     """
     parts = [audit, metric]
     if feature is not None:
@@ -203,6 +210,10 @@ def finding_id(
         parts.append(attack)
     if comparison is not None:
         parts.append(comparison)
+    if label_class is not None:
+        parts.append(f"class={label_class}")
+    if predicted_class is not None:
+        parts.append(f"predicted={predicted_class}")
     parts.append("*".join(across) or slice_name(slice_ or {}))
     at = f"@{threshold:g}" if threshold is not None else ""
     return "/".join(parts) + at

@@ -10,6 +10,7 @@ from probity.config import RunConfig
 from probity.digest import digest_file
 from probity.errors import ConfigError
 from probity.platform import ingest
+from probity.task import Task
 from probity.trainers import registry as trainers
 from probity.trainers.base import Trainer, TrainerSettings
 from probity.usercode import module_path
@@ -52,11 +53,12 @@ def make_plan(config: RunConfig, *, root: Path) -> Plan:
     """Resolves what the config names, before anything runs.
 
     Raises:
-        ConfigError: If a setting of the trainer is wrong or a named file is not there.
+        ConfigError: If a setting of the trainer is wrong, it cannot train for the task, or a named file is not there.
         PluginError: If the trainer cannot be loaded.
     """
     trainer = trainers.load(config.trainer.name)
     settings = trainers.parse_settings(trainer, config.trainer.settings)
+    _require_task(trainer, config.data.task)
     for key, module in (("transform.module", config.transform.module), ("model.module", config.model.module)):
         if module is not None:
             module_path(module, root=root, key=key)
@@ -66,3 +68,15 @@ def make_plan(config: RunConfig, *, root: Path) -> Plan:
         )
     ingest.source_files(config.data, root=root)
     return Plan(config=config, root=root.resolve(), trainer=trainer, settings=settings, audits=audits.names())
+
+
+def _require_task(trainer: Trainer, task: Task) -> None:
+    """Refuses a trainer that cannot train for the task, or does not say that it can."""
+    tasks: frozenset[Task] = getattr(trainer, "tasks", frozenset({"binary"}))
+    if task not in tasks:
+        raise ConfigError(
+            f"trainer {trainer.name}",
+            seen=f"data.task is {task}",
+            allowed=f"task {' or '.join(sorted(tasks))}, for this trainer",
+            remedy="choose a trainer that supports the task, for example plain, or another task",
+        )

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from probity.errors import TrainingError
 from probity.model import Mechanism, NonPrivate, TrainedModel
+from probity.task import TASKS, Task
 from probity.trainers.base import Population, Progress, TrainerSettings, TrainingRequest
 
 __all__ = ["PlainSettings", "PlainTrainer"]
@@ -38,6 +39,7 @@ class PlainTrainer:
     name: ClassVar[str] = "plain"
     settings_type: ClassVar[type[TrainerSettings]] = PlainSettings
     plants_gradients: ClassVar[bool] = False
+    tasks: ClassVar[frozenset[Task]] = frozenset(TASKS)
 
     def propose(self, settings: TrainerSettings, population: Population) -> Mechanism:
         """Returns that no noise will be added."""
@@ -50,13 +52,14 @@ class PlainTrainer:
 
         Raises:
             ConfigError: If the user's ``build_model`` cannot be used.
-            TrainingError: If the loss is not finite, or the scores are not probabilities.
+            TrainingError: If the loss is not finite, or the scores are not what the task asks for.
         """
         import tensorflow as tf
 
         from probity.trainers.architecture import build
         from probity.trainers.export import export, weights_digest
-        from probity.trainers.outcome import environment, require_probabilities
+        from probity.trainers.objective import objective_of
+        from probity.trainers.outcome import environment, require_scores
 
         if not isinstance(request.settings, PlainSettings):
             raise TypeError(f"the trainer plain takes PlainSettings, not {type(request.settings).__name__}")
@@ -64,25 +67,27 @@ class PlainTrainer:
         tf.config.experimental.enable_op_determinism()
         strategy, devices = _strategy()
         settings, warnings = _fit_to_devices(request.settings, devices)
-        with strategy.scope():
-            model = build(request.model, request.transform.outputs, root=request.root)
-            model.compile(optimizer=_optimizer(settings), loss="binary_crossentropy", metrics=[_auc()])
-        watch = _watch(settings, report)
         train, labels = request.examples.arrays("train")
-        validation = request.examples.arrays("eval")
-        if not len(validation[1]):
+        validation, eval_labels = request.examples.arrays("eval")
+        objective = objective_of(request.dataset, labels)
+        with strategy.scope():
+            network = build(request.model, request.transform.outputs, root=request.root, head=objective.head)
+            network.compile(optimizer=_optimizer(settings), loss=objective.loss, metrics=objective.metrics())
+        watch = _watch(settings, report, shown=objective.shown)
+        if not len(eval_labels):
             warnings.append("the eval split is empty: no early stopping, the last epoch's weights were kept")
-        model.fit(
+        network.fit(
             train,
-            labels,
-            validation_data=validation if len(validation[1]) else None,
+            objective.targets(labels),
+            validation_data=(validation, objective.targets(eval_labels)) if len(eval_labels) else None,
             epochs=settings.epochs,
             batch_size=settings.batch_size,
             verbose=0,
             callbacks=[watch, tf.keras.callbacks.TensorBoard(workdir / "logs", write_graph=False)],
         )
         _require_finite(watch)
-        require_probabilities(model, train)
+        model = objective.finished(network)
+        require_scores(model, train, objective.task)
         report(1.0, "exporting the model")
         return TrainedModel(
             trainer=self.name,
@@ -96,10 +101,10 @@ class PlainTrainer:
             num_train_examples=len(labels),
             num_train_units=request.num_units,
             num_parameters=model.count_params(),
-            steps=int(model.optimizer.iterations.numpy()),
+            steps=int(network.optimizer.iterations.numpy()),
             epochs=len(watch.history["loss"]),
             best_epoch=watch.best_epoch,
-            chosen_on_eval=bool(len(validation[1])),
+            chosen_on_eval=bool(len(eval_labels)),
             history={name: tuple(numbers) for name, numbers in watch.history.items()},
             environment=environment(devices=devices),
             warnings=tuple(warnings),
@@ -136,13 +141,7 @@ def _optimizer(settings: PlainSettings) -> Any:
     return kind(settings.learning_rate, weight_decay=settings.weight_decay or None)
 
 
-def _auc() -> Any:
-    import tensorflow as tf
-
-    return tf.keras.metrics.AUC(name="auc")
-
-
-def _watch(settings: PlainSettings, report: Progress) -> Any:
+def _watch(settings: PlainSettings, report: Progress, *, shown: tuple[str, str]) -> Any:
     """Returns the callback that reports each epoch, stops training in time, and brings the best weights back.
 
     Keras's own ``EarlyStopping`` brings them back only when it did stop training.
@@ -168,7 +167,7 @@ def _watch(settings: PlainSettings, report: Progress) -> Any:
                 self.best_weights = self.model.get_weights()
             elif epoch + 1 - self.best_epoch >= settings.patience:
                 self.model.stop_training = True
-            score = f", eval AUC {numbers['val_auc']:.4f}" if "val_auc" in numbers else ""
+            score = f", eval {shown[1]} {numbers[shown[0]]:.4f}" if shown[0] in numbers else ""
             report((epoch + 1) / (settings.epochs + 1), f"epoch {epoch + 1} of {settings.epochs}{score}")
 
         def on_train_end(self, logs: dict[str, float] | None = None) -> None:
