@@ -326,7 +326,8 @@ _ALL = (
         name="engine_difference",
         kind=MetricKind.SCORE,
         direction=_DOWN,
-        definition="largest absolute difference between TFMA and the slice engine over all rates and slices",
+        definition="largest absolute difference between TFMA and our own code over all rates and slices; for means of "
+        "numbers, relative to their size",
         gateable=False,
     ),
 )

@@ -17,12 +17,14 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from probity.audits.base import AuditInput
+from probity.audits.data_tasks import label_findings
 from probity.audits.intervals import wilson
 from probity.audits.proxies import categories, proxy_strength
 from probity.data import Dataset, SensitiveAttribute
 from probity.findings import AuditReport, Estimate, Finding, finding_id
 from probity.groups import group_codes
 from probity.metric import metric
+from probity.task import TASKS
 
 __all__ = ["DataAudit"]
 
@@ -51,6 +53,7 @@ class DataAudit:
     """
 
     name = _NAME
+    tasks = frozenset(TASKS)
 
     def run(self, evidence: AuditInput, *, workdir: Path) -> AuditReport:
         """Measures. Writes no file; see :class:`probity.audits.base.Audit`."""
@@ -63,7 +66,11 @@ class DataAudit:
         audit = _Measure(confidence=settings.confidence, min_group_size=settings.min_group_size)
         findings = [
             *audit.group_shares(slices, rows=table.num_rows),
-            *audit.positive_label_rates(slices, evidence.scored.labels),
+            *(
+                audit.positive_label_rates(slices, evidence.scored.labels)
+                if dataset.task == "binary"
+                else label_findings(evidence)
+            ),
             *audit.missing_rates([part for part in slices if len(part.groups) < 2], table, dataset),
             *audit.proxy_strengths(table, dataset, codes, seed=evidence.seed),
         ]

@@ -35,12 +35,14 @@ from typing import Literal
 import numpy as np
 
 from probity.audits.base import AuditInput
+from probity.audits.fairness_tasks import compare_groups
 from probity.audits.intervals import Extremes, bonferroni, largest_gap, smallest_ratio
 from probity.audits.measures import SCORES, Measure, rate_measures, score_measures
 from probity.audits.slices import RATES, Confusion, ScoreMetrics, confusion, score_metrics
 from probity.config import AuditsConfig
 from probity.findings import AuditReport, Estimate, Finding, finding_id, slice_name
 from probity.metric import Direction
+from probity.task import TASKS
 
 __all__ = ["NO_GUARANTEE", "FairnessAudit"]
 
@@ -73,10 +75,13 @@ class FairnessAudit:
     """Gaps and ratios between the groups of every sensitive attribute and intersection."""
 
     name = "fairness"
+    tasks = frozenset(TASKS)
 
     def run(self, evidence: AuditInput, *, workdir: Path) -> AuditReport:
         """Measures. Writes nothing."""
         del workdir
+        if evidence.dataset.task != "binary":
+            return compare_groups(evidence)
         groupings = tuple(grouping for grouping in evidence.dataset.slices() if grouping)
         if not groupings:
             return AuditReport(

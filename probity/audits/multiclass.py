@@ -30,7 +30,15 @@ from probity.audits.quantities import Quantity
 from probity.audits.slices import Confusion, members_of
 from probity.audits.task_rows import ClassifiedRows
 
-__all__ = ["CLASS_RATES", "ClassGroup", "class_groups", "class_quantities", "confusion_measure", "macro_auc"]
+__all__ = [
+    "CLASS_RATES",
+    "ClassGroup",
+    "class_groups",
+    "class_quantities",
+    "confusion_measure",
+    "macro_auc",
+    "macro_influence",
+]
 
 CLASS_RATES = ("precision", "true_positive_rate", "false_positive_rate", "selection_rate")
 """Rates of one class against all others."""
@@ -123,10 +131,6 @@ def confusion_measure(group: ClassGroup, actual: int, predicted: int, *, confide
 def macro_auc(scores: npt.NDArray[np.float32], labels: npt.NDArray[np.int32]) -> Auc | None:
     """Returns the mean over classes of the AUC of each class against the others, with its variance.
 
-    The variance is that of the mean of the rows' influences. For one class they are DeLong's placements: of a row with
-    the label, (share of other rows below it - AUC) / share of the label; of another row, likewise. Means over classes
-    of a row's influences carry the covariance of the classes' AUCs.
-
     Args:
         scores: Shape (rows, classes).
         labels: Position of the label's class, shape (rows,).
@@ -134,6 +138,23 @@ def macro_auc(scores: npt.NDArray[np.float32], labels: npt.NDArray[np.int32]) ->
     Returns:
         One value; its counts are those of the class with the fewest rows in or outside it. ``None`` where a class has
         no row, or every one: its AUC is undefined.
+    """
+    found = macro_influence(scores, labels)
+    if found is None:
+        return None
+    value, influence = found
+    n, sizes = len(labels), np.bincount(labels, minlength=scores.shape[1])
+    fewest = int(np.minimum(sizes, n - sizes).min())
+    variance = float(influence.var(ddof=1) / n)
+    return Auc(values=np.array([value]), covariance=np.array([[variance]]), positives=fewest, negatives=fewest)
+
+
+def macro_influence(scores: npt.NDArray[np.float32], labels: npt.NDArray[np.int32]) -> tuple[float, Floats] | None:
+    """Returns the macro AUC and each row's influence on it, shape (rows,); ``None`` where it is undefined.
+
+    For one class the influences are DeLong's placements: of a row with the label, (share of other rows below it - AUC)
+    over the share of the label; of another row, likewise. The mean over classes of a row's influences carries the
+    covariance of the classes' AUCs, and the variance of its mean is that of the macro AUC.
     """
     from scipy.stats import rankdata
 
@@ -151,12 +172,7 @@ def macro_auc(scores: npt.NDArray[np.float32], labels: npt.NDArray[np.int32]) ->
         influence[inside] += (below - value) * n / size
         influence[~inside] += (above - value) * n / (n - size)
         total += value
-    influence /= classes
-    variance = float(influence.var(ddof=1) / n) if n > 1 else 0.0
-    fewest = int(np.minimum(sizes, n - sizes).min())
-    return Auc(
-        values=np.array([total / classes]), covariance=np.array([[variance]]), positives=fewest, negatives=fewest
-    )
+    return total / classes, influence / classes
 
 
 def _confusion(groups: list[ClassGroup] | tuple[ClassGroup, ...], **counts: Ints) -> Confusion:

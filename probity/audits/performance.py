@@ -14,10 +14,12 @@ from probity.audits.base import AuditInput
 from probity.audits.evaluation import Evaluation, OfficialSlice, evaluate, quantised
 from probity.audits.intervals import delong
 from probity.audits.measures import SCORES, Measure, finding_of, rate_measures, score_measures
+from probity.audits.performance_tasks import measure_performance
 from probity.audits.slices import RATES, Confusion, confusion, members_of, rate_counts, score_metrics
 from probity.config import AuditsConfig
 from probity.findings import AuditReport, Estimate, Finding, finding_id
 from probity.metric import metric as vocabulary
+from probity.task import TASKS
 
 __all__ = ["TOLERANCE", "PerformanceAudit", "largest_difference"]
 
@@ -36,6 +38,7 @@ class PerformanceAudit:
     """Rates at every threshold, AUC, log loss, calibration error and row count of every slice."""
 
     name = "performance"
+    tasks = frozenset(TASKS)
 
     def run(self, evidence: AuditInput, *, workdir: Path) -> AuditReport:
         """Measures; keeps TFMA's result in ``workdir/tfma``.
@@ -43,6 +46,8 @@ class PerformanceAudit:
         Raises:
             AuditError: If TFMA cannot evaluate the model.
         """
+        if evidence.dataset.task != "binary":
+            return measure_performance(evidence, workdir=workdir)
         settings, scored = evidence.settings, evidence.scored
         groupings = evidence.dataset.slices()
         counts = confusion(scored, groupings=groupings, thresholds=settings.all_thresholds)

@@ -60,23 +60,23 @@ class RegressionGroup:
         """R2, drawn once for all levels; ``None`` where it is undefined."""
         return r_squared(self.residuals, self.labels, seed=self.seed)
 
-    def mean_of(self, metric: str) -> MeanStatistics | None:
-        """Returns the statistics of the rows' contributions to a metric that is a mean (or the root of one).
+    def contributions(self, metric: str) -> Floats | None:
+        """Returns the rows' contributions to a metric that is a mean (or the root of one), shape (rows,).
 
         ``None`` where the metric is undefined.
         """
         if metric in ("mean_squared_error", "root_mean_squared_error"):
-            return mean_statistics(self.residuals**2)
+            return self.residuals**2
         if metric == "mean_absolute_percentage_error":
-            if (self.labels == 0).any():
-                return None
-            return mean_statistics(100 * np.abs(self.residuals / self.labels))
-        contributions = {
-            "mean_absolute_error": np.abs(self.residuals),
-            "mean_residual": self.residuals,
-            "mean_prediction": self.residuals + self.labels,
-        }
-        return mean_statistics(contributions[metric])
+            return None if (self.labels == 0).any() else 100 * np.abs(self.residuals / self.labels)
+        if metric == "mean_absolute_error":
+            return np.abs(self.residuals)
+        return self.residuals + self.labels if metric == "mean_prediction" else self.residuals
+
+    def mean_of(self, metric: str) -> MeanStatistics | None:
+        """Returns the statistics of :meth:`contributions`; ``None`` where the metric is undefined."""
+        contributions = self.contributions(metric)
+        return None if contributions is None else mean_statistics(contributions)
 
 
 def regression_groups(rows: PredictedRows, grouping: tuple[str, ...], *, seed: int) -> tuple[RegressionGroup, ...]:
