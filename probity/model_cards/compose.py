@@ -220,6 +220,7 @@ def _plain(value: object) -> str:
 def _metrics(config: RunConfig, reports: Mapping[str, AuditReport]) -> MetricsChoice:
     used = {finding.metric for report in reports.values() for finding in report.findings}
     return MetricsChoice(
+        task=config.data.task,
         decision_threshold=config.audits.decision_threshold,
         thresholds=config.audits.all_thresholds,
         confidence=config.audits.confidence,
@@ -253,6 +254,8 @@ def _data(
         split_rule=dataset.split_rule,
         label=dataset.label,
         positive=dataset.positive,
+        classes=dataset.classes,
+        favourable=dataset.favourable,
         features=tuple(column.name for column in dataset.features),
         audited_only=tuple(entry.column for entry in dataset.sensitive if not entry.also_feature),
         excluded=dataset.excluded,

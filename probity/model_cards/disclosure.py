@@ -30,7 +30,7 @@ FEWEST_ROWS = 10
 """Rule 2: fewer rows than this behind a number are too few persons to speak of."""
 
 _Slice = frozenset[tuple[str, str]]
-_Measure = tuple[str, float | None, frozenset[str]]
+_Measure = tuple[str, float | None, str | None, frozenset[str]]
 _COUNTS = frozenset({"example_count", "group_share"})
 """Metrics whose value is the size of the group, or gives it together with a total."""
 
@@ -42,7 +42,7 @@ class Disclosure:
     Attributes:
         minimum: The smallest publishable number of rows.
         small: Slices with fewer rows.
-        partial: Metric, threshold and table of the numbers that rule 2 withholds.
+        partial: Metric, threshold, class and table of the numbers that rule 2 withholds.
         uncounted: Tables, as sets of attributes, in which no size is printed and numbers are rounded (rule 4).
     """
 
@@ -109,7 +109,7 @@ class Disclosure:
         return None
 
     def _withheld_comparison(self, finding: Finding) -> str | None:
-        if (finding.metric, finding.threshold, frozenset(finding.across)) in self.partial:
+        if (finding.metric, finding.threshold, finding.label_class, frozenset(finding.across)) in self.partial:
             return f"a compared number rests on fewer than {FEWEST_ROWS} rows"
         leaves_small_out = finding.id.startswith("fairness/") or finding.evidence == "sufficient"
         if not leaves_small_out and self._has_small_group(finding.across):
@@ -132,7 +132,7 @@ def disclosure_of(reports: Mapping[str, AuditReport], *, minimum: int) -> Disclo
     tables = {frozenset(name for name, _ in key) for key in small}
     uncounted = frozenset(table for table in tables if _gives_away(table, sizes, minimum=minimum))
     partial = frozenset(
-        (finding.metric, finding.threshold, frozenset(finding.slice))
+        (finding.metric, finding.threshold, finding.label_class, frozenset(finding.slice))
         for report in reports.values()
         for finding in report.findings
         if finding.slice and frozenset(finding.slice.items()) not in small and finding.estimate.n < FEWEST_ROWS
@@ -197,6 +197,8 @@ def _number(
             "feature": finding.feature,
             "attack": finding.attack,
             "threshold": finding.threshold,
+            "label_class": finding.label_class,
+            "predicted_class": finding.predicted_class,
             "value": value,
             "lower": lower,
             "upper": upper,

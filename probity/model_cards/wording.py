@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from probity.card import CardNumber
 from probity.config import Rule
+from probity.metric import METRICS
 
 __all__ = [
     "ABSENT",
@@ -18,6 +19,7 @@ __all__ = [
     "metric_title",
     "rule_text",
     "table_title",
+    "unit_title",
     "value_text",
 ]
 
@@ -37,6 +39,7 @@ _TITLES = {
     "epsilon": "epsilon",
     "mean_abs_shap": "mean |Shapley value|",
     "example_count": "rows",
+    "r_squared": "R squared",
     "group_share": "share of rows",
 }
 
@@ -44,6 +47,12 @@ _TITLES = {
 def metric_title(name: str) -> str:
     """Returns a metric's name in words."""
     return _TITLES.get(name, name.replace("_", " "))
+
+
+def unit_title(name: str, *, label: str) -> str:
+    """Returns a metric's name in words with what it is measured in; the unit of a label is that of its column."""
+    unit = {"label": f", in units of {label}", "label squared": f", in squared units of {label}", "per cent": ", in %"}
+    return metric_title(name) + unit.get(METRICS[name].unit, "")
 
 
 def comparison_title(number: CardNumber) -> str:
@@ -93,7 +102,8 @@ def rule_text(rule: Rule) -> str:
     at = f" at threshold {rule.threshold:g}" if rule.threshold is not None else ""
     where = f" for {group_label(rule.slice)}" if rule.slice else ""
     across = f" across {table_title(rule.across)}"
-    name = f"{metric_title(rule.metric)}{at}"
+    of = f" of class {rule.label_class}" if rule.label_class is not None else ""
+    name = f"{metric_title(rule.metric)}{of}{at}"
     if rule.gap_at_most is not None:
         return f"{name}: gap{across} at most {rule.gap_at_most:g}"
     if rule.ratio_at_least is not None:
