@@ -79,9 +79,10 @@ class Finding(Record):
     """The attack it speaks of; ``None`` in a finding of an attack audit: the strongest one."""
     threshold: float | None = None
     """The decision threshold, for rates; the false-positive rate, for the true-positive rate of an attack."""
-    label_class: str | None = None
+    # Left out where there is none: reports on binary labels keep the form and the digest that they had.
+    label_class: str | None = Field(default=None, exclude_if=lambda name: name is None)
     """The class it speaks of, against all others, where the label has several."""
-    predicted_class: str | None = None
+    predicted_class: str | None = Field(default=None, exclude_if=lambda name: name is None)
     """The class that is predicted for rows of ``label_class``, for a confusion between the two."""
     estimate: Estimate
     direction: Direction

@@ -61,6 +61,7 @@ class Metric:
         tasks: The tasks for which it is reported.
         per_class: Whether it speaks of one class at a time where the label has several.
         signed: Whether it can be negative, so that groups have no ratio.
+        otherwise: What the definition says beside for several classes, or for numbers.
         unit: What it is measured in: nothing, the label's unit, its square, or per cent.
     """
 
@@ -73,6 +74,11 @@ class Metric:
     per_class: bool = False
     signed: bool = False
     unit: Unit = ""
+    otherwise: str = ""
+
+    def definition_for(self, task: Task) -> str:
+        """Returns the definition as a reader of a model for this task needs it."""
+        return self.definition if task == "binary" or not self.otherwise else f"{self.definition}; {self.otherwise}"
 
 
 _UP, _DOWN, _NEITHER = Direction.HIGHER_IS_BETTER, Direction.LOWER_IS_BETTER, Direction.NEITHER
@@ -115,15 +121,17 @@ _ALL = (
         kind=MetricKind.SCORE,
         direction=_UP,
         definition="area under the ROC curve: the probability that a positive row scores above a negative one, "
-        "ties counted half (Mann-Whitney); for several classes the mean over classes of each one against the others "
-        "(one-vs-rest, macro)",
+        "ties counted half (Mann-Whitney)",
+        otherwise="for several classes the mean over classes of the AUC of each one against the others (one-vs-rest, "
+        "macro)",
         tasks=_CLASSES,
     ),
     Metric(
         name="log_loss",
         kind=MetricKind.SCORE,
         direction=_DOWN,
-        definition="mean cross-entropy: minus the logarithm of the score of the row's own label, in nats",
+        definition="mean binary cross-entropy, in nats",
+        otherwise="for several classes the mean of minus the logarithm of the score of the row's own class",
         tasks=_CLASSES,
     ),
     Metric(
@@ -223,7 +231,8 @@ _ALL = (
         kind=MetricKind.REGULATORY,
         direction=_NEITHER,
         definition="share of the slice whose prediction is the favourable outcome (the selection rate of 6 RCNY 5-300 "
-        "and 29 CFR 1607.16); for several classes, one of data.label.favourable",
+        "and 29 CFR 1607.16)",
+        otherwise="for several classes, one of data.label.favourable",
         tasks=("multiclass",),  # for a binary label a rule names selection_rate, and this is for the tables of a rule
     ),
     Metric(
@@ -326,8 +335,9 @@ _ALL = (
         name="engine_difference",
         kind=MetricKind.SCORE,
         direction=_DOWN,
-        definition="largest absolute difference between TFMA and our own code over all rates and slices; for means of "
-        "numbers, relative to their size",
+        definition="largest absolute difference between TFMA and the slice engine over all rates and slices",
+        otherwise="for classes the largest difference of a count of rows; for means of numbers the largest difference "
+        "relative to their size",
         gateable=False,
     ),
 )

@@ -136,7 +136,9 @@ def _slices(
 
 def _finding(change: _Change, slice_: dict[str, str], rows: int, settings: AuditsConfig) -> Finding:
     reason = change.undefined
-    if reason is None and rows < settings.min_group_size:
+    # A rate of a class rests on the rows of its denominator, which can be few in a large group.
+    size = rows if change.label_class is None else change.n
+    if reason is None and size < settings.min_group_size:
         reason = f"fewer than {settings.min_group_size} rows"
     lower, upper = change.bounds if change.bounds is not None else (None, None)
     return Finding(

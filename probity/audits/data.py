@@ -20,6 +20,7 @@ from probity.audits.base import AuditInput
 from probity.audits.data_tasks import label_findings
 from probity.audits.intervals import wilson
 from probity.audits.proxies import categories, proxy_strength
+from probity.audits.scoring import ScoredRows
 from probity.data import Dataset, SensitiveAttribute
 from probity.findings import AuditReport, Estimate, Finding, finding_id
 from probity.groups import group_codes
@@ -68,7 +69,7 @@ class DataAudit:
             *audit.group_shares(slices, rows=table.num_rows),
             *(
                 audit.positive_label_rates(slices, evidence.scored.labels)
-                if dataset.task == "binary"
+                if isinstance(evidence.scored, ScoredRows)
                 else label_findings(evidence)
             ),
             *audit.missing_rates([part for part in slices if len(part.groups) < 2], table, dataset),

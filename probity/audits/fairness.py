@@ -38,6 +38,7 @@ from probity.audits.base import AuditInput
 from probity.audits.fairness_tasks import compare_groups
 from probity.audits.intervals import Extremes, bonferroni, largest_gap, smallest_ratio
 from probity.audits.measures import SCORES, Measure, rate_measures, score_measures
+from probity.audits.scoring import ScoredRows
 from probity.audits.slices import RATES, Confusion, ScoreMetrics, confusion, score_metrics
 from probity.config import AuditsConfig
 from probity.findings import AuditReport, Estimate, Finding, finding_id, slice_name
@@ -80,7 +81,7 @@ class FairnessAudit:
     def run(self, evidence: AuditInput, *, workdir: Path) -> AuditReport:
         """Measures. Writes nothing."""
         del workdir
-        if evidence.dataset.task != "binary":
+        if not isinstance(evidence.scored, ScoredRows):
             return compare_groups(evidence)
         groupings = tuple(grouping for grouping in evidence.dataset.slices() if grouping)
         if not groupings:

@@ -17,7 +17,7 @@ auc             logit transform (Pepe 2003, section 5.2.4) of the variance that 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
 import numpy as np
@@ -207,10 +207,13 @@ def _class_rate(groups: tuple[ClassGroup, ...], metric: str, place: int, confide
 
 
 def _in_words(measure: Measure, group: ClassGroup, metric: str = "true_positive_rate") -> Measure:
-    """Says of a class, and not of a positive label, why a rate is undefined."""
-    if measure.undefined is None or not group.rows:
-        return measure
-    return Measure(**{**vars(measure), "undefined": _UNDEFINED[metric]})
+    """Says of a class, and not of a positive label, why a rate is undefined.
+
+    A rate of a class rests on the rows of its denominator, which can be few in a large group: these rows are held to
+    the minimum size of a group.
+    """
+    undefined = measure.undefined if measure.undefined is None or not group.rows else _UNDEFINED[metric]
+    return replace(measure, rows=measure.n, undefined=undefined)
 
 
 def _log_loss(group: ClassGroup, confidence: float) -> Measure:

@@ -15,6 +15,7 @@ from probity.audits.evaluation import Evaluation, OfficialSlice, evaluate, quant
 from probity.audits.intervals import delong
 from probity.audits.measures import SCORES, Measure, finding_of, rate_measures, score_measures
 from probity.audits.performance_tasks import measure_performance
+from probity.audits.scoring import ScoredRows
 from probity.audits.slices import RATES, Confusion, confusion, members_of, rate_counts, score_metrics
 from probity.config import AuditsConfig
 from probity.findings import AuditReport, Estimate, Finding, finding_id
@@ -46,7 +47,7 @@ class PerformanceAudit:
         Raises:
             AuditError: If TFMA cannot evaluate the model.
         """
-        if evidence.dataset.task != "binary":
+        if not isinstance(evidence.scored, ScoredRows):
             return measure_performance(evidence, workdir=workdir)
         settings, scored = evidence.settings, evidence.scored
         groupings = evidence.dataset.slices()

@@ -226,7 +226,7 @@ def _metrics(config: RunConfig, reports: Mapping[str, AuditReport]) -> MetricsCh
         confidence=config.audits.confidence,
         favourable_outcome=config.data.favourable_outcome,
         definitions=tuple(
-            Definition(metric=entry.name, definition=entry.definition, direction=entry.direction)
+            Definition(metric=entry.name, definition=entry.definition_for(config.data.task), direction=entry.direction)
             for entry in METRICS.values()
             if entry.name in used
         ),

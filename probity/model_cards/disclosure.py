@@ -11,17 +11,21 @@ The rules, with ``m`` the minimum group size:
 4. Totals give small groups away: where only one group of a table is withheld, or the withheld groups hold fewer than
    ``m`` rows together - for an intersection, within any one group of one of its attributes - no size is printed in that
    table, and its numbers are rounded to three decimals, since an exact rate or interval gives its size away as well.
+   Numbers in the units of a label are rounded to three significant digits: three decimals of a mean income are exact.
+5. Where the label has several classes, rule 2 holds for the rates of a class over all rows too: few people may have it.
 
 These rules limit inference from the card alone. They do not exclude it for a reader who knows more about the data.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from probity.card import CardNumber
 from probity.findings import AuditReport, Finding, slice_name
+from probity.metric import METRICS
 
 __all__ = ["Disclosure", "disclosure_of"]
 
@@ -59,7 +63,7 @@ class Disclosure:
             return _number(finding, status="withheld", reason=reason)
         estimate = finding.estimate
         table = frozenset(finding.slice) or frozenset(finding.across)
-        decimals = PUBLIC_DECIMALS if table in self.uncounted else None
+        decimals = _decimals(finding) if table in self.uncounted else None
         hidden = table in self.uncounted or (bool(finding.across) and self._has_small_group(finding.across))
         return _number(
             finding,
@@ -99,6 +103,8 @@ class Disclosure:
         key = frozenset(finding.slice.items())
         table = frozenset(finding.slice)
         if not finding.slice:
+            if finding.label_class is not None and not finding.across and finding.estimate.n < FEWEST_ROWS:
+                return f"it rests on fewer than {FEWEST_ROWS} rows"
             return self._withheld_comparison(finding) if finding.across else None
         if key in self.small:
             return f"fewer than {self.minimum} rows"
@@ -168,6 +174,15 @@ def _gives_away(table: frozenset[str], sizes: Mapping[_Slice, int], *, minimum: 
         for member in {pair for key in cells for pair in key}:
             lines.append([size for key, size in cells.items() if member in key and size < minimum])
     return any(line and (len(line) == 1 or sum(line) < minimum) for line in lines)
+
+
+def _decimals(finding: Finding) -> int:
+    """Returns to how many places a number is rounded where totals would give sizes away (rule 4)."""
+    ends = (finding.estimate.value, finding.estimate.lower, finding.estimate.upper)
+    largest = max((abs(end) for end in ends if end is not None and math.isfinite(end)), default=0.0)
+    if not METRICS[finding.metric].unit or largest == 0:
+        return PUBLIC_DECIMALS
+    return min(PUBLIC_DECIMALS, PUBLIC_DECIMALS - 1 - math.floor(math.log10(largest)))
 
 
 def _rounded(value: float | None, decimals: int | None) -> float | None:

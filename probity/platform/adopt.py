@@ -48,6 +48,13 @@ def adopt(
     """
     import tensorflow as tf
 
+    if dataset.task != "binary":
+        raise ConfigError(
+            "data.task",
+            seen=dataset.task,
+            allowed="binary, for a model that was trained elsewhere",
+            remedy="train it with probity run, or audit a model of a binary label",
+        )
     try:
         loaded = tf.saved_model.load(str(model))
         signatures = dict(loaded.signatures)
