@@ -146,9 +146,11 @@ def _worst(
         if found is None or found.example_count != rows:
             return float("inf"), f"example_count of {slice_name(slice_)}"
         for label, difference in differences(found).items():
-            if not difference <= worst:  # so that NaN is the worst
+            if np.isnan(difference):  # one of the two has no number
+                return float("inf"), f"{label} of {slice_name(slice_)}"
+            if difference > worst:
                 worst, where = difference, f"{label} of {slice_name(slice_)}"
-    return (float("inf") if np.isnan(worst) else worst), where
+    return worst, where
 
 
 def _count_differences(group: ClassGroup, found: OfficialNumbers) -> dict[str, float]:
