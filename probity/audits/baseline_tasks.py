@@ -20,7 +20,7 @@ nothing and holds the release.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -39,8 +39,7 @@ from probity.metric import metric as vocabulary
 
 __all__ = ["compare_rows"]
 
-_REPLICATES = 2000
-_BOOTSTRAP = "basic_bootstrap_paired"
+_LINEARISED = "influence_hall_paired"
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -126,7 +125,7 @@ def _slices(
             strict=True,
         )
         for mine, theirs in pairs:
-            changes = [_number_change(name, mine, theirs, confidence=level, seed=seed) for name in NUMBERS]
+            changes = [_number_change(name, mine, theirs, confidence=level) for name in NUMBERS]
             yield mine.slice_, mine.rows, changes
     elif isinstance(candidate, ClassifiedRows) and isinstance(released, ClassifiedRows):
         both = zip(class_groups(candidate, grouping), class_groups(released, grouping), strict=True)
@@ -165,11 +164,9 @@ def _finding(change: _Change, slice_: dict[str, str], rows: int, settings: Audit
 # --- numbers --------------------------------------------------------------------------------------------------------
 
 
-def _number_change(
-    metric: str, mine: RegressionGroup, theirs: RegressionGroup, *, confidence: float, seed: int
-) -> _Change:
+def _number_change(metric: str, mine: RegressionGroup, theirs: RegressionGroup, *, confidence: float) -> _Change:
     if metric in ("root_mean_squared_error", "r_squared"):
-        return _resampled_change(metric, mine, theirs, confidence=confidence, seed=seed)
+        return _linearised_change(metric, mine, theirs, confidence=confidence)
     first, second = mine.contributions(metric), theirs.contributions(metric)
     if first is None or second is None:
         return _Change(metric=metric, value=None, bounds=None, method=METHOD, n=mine.rows, undefined="a label is 0")
@@ -184,36 +181,30 @@ def _mean_change(metric: str, differences: Floats, *, confidence: float) -> _Cha
     return _Change(metric=metric, value=statistics.mean, bounds=bounds, method=METHOD, n=statistics.n)
 
 
-def _resampled_change(
-    metric: str, mine: RegressionGroup, theirs: RegressionGroup, *, confidence: float, seed: int
-) -> _Change:
+def _linearised_change(metric: str, mine: RegressionGroup, theirs: RegressionGroup, *, confidence: float) -> _Change:
+    """Compares what is no mean by the means of the rows' influences (the delta method)."""
     n = mine.rows
     if n == 0 or (metric == "r_squared" and mine.labels.min() == mine.labels.max()):
         why = "no rows" if n == 0 else "all labels are equal, so there is nothing to explain"
-        return _Change(metric=metric, value=None, bounds=None, method=_BOOTSTRAP, n=n, undefined=why)
-    order = np.lexsort((theirs.residuals, mine.residuals, mine.labels))  # rows are drawn by position
-    centred = (mine.labels - mine.labels.mean())[order]
-    terms = np.stack([mine.residuals[order] ** 2, theirs.residuals[order] ** 2, centred, centred**2], axis=1)
-    value = float(_changes_of(metric, terms.mean(axis=0)[None, :])[0])
-    rng = np.random.default_rng(seed)
-    means = [np.bincount(rng.integers(0, n, n), minlength=n) @ terms / n for _ in range(_REPLICATES)]
-    replicates = _changes_of(metric, np.stack(means))
-    replicates = replicates[np.isfinite(replicates)]
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(replicates, [tail, 1 - tail]) if len(replicates) else (-np.inf, np.inf)
-    bounds = (min(value, float(2 * value - high)), max(value, float(2 * value - low)))
-    return _Change(metric=metric, value=value, bounds=bounds, method=_BOOTSTRAP, n=n)
+        return _Change(metric=metric, value=None, bounds=None, method=_LINEARISED, n=n, undefined=why)
+    value, influence = _influence_of(metric, mine.residuals**2, theirs.residuals**2, mine.labels)
+    # The influences are 0 on average, so with the value added their mean is the value.
+    change = _mean_change(metric, value + influence, confidence=confidence)
+    return replace(change, value=value, method=_LINEARISED)
 
 
-def _changes_of(metric: str, means: Floats) -> Floats:
-    """Returns the change in a metric for means of squared residuals, labels and squared labels, shape (replicates,)."""
-    first, second, label, squared = means.T
+def _influence_of(metric: str, first: Floats, second: Floats, labels: Floats) -> tuple[float, Floats]:
+    """Returns the change in a metric and each row's influence on it, for squared residuals of shape (rows,)."""
+    mine, theirs = float(first.mean()), float(second.mean())
     if metric == "root_mean_squared_error":
-        roots: Floats = np.sqrt(first) - np.sqrt(second)
-        return roots
-    with np.errstate(divide="ignore", invalid="ignore"):
-        change: Floats = (second - first) / (squared - label**2)
-    return change
+        roots = np.sqrt([mine, theirs])
+        # An exact model has no error to be uncertain of.
+        parts = [(x - m) / (2 * r) if r else x for x, m, r in zip((first, second), (mine, theirs), roots, strict=True)]
+        return float(roots[0] - roots[1]), parts[0] - parts[1]
+    squares = (labels - labels.mean()) ** 2
+    spread = float(squares.mean())
+    value = (theirs - mine) / spread
+    return value, (second - first - (theirs - mine) - value * (squares - spread)) / spread
 
 
 # --- classes --------------------------------------------------------------------------------------------------------

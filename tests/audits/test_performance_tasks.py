@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from probity.audits import performance_tasks
+from probity.audits import evaluation_tasks, performance_tasks
 from probity.audits.evaluation import run_tfma
 from probity.audits.evaluation_tasks import OfficialNumbers, evaluate_classes, evaluate_numbers
 from probity.audits.multiclass import CLASS_RATES
