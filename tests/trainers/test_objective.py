@@ -54,23 +54,18 @@ def test_other_labels_and_networks_are_left_as_they_are(task):
     assert objective.finished(network) is network
 
 
-def test_of_the_tasks_the_plain_trainer_learns(tmp_path):
-    """Better than the guess that knows the labels and no column: the largest class, the mean."""
-    settings = PlainSettings(epochs=10, batch_size=32, learning_rate=0.03, patience=30)
-    for task in ("multiclass", "regression"):
-        (tmp_path / task / "model").mkdir(parents=True)
-        (tmp_path / task / "world").mkdir()
-        world = make_world(tmp_path / task / "world", task=task)
-        request = make_request(world, settings, mechanism=agreed(PlainTrainer(), settings, world))
-        record = PlainTrainer().train(request, workdir=tmp_path / task / "model", report=lambda done, text: None)
-        assert {"loss", "val_loss"} <= set(record.history)
-        scores = SavedModelPredictor(tmp_path / task / "model" / "saved_model").scores(world.raw).astype(np.float64)
-        labels = world.raw.column("outcome").to_numpy()
-        if task == "regression":
-            assert np.mean((scores[:, 0] - labels) ** 2) < 0.5 * np.var(labels)
-            assert abs(scores[:, 0].mean() - labels.mean()) < 0.2 * labels.std()
-        else:
-            assert np.mean(scores.argmax(axis=1) == labels) > np.bincount(labels).max() / len(labels) + 0.15
+def test_classes_are_learned(tmp_path):
+    """Better than the largest class. (That numbers are learned is seen on real data, end to end.)"""
+    (tmp_path / "model").mkdir()
+    (tmp_path / "world").mkdir()
+    world = make_world(tmp_path / "world", task="multiclass")
+    settings = PlainSettings(epochs=5, batch_size=32, learning_rate=0.03)
+    request = make_request(world, settings, mechanism=agreed(PlainTrainer(), settings, world))
+    record = PlainTrainer().train(request, workdir=tmp_path / "model", report=lambda done, text: None)
+    assert set(record.history) == {"loss", "accuracy", "val_loss", "val_accuracy"}
+    chosen = SavedModelPredictor(tmp_path / "model" / "saved_model").scores(world.raw).argmax(axis=1)
+    labels = world.raw.column("outcome").to_numpy()
+    assert np.mean(chosen == labels) > np.bincount(labels).max() / len(labels) + 0.15
 
 
 @pytest.mark.parametrize(
