@@ -45,6 +45,7 @@ KINDS = {
     MetricKind.RATE: ("Rates", "Ratios of confusion counts at one threshold; a row is predicted positive when its "
                       "score is greater than the threshold."),
     MetricKind.SCORE: ("Scores", "Functions of scores and labels, without a threshold."),
+    MetricKind.REGRESSION: ("Predicted numbers", "Functions of predictions `p` and labels `y` of a regression."),
     MetricKind.COUNT: ("Counts", "How many rows a number rests on."),
     MetricKind.PRIVACY: ("Privacy", "What may be said about the privacy of the training rows."),
     MetricKind.DATA: ("Data", "Properties of the data, not of a model."),
@@ -265,7 +266,8 @@ def metrics_page() -> str:
 def metric_row(entry: Metric) -> str:
     """Returns one row of a table of metrics."""
     better = {"higher_is_better": "higher", "lower_is_better": "lower", "neither": "neither"}[entry.direction.value]
-    definition = entry.definition.replace("|", "\\|")
+    definition = entry.definition + (f"; {entry.otherwise}" if entry.otherwise else "")
+    definition = definition.replace("|", "\\|")
     return f"| `{entry.name}` | {definition} | {better} | {'yes' if entry.gateable else 'no'} |"
 
 

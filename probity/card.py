@@ -19,6 +19,7 @@ from probity.findings import PrivacyStatement, Subject
 from probity.metric import Direction
 from probity.model import DpSgd, Mitigation, NonPrivate, Unknown
 from probity.record import Digest, Number, Record
+from probity.task import Task
 
 __all__ = [
     "CardNumber",
@@ -73,6 +74,8 @@ class CardNumber(Record):
     feature: str | None = None
     attack: str | None = None
     threshold: float | None = None
+    label_class: str | None = None
+    predicted_class: str | None = None
     value: Number | None = None
     lower: Number | None = None
     upper: Number | None = None
@@ -156,7 +159,9 @@ class Definition(Record):
 class MetricsChoice(Record):
     """What was measured, at which thresholds, and which differences the owner accepts."""
 
+    task: Task = "binary"
     decision_threshold: float
+    """Of a binary label, as are ``thresholds``."""
     thresholds: tuple[float, ...]
     confidence: float
     favourable_outcome: Literal["positive", "negative"]
@@ -187,7 +192,11 @@ class DataFacts(Record):
     split_rows: dict[str, int]
     split_rule: str
     label: str
-    positive: str
+    positive: str | None
+    """The positive value of a binary label."""
+    classes: tuple[str, ...] = ()
+    favourable: tuple[str, ...] = ()
+    """Classes whose prediction benefits a person."""
     features: tuple[str, ...]
     audited_only: tuple[str, ...]
     """Sensitive columns that the model never saw."""

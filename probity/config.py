@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from probity.metric import METRICS, MetricKind
 from probity.record import Number, Record, Slug
 from probity.suggestion import did_you_mean
+from probity.task import Task
 
 __all__ = [
     "SPLITS",
@@ -69,8 +70,39 @@ class LabelConfig(Record):
 
     column: str
     """Name of the label column."""
-    positive: str | int | float | bool = 1
-    """The label value that counts as positive; every other value is negative."""
+    positive: str | int | float | bool | None = None
+    """For ``task: binary``: the label value that counts as positive; every other value is negative. 1 when absent."""
+    classes: tuple[str, ...] | None = None
+    """For ``task: multiclass``: the classes, in the order of the model's scores. Absent: the domain of the label in a
+    curated schema, else the values found in the data, sorted."""
+    favourable: tuple[str, ...] = ()
+    """For ``task: multiclass``: the classes that benefit a person when they are predicted."""
+
+    @field_validator("classes", "favourable", mode="before")
+    @classmethod
+    def _as_text(cls, value: object) -> object:
+        """Lets whole numbers stand for the texts that name them: ``classes: [1, 2, 3]``."""
+        if isinstance(value, (list, tuple)):
+            return tuple(str(item) if isinstance(item, int) and not isinstance(item, bool) else item for item in value)
+        return value
+
+    @model_validator(mode="after")
+    def _classes_agree(self) -> LabelConfig:
+        _refuse_repeats("classes", self.classes or ())
+        _refuse_repeats("favourable", self.favourable)
+        if self.classes is not None and len(self.classes) < 2:
+            raise ValueError("classes needs at least two classes")
+        stray = [name for name in self.favourable if self.classes is not None and name not in self.classes]
+        if stray:
+            raise ValueError(
+                f"favourable names {stray[0]!r}, which classes does not{did_you_mean(stray[0], self.classes or ())}"
+            )
+        return self
+
+    @property
+    def positive_value(self) -> str | int | float | bool:
+        """The positive value of a binary label."""
+        return 1 if self.positive is None else self.positive
 
 
 class SensitiveConfig(Record):
@@ -128,6 +160,9 @@ class DataConfig(Record):
     source: str | dict[Literal["train", "eval", "test"], str]
     """A file, a folder or a glob pattern of CSV(.gz), Parquet or TFRecord files, relative to the config file; or one
     such source for each of train, eval and test, which keeps an existing split; eval may be left out."""
+    task: Task = "binary"
+    """What is predicted: ``binary`` (positive or not), ``multiclass`` (one of several classes) or ``regression`` (a
+    number)."""
     label: LabelConfig
     """The column to predict."""
     sensitive: tuple[SensitiveConfig, ...] = Field(default=(), json_schema_extra=_items_may_be_names)
@@ -147,7 +182,8 @@ class DataConfig(Record):
     )
     """Hash buckets per split. Which bucket a row falls into depends on its content alone."""
     favourable_outcome: Literal["positive", "negative"] = "positive"
-    """Which prediction benefits a person."""
+    """Which prediction benefits a person; for a regression, whether a higher (``positive``) or a lower one does. The
+    classes of a multi-class label that do so are named under ``label.favourable``."""
     missing_values: tuple[str, ...] = ("",)
     """Texts that mean "missing" in CSV files."""
     budget_id: Slug | None = None
@@ -193,6 +229,21 @@ class DataConfig(Record):
             raise ValueError(f"{both[0]!r} is both sensitive and excluded; an excluded column cannot be audited")
         if len(set(taken.values())) < len(taken):
             raise ValueError("label and privacy_unit name the same column")
+        return self
+
+    @model_validator(mode="after")
+    def _label_fits_the_task(self) -> DataConfig:
+        label = self.label
+        if self.task != "binary" and label.positive is not None:
+            instead = "name its classes under classes" if self.task == "multiclass" else "its label is a number"
+            raise ValueError(f"label.positive goes with task binary; for task {self.task} remove it, {instead}")
+        if self.task != "multiclass" and (label.classes is not None or label.favourable):
+            raise ValueError(f"label.classes and label.favourable go with task multiclass, not {self.task}")
+        if self.task == "multiclass" and self.favourable_outcome == "negative":
+            raise ValueError(
+                "favourable_outcome goes with tasks binary and regression; name the classes that benefit a person "
+                "under label.favourable"
+            )
         return self
 
     @model_validator(mode="after")
@@ -366,6 +417,8 @@ class Rule(Record):
     """Sensitive attribute, or list of them for an intersection, whose groups are compared."""
     threshold: float | None = Field(default=None, ge=0.0, lt=1.0)
     """Decision threshold of a rate; ``audits.decision_threshold`` when absent."""
+    label_class: str | None = None
+    """For ``task: multiclass``: the class whose rate, against all others, the rule speaks of."""
     at_least: Number | None = None
     """Lower bound on the metric."""
     at_most: Number | None = None
@@ -409,6 +462,24 @@ class Rule(Record):
         if self.threshold is not None and METRICS[self.metric].kind is not MetricKind.RATE:
             raise ValueError(f"threshold goes with rates only, and {self.metric} is none")
         return self
+
+    def require_reported(self, task: Task) -> None:
+        """Refuses a rule about a number that no audit reports for this task.
+
+        Raises:
+            ValueError: Says what does not go together.
+        """
+        entry, rule = METRICS[self.metric], f"gate rule {self.name!r}"
+        if task not in entry.tasks:
+            known = ", ".join(name for name, other in METRICS.items() if other.gateable and task in other.tasks)
+            raise ValueError(f"{rule}: {self.metric} is not reported for task {task}; reported: {known}")
+        if self.threshold is not None and task != "binary":
+            raise ValueError(f"{rule}: threshold goes with task binary, and this is task {task}")
+        if (self.label_class is not None) != (task == "multiclass" and entry.per_class):
+            needs = "needs label_class, the class it speaks of" if self.label_class is None else "has no label_class"
+            raise ValueError(f"{rule}: {self.metric} {needs}, for task {task}")
+        if self.ratio_at_least is not None and entry.signed:
+            raise ValueError(f"{rule}: {self.metric} can be negative, so it has no ratio; use gap_at_most")
 
     @property
     def conditions(self) -> list[str]:
@@ -547,6 +618,13 @@ class RunConfig(Record):
         attributes = [entry.attribute for entry in self.data.sensitive]
         audited = [{name} for name in attributes] + [set(names) for names in self.data.intersections]
         for rule in self.gate.rules:
+            rule.require_reported(self.data.task)
+            classes = self.data.label.classes
+            if rule.label_class is not None and classes is not None and rule.label_class not in classes:
+                raise ValueError(
+                    f"gate rule {rule.name!r} names class {rule.label_class!r}, which data.label.classes does not"
+                    f"{did_you_mean(rule.label_class, classes)}"
+                )
             named = tuple(rule.slice) or rule.across
             for name in named:
                 if name not in attributes:
@@ -567,4 +645,15 @@ class RunConfig(Record):
                     )
             if rule.threshold is not None and rule.threshold not in self.audits.all_thresholds:
                 raise ValueError(f"gate rule {rule.name!r} needs threshold {rule.threshold} in audits.thresholds")
+        return self
+
+    @model_validator(mode="after")
+    def _attacks_need_a_binary_label(self) -> RunConfig:
+        if self.data.task == "binary":
+            return self
+        if self.audits.canaries is not None or self.audits.shadow_models:
+            raise ValueError(
+                f"audits.canaries and audits.shadow_models serve attacks on binary decisions, and this is task "
+                f"{self.data.task}; remove them"
+            )
         return self

@@ -15,10 +15,13 @@ from pydantic import Field, model_validator
 
 from probity.digest import digest_file, require_digest
 from probity.record import Digest, Number, Record, Sensitive
+from probity.task import Task
 
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
+
+    from probity.tfexample import LabelKind
 
 __all__ = [
     "MISSING_GROUP",
@@ -116,9 +119,15 @@ class Dataset(Record):
     columns: tuple[Column, ...]
     excluded: tuple[str, ...] = ()
     """Columns of the source that were dropped on reading."""
+    task: Task = "binary"
+    """What is predicted."""
     label: str
-    positive: str
-    """The positive label value, as text."""
+    positive: str | None = None
+    """The positive value of a binary label, as text."""
+    classes: tuple[str, ...] = ()
+    """The classes of a multi-class label, as text, in the order of the model's scores."""
+    favourable: tuple[str, ...] = ()
+    """Those among them that benefit a person when they are predicted."""
     sensitive: tuple[SensitiveAttribute, ...] = ()
     intersections: tuple[tuple[str, ...], ...] = ()
     privacy_unit: str = "row"
@@ -140,6 +149,21 @@ class Dataset(Record):
         if labels != [self.label]:
             raise ValueError("exactly one column has the role label, and it is the one named")
         return self
+
+    @model_validator(mode="after")
+    def _label_fits_the_task(self) -> Dataset:
+        if (self.positive is not None) != (self.task == "binary"):
+            raise ValueError("a binary label has a positive value, and no other label has one")
+        if (len(self.classes) > 1) != (self.task == "multiclass"):
+            raise ValueError("a multi-class label has at least two classes, and no other label has any")
+        if not set(self.favourable) <= set(self.classes):
+            raise ValueError("the favourable classes are among the classes")
+        return self
+
+    @property
+    def num_scores(self) -> int:
+        """How many scores a model of this label gives for a row: one for each class, else one."""
+        return len(self.classes) or 1
 
     @property
     def features(self) -> tuple[Column, ...]:
@@ -336,6 +360,8 @@ class TransformedExamples:
     folder: Path
     files: dict[str, SplitFile]
     outputs: tuple[TransformedFeature, ...]
+    label_kind: LabelKind = "int64"
+    """How labels are stored: as numbers of classes, or as what a regression predicts."""
 
     def path(self, split: str) -> Path:
         """Returns the file of a split."""
@@ -345,7 +371,8 @@ class TransformedExamples:
         """Reads a split into memory.
 
         Returns:
-            Inputs by name, each float32 of shape (rows, width), and labels, float32 of shape (rows,) in {0, 1}.
+            Inputs by name, each float32 of shape (rows, width), and labels, float32 of shape (rows,): 0 or 1, the
+            position of the class, or the number to predict.
 
         Raises:
             DigestMismatchError: If the file is not the one that was recorded.
@@ -354,4 +381,4 @@ class TransformedExamples:
 
         entry = self.files[split]
         require_digest(entry.path, found=digest_file(self.path(split)), recorded=entry.digest)
-        return read_arrays(self.path(split), self.outputs)
+        return read_arrays(self.path(split), self.outputs, label_kind=self.label_kind)

@@ -8,6 +8,7 @@ from pydantic import model_validator
 
 from probity.config import Approval, JudgedBy, Rule
 from probity.record import Digest, Number, Record
+from probity.task import Task
 
 __all__ = ["Check", "GateDecision", "GatePolicy", "Release"]
 
@@ -23,6 +24,9 @@ class GatePolicy(Record):
     """Declared sensitive attributes and their groups: a slice outside them is an error, not an empty result."""
     required_reports: tuple[str, ...]
     """Audits whose report must be there and complete (or, where an audit may say so, not applicable)."""
+    task: Task = "binary"
+    classes: tuple[str, ...] = ()
+    """The classes of a multi-class label: a rule on another one is an error."""
     approval: Approval = Approval()
     judged_by: JudgedBy = "interval"
     """Whether a rule must hold for the whole interval, or for the value alone."""

@@ -101,6 +101,11 @@ class Finding(Record):
     """The attack it speaks of; ``None`` in a finding of an attack audit: the strongest one."""
     threshold: float | None = None
     """The decision threshold, for rates; the false-positive rate, for the true-positive rate of an attack."""
+    # Left out where there is none: reports on binary labels keep the form and the digest that they had.
+    label_class: str | None = Field(default=None, exclude_if=lambda name: name is None)
+    """The class it speaks of, against all others, where the label has several."""
+    predicted_class: str | None = Field(default=None, exclude_if=lambda name: name is None)
+    """The class that is predicted for rows of ``label_class``, for a confusion between the two."""
     estimate: Estimate
     joint: JointInterval | None = None
     """Bounds of the estimate that hold together with those of the gate's other rules, and are wider than its own;
@@ -217,6 +222,8 @@ def finding_id(
     feature: str | None = None,
     attack: str | None = None,
     threshold: float | None = None,
+    label_class: str | None = None,
+    predicted_class: str | None = None,
 ) -> str:
     """Returns the id that a finding has everywhere, so that the gate can look for what a rule needs.
 
@@ -224,7 +231,8 @@ def finding_id(
         ``performance/true_positive_rate/sex=Female@0.5``, ``performance/auc/overall``,
         ``fairness/selection_rate/ratio/sex*race@0.5``, ``baseline/auc/change/overall``,
         ``mitigation/accuracy/change/sex=Female@0.5``, ``mitigation/selection_rate/change/sex@0.5``,
-        ``data/missing_rate/occupation/sex=Female``, ``attacks/membership_auc/random_forest/overall``.
+        ``data/missing_rate/occupation/sex=Female``, ``attacks/membership_auc/random_forest/overall``,
+        ``performance/true_positive_rate/class=good/sex=Female``.
     """
     parts = [audit, metric]
     if feature is not None:
@@ -233,6 +241,10 @@ def finding_id(
         parts.append(attack)
     if comparison is not None:
         parts.append(comparison)
+    if label_class is not None:
+        parts.append(f"class={label_class}")
+    if predicted_class is not None:
+        parts.append(f"predicted={predicted_class}")
     parts.append("*".join(across) or slice_name(slice_ or {}))
     at = f"@{threshold:g}" if threshold is not None else ""
     return "/".join(parts) + at

@@ -1,15 +1,23 @@
 """The vocabulary of metrics: one term for one thing, everywhere (config, JSON, card, tracker, documentation).
 
 Rates are defined on the confusion counts at one threshold, with the decision ``score > threshold`` (strict, as TFMA
-does); ``P`` and ``N`` are the numbers of positive and negative labels.
+does); ``P`` and ``N`` are the numbers of positive and negative labels. For a multi-class label a rate speaks of one
+class against all others, ``P`` and ``N`` are the rows with and without that label, and the decision is the class with
+the highest score (the first of them, where several are equal).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Literal
 
-__all__ = ["METRICS", "Direction", "Metric", "MetricKind", "metric"]
+from probity.task import TASKS, Task
+
+__all__ = ["METRICS", "Direction", "Metric", "MetricKind", "Unit", "metric"]
+
+Unit = Literal["", "label", "label squared", "per cent"]
+"""What a metric is measured in; the empty text for a pure number."""
 
 
 class Direction(StrEnum):
@@ -27,6 +35,8 @@ class MetricKind(StrEnum):
     """A ratio of confusion counts at one threshold."""
     SCORE = "score"
     """A function of scores and labels, without a threshold."""
+    REGRESSION = "regression"
+    """A function of predicted numbers and labels."""
     COUNT = "count"
     PRIVACY = "privacy"
     DATA = "data"
@@ -48,6 +58,11 @@ class Metric:
         direction: Which way is better.
         definition: What is computed.
         gateable: Whether a gate rule may name it.
+        tasks: The tasks for which it is reported.
+        per_class: Whether it speaks of one class at a time where the label has several.
+        signed: Whether it can be negative, so that groups have no ratio.
+        otherwise: What the definition says beside for several classes, or for numbers.
+        unit: What it is measured in: nothing, the label's unit, its square, or per cent.
     """
 
     name: str
@@ -55,36 +70,109 @@ class Metric:
     direction: Direction
     definition: str
     gateable: bool = True
+    tasks: tuple[Task, ...] = TASKS
+    per_class: bool = False
+    signed: bool = False
+    unit: Unit = ""
+    otherwise: str = ""
 
-
-def _rate(name: str, direction: Direction, definition: str) -> Metric:
-    return Metric(name=name, kind=MetricKind.RATE, direction=direction, definition=definition)
+    def definition_for(self, task: Task) -> str:
+        """Returns the definition as a reader of a model for this task needs it."""
+        return self.definition if task == "binary" or not self.otherwise else f"{self.definition}; {self.otherwise}"
 
 
 _UP, _DOWN, _NEITHER = Direction.HIGHER_IS_BETTER, Direction.LOWER_IS_BETTER, Direction.NEITHER
+_BINARY: tuple[Task, ...] = ("binary",)
+_CLASSES: tuple[Task, ...] = ("binary", "multiclass")
+
+
+def _rate(name: str, direction: Direction, definition: str, *, per_class: bool = False) -> Metric:
+    tasks = _CLASSES if per_class or name == "accuracy" else _BINARY
+    return Metric(
+        name=name, kind=MetricKind.RATE, direction=direction, definition=definition, tasks=tasks, per_class=per_class
+    )
+
+
+def _of_numbers(
+    name: str, direction: Direction, definition: str, *, unit: Unit = "label", signed: bool = False
+) -> Metric:
+    """Returns a metric of predicted numbers, with ``p`` for a prediction and ``y`` for a label."""
+    return Metric(
+        name=name,
+        kind=MetricKind.REGRESSION,
+        direction=direction,
+        definition=definition,
+        tasks=("regression",),
+        signed=signed,
+        unit=unit,
+    )
+
 
 _ALL = (
     _rate("accuracy", _UP, "(TP + TN) / (P + N)"),
-    _rate("precision", _UP, "TP / (TP + FP)"),
-    _rate("true_positive_rate", _UP, "TP / P (recall)"),
-    _rate("false_positive_rate", _DOWN, "FP / N"),
+    _rate("precision", _UP, "TP / (TP + FP)", per_class=True),
+    _rate("true_positive_rate", _UP, "TP / P (recall)", per_class=True),
+    _rate("false_positive_rate", _DOWN, "FP / N", per_class=True),
     _rate("true_negative_rate", _UP, "TN / N"),
     _rate("false_negative_rate", _DOWN, "FN / P"),
-    _rate("selection_rate", _NEITHER, "(TP + FP) / (P + N): share of rows predicted positive"),
+    _rate("selection_rate", _NEITHER, "(TP + FP) / (P + N): share of rows predicted positive", per_class=True),
     Metric(
         name="auc",
         kind=MetricKind.SCORE,
         direction=_UP,
         definition="area under the ROC curve: the probability that a positive row scores above a negative one, "
         "ties counted half (Mann-Whitney)",
+        otherwise="for several classes the mean over classes of the AUC of each one against the others (one-vs-rest, "
+        "macro)",
+        tasks=_CLASSES,
     ),
-    Metric(name="log_loss", kind=MetricKind.SCORE, direction=_DOWN, definition="mean binary cross-entropy, in nats"),
+    Metric(
+        name="log_loss",
+        kind=MetricKind.SCORE,
+        direction=_DOWN,
+        definition="mean binary cross-entropy, in nats",
+        otherwise="for several classes the mean of minus the logarithm of the score of the row's own class",
+        tasks=_CLASSES,
+    ),
     Metric(
         name="calibration_error",
         kind=MetricKind.SCORE,
         direction=_DOWN,
         definition="expected calibration error over ten equal-width score bins (Guo et al. 2017, eq. 3)",
+        tasks=_BINARY,
     ),
+    Metric(
+        name="confusion_rate",
+        kind=MetricKind.SCORE,
+        direction=_DOWN,
+        definition="share of the rows with one label for which another class is predicted",
+        gateable=False,
+        tasks=("multiclass",),
+    ),
+    _of_numbers("mean_absolute_error", _DOWN, "mean of |p - y|"),
+    _of_numbers("root_mean_squared_error", _DOWN, "square root of the mean of (p - y)^2"),
+    _of_numbers("mean_squared_error", _DOWN, "mean of (p - y)^2", unit="label squared"),
+    _of_numbers(
+        "mean_absolute_percentage_error",
+        _DOWN,
+        "100 times the mean of |p - y| / |y|; not defined where a label is 0",
+        unit="per cent",
+    ),
+    _of_numbers(
+        "r_squared",
+        _UP,
+        "1 - sum of (p - y)^2 over sum of (y - mean of y)^2, the mean being that of the slice; below 0 where the mean "
+        "would have been the better prediction",
+        unit="",
+        signed=True,
+    ),
+    _of_numbers(
+        "mean_residual",
+        _NEITHER,
+        "mean of p - y: above 0 where the model predicts too much, below 0 where too little",
+        signed=True,
+    ),
+    _of_numbers("mean_prediction", _NEITHER, "mean of p", signed=True),
     Metric(name="example_count", kind=MetricKind.COUNT, direction=_NEITHER, definition="number of rows in the slice"),
     Metric(
         name="epsilon",
@@ -144,7 +232,8 @@ _ALL = (
         direction=_NEITHER,
         definition="share of the slice whose prediction is the favourable outcome (the selection rate of 6 RCNY 5-300 "
         "and 29 CFR 1607.16)",
-        gateable=False,
+        otherwise="for several classes, one of data.label.favourable",
+        tasks=("multiclass",),  # for a binary label a rule names selection_rate, and this is for the tables of a rule
     ),
     Metric(
         name="impact_ratio",
@@ -238,6 +327,25 @@ _ALL = (
         direction=_NEITHER,
         definition="p-value of the chi-square test that the rows are drawn from the reference's shares",
         gateable=False,
+    ),
+    Metric(
+        name="label_share",
+        kind=MetricKind.DATA,
+        direction=_NEITHER,
+        definition="share of rows of the slice that have one label",
+        gateable=False,
+        tasks=("multiclass",),
+        per_class=True,
+    ),
+    Metric(
+        name="mean_label",
+        kind=MetricKind.DATA,
+        direction=_NEITHER,
+        definition="mean label of the rows of the slice",
+        gateable=False,
+        tasks=("regression",),
+        signed=True,
+        unit="label",
     ),
     Metric(
         name="proxy_strength",
@@ -378,6 +486,8 @@ _ALL = (
         kind=MetricKind.SCORE,
         direction=_DOWN,
         definition="largest absolute difference between TFMA and the slice engine over all rates and slices",
+        otherwise="for classes the largest difference of a count of rows; for means of numbers the largest difference "
+        "relative to their size",
         gateable=False,
     ),
 )

@@ -79,11 +79,18 @@ class SavedModelPredictor:
             ) from error
         signature = graph.signature_def["predict_columns"]  # empty if there is none
         self._types = {name: tf.dtypes.as_dtype(info.dtype) for name, info in signature.inputs.items()}
+        shape = self._serve_examples.structured_outputs["scores"].shape
+        self._num_scores = shape[1] if shape.rank == 2 and shape[1] else 1
 
     @property
     def columns(self) -> tuple[str, ...]:
         """The raw feature columns that the model needs, sorted; empty where it does not say."""
         return tuple(sorted(self._types))
+
+    @property
+    def num_scores(self) -> int:
+        """How many scores the model gives for a row: one for each class of a multi-class label, else one."""
+        return self._num_scores
 
     def predict(self, rows: pa.Table) -> np.ndarray[Any, Any]:
         """Returns the score of each row through ``predict_columns``, float32 of shape (rows,).
@@ -92,13 +99,32 @@ class SavedModelPredictor:
             rows: Raw feature columns, null where a value is missing; further columns are ignored.
 
         Raises:
+            DataError: If a feature column is absent or of the wrong type, or the model gives several scores for a row.
+        """
+        return self._single(self.scores(rows))
+
+    def predict_examples(self, records: Sequence[bytes]) -> np.ndarray[Any, Any]:
+        """Returns the score of each serialized ``tf.Example`` through ``serving_default``, float32 of shape (rows,).
+
+        Raises:
+            DataError: If the model gives several scores for a row.
+        """
+        return self._single(self.scores_of_examples(records))
+
+    def scores(self, rows: pa.Table) -> np.ndarray[Any, Any]:
+        """Returns all scores of each row through ``predict_columns``, float32 of shape (rows, ``num_scores``).
+
+        Args:
+            rows: As for :meth:`predict`.
+
+        Raises:
             DataError: If a feature column is absent or of the wrong type.
         """
         import tensorflow as tf
 
         serve_columns = self._serve_columns
         if serve_columns is None:
-            return self.predict_examples(encode(rows))
+            return self.scores_of_examples(encode(rows))
         arrays = {name: _raw_array(rows, name, text=kind == tf.string) for name, kind in self._types.items()}
         return self._score(
             rows.num_rows,
@@ -107,8 +133,8 @@ class SavedModelPredictor:
             ),
         )
 
-    def predict_examples(self, records: Sequence[bytes]) -> np.ndarray[Any, Any]:
-        """Returns the score of each serialized ``tf.Example`` through ``serving_default``, float32 of shape (rows,)."""
+    def scores_of_examples(self, records: Sequence[bytes]) -> np.ndarray[Any, Any]:
+        """Returns all scores of each serialized ``tf.Example`` through ``serving_default``, of shape (rows, scores)."""
         import tensorflow as tf
 
         return self._score(len(records), lambda batch: self._serve_examples(tf.constant(records[batch], tf.string)))
@@ -117,8 +143,19 @@ class SavedModelPredictor:
         import numpy as np
 
         starts = range(0, rows, self.BATCH_ROWS)
-        parts = [call(slice(start, start + self.BATCH_ROWS))["scores"].numpy().reshape(-1) for start in starts]
-        return np.concatenate([np.zeros(0, np.float32), *parts])
+        batches = [call(slice(start, start + self.BATCH_ROWS))["scores"].numpy() for start in starts]
+        empty = np.zeros((0, self._num_scores), np.float32)
+        return np.concatenate([empty, *(batch.reshape(-1, self._num_scores) for batch in batches)])
+
+    def _single(self, scores: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        if self._num_scores != 1:
+            raise DataError(
+                "model",
+                seen=f"{self._num_scores} scores for a row",
+                allowed="one score for a row",
+                remedy="ask it for all of them, as the audits of a multi-class label do",
+            )
+        return scores.reshape(-1)
 
 
 def _raw_array(rows: pa.Table, name: str, *, text: bool) -> np.ndarray[Any, Any]:

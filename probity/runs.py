@@ -244,7 +244,12 @@ class RunFolder:
     def transformed(self) -> TransformedExamples:
         """Returns the model's inputs by split."""
         folder = self.path / TRANSFORM / "examples"
-        return TransformedExamples(folder=folder, files=_read_splits(folder), outputs=self.transform().outputs)
+        return TransformedExamples(
+            folder=folder,
+            files=_read_splits(folder),
+            outputs=self.transform().outputs,
+            label_kind="float32" if self.dataset().task == "regression" else "int64",
+        )
 
     def canaries(self) -> Canaries | None:
         """Returns what was planted in the training, or ``None`` if nothing was to be."""

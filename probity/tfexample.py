@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -16,10 +16,13 @@ import pyarrow.compute as pc
 
 from probity.errors import DataError
 
-__all__ = ["LABEL", "encode", "read_arrays", "read_records", "read_table", "write_arrays", "write_table"]
+__all__ = ["LABEL", "LabelKind", "encode", "read_arrays", "read_records", "read_table", "write_arrays", "write_table"]
 
 LABEL = "label"
-"""Name of the 0/1 label in transformed examples; names of inputs end in ``_xf``, so none can collide with it."""
+"""Name of the label in transformed examples; names of inputs end in ``_xf``, so none can collide with it."""
+
+LabelKind = Literal["int64", "float32"]
+"""How a label is stored."""
 
 _BATCH_ROWS = 16_384
 _ARROW_TYPES = {"int64": pa.int64(), "float32": pa.float32(), "string": pa.string()}
@@ -118,22 +121,35 @@ def read_table(path: Path, columns: Sequence[_Column]) -> pa.Table:
     return pa.Table.from_batches(batches, schema=fields)
 
 
-def write_arrays(path: Path, inputs: dict[str, np.ndarray[Any, Any]], labels: np.ndarray[Any, Any]) -> None:
-    """Writes model inputs, float32 of shape (rows, width) each, and 0/1 labels as gzipped TFRecord."""
+def write_arrays(
+    path: Path,
+    inputs: dict[str, np.ndarray[Any, Any]],
+    labels: np.ndarray[Any, Any],
+    *,
+    label_kind: LabelKind = "int64",
+) -> None:
+    """Writes model inputs, float32 of shape (rows, width) each, and labels as gzipped TFRecord.
+
+    Args:
+        path: The file.
+        inputs: Arrays by name.
+        labels: Shape (rows,).
+        label_kind: ``int64`` for 0/1 labels and numbers of classes, ``float32`` for what a regression predicts.
+    """
     columns: dict[str, pa.Array] = {name: _lists(values) for name, values in inputs.items()}
-    columns[LABEL] = pa.array(labels.astype(np.int64))
+    columns[LABEL] = pa.array(labels.astype(label_kind))
     write_table(path, pa.table(columns))
 
 
 def read_arrays(
-    path: Path, outputs: Sequence[_Feature]
+    path: Path, outputs: Sequence[_Feature], *, label_kind: LabelKind = "int64"
 ) -> tuple[dict[str, np.ndarray[Any, Any]], np.ndarray[Any, Any]]:
     """Reads what :func:`write_arrays` wrote.
 
     Returns:
         Inputs by name, float32 of shape (rows, width), and labels, float32 of shape (rows,).
     """
-    decode = _decoder({**{feature.name: "float32" for feature in outputs}, LABEL: "int64"})
+    decode = _decoder({**{feature.name: "float32" for feature in outputs}, LABEL: label_kind})
     inputs: dict[str, list[np.ndarray[Any, Any]]] = {feature.name: [] for feature in outputs}
     labels: list[np.ndarray[Any, Any]] = []
     for decoded in map(decode, read_records(path)):

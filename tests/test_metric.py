@@ -26,9 +26,22 @@ PROMISED = [
     "representation_ratio",
 ]
 
+PROMISED_FOR_OTHER_TASKS = [
+    "mean_absolute_error",
+    "root_mean_squared_error",
+    "mean_squared_error",
+    "mean_absolute_percentage_error",
+    "r_squared",
+    "mean_residual",
+    "mean_prediction",
+    "favourable_rate",
+]
+
 
 def test_the_promised_metrics_can_be_gated_and_no_others():
-    assert sorted(name for name, entry in METRICS.items() if entry.gateable) == sorted(PROMISED)
+    gateable = {name: entry for name, entry in METRICS.items() if entry.gateable}
+    assert sorted(gateable) == sorted(PROMISED + PROMISED_FOR_OTHER_TASKS)
+    assert sorted(name for name, entry in gateable.items() if "binary" in entry.tasks) == sorted(PROMISED)
 
 
 def test_every_entry_is_filed_under_its_name_and_defined():

@@ -18,13 +18,17 @@ from probity.config import AuditsConfig
 from probity.findings import Estimate, Finding, finding_id, slice_name
 from probity.metric import Direction
 
-__all__ = ["COMPARISONS", "SHARED", "Compared", "Comparison", "compare", "comparison_finding"]
+__all__ = ["COMPARISONS", "NO_GUARANTEE", "SHARED", "Compared", "Comparison", "compare", "comparison_finding"]
 
 Comparison = Literal["gap", "ratio"]
 COMPARISONS: tuple[Comparison, ...] = ("gap", "ratio")
 """``gap``: the largest minus the smallest group; ``ratio``: the smallest over the largest."""
 SHARED = "_bonferroni"
 """Ends the name of a method whose pairwise intervals share the permitted error."""
+NO_GUARANTEE = (
+    "Small differences in these numbers do not prove that a model treats people justly: they cover the groups, metrics "
+    "and rows that were measured, and nothing else."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +90,7 @@ def comparison_finding(
     across: tuple[str, ...],
     threshold: float | None = None,
     feature: str | None = None,
+    label_class: str | None = None,
 ) -> Finding:
     """Returns the finding that states a comparison, with an interval of its own and a joint one.
 
@@ -99,6 +104,7 @@ def comparison_finding(
         across: The attributes that form the groups.
         threshold: Decision threshold, for a rate.
         feature: The column that it speaks of, if it speaks of one.
+        label_class: The class that it speaks of, where the label has several.
     """
     confidence, statements = settings.confidence, joint_statements
     compared = made(confidence=confidence)
@@ -108,11 +114,20 @@ def comparison_finding(
     if compared.unmeasured:
         problems.append(f"not compared: {', '.join(compared.unmeasured)}")
     return Finding(
-        id=finding_id(audit, metric, across=across, comparison=comparison, threshold=threshold, feature=feature),
+        id=finding_id(
+            audit,
+            metric,
+            across=across,
+            comparison=comparison,
+            threshold=threshold,
+            feature=feature,
+            label_class=label_class,
+        ),
         metric=metric,
         across=across,
         comparison=comparison,
         feature=feature,
+        label_class=label_class,
         threshold=threshold,
         estimate=Estimate(
             value=None if extremes is None else extremes.value,

@@ -21,12 +21,15 @@ import pyarrow as pa
 
 from probity.audits.base import AuditInput
 from probity.audits.bias import BIAS, label_balance, missingness, references, representation
+from probity.audits.data_tasks import label_findings
 from probity.audits.intervals import wilson
 from probity.audits.proxies import categories, proxy_strength
+from probity.audits.scoring import ScoredRows
 from probity.data import Dataset, SensitiveAttribute
 from probity.findings import AuditReport, Estimate, Finding, finding_id
 from probity.groups import group_codes
 from probity.metric import metric
+from probity.task import TASKS
 
 __all__ = ["DataAudit"]
 
@@ -55,6 +58,7 @@ class DataAudit:
     """
 
     name = _NAME
+    tasks = frozenset(TASKS)
 
     def run(self, evidence: AuditInput, *, workdir: Path) -> AuditReport:
         """Measures. Writes no file; see :class:`probity.audits.base.Audit`."""
@@ -67,10 +71,14 @@ class DataAudit:
         audit = _Measure(confidence=settings.confidence, min_group_size=settings.min_group_size)
         findings = [
             *audit.group_shares(slices, rows=table.num_rows),
-            *audit.positive_label_rates(slices, evidence.scored.labels),
+            *(
+                audit.positive_label_rates(slices, evidence.scored.labels)
+                if isinstance(evidence.scored, ScoredRows)
+                else label_findings(evidence)
+            ),
             *audit.missing_rates([part for part in slices if len(part.groups) < 2], table, dataset),
             *representation(dataset, codes, evidence=evidence),
-            *label_balance(dataset, codes, evidence=evidence),
+            *(label_balance(dataset, codes, evidence=evidence) if isinstance(evidence.scored, ScoredRows) else ()),
             *missingness(dataset, codes, table, evidence=evidence),
             *audit.proxy_strengths(table, dataset, codes, seed=evidence.seed),
         ]
@@ -128,7 +136,7 @@ class _Measure:
                         lower=found.lower,
                         upper=found.upper,
                         confidence=self.confidence,
-                        method="AUC of target-rate scores in five folds; DeLong and Newcombe, Bonferroni over groups",
+                        method="AUC of target-rate scores in five folds; DeLong, logit, Bonferroni over groups",
                         n=len(groups),
                     )
                 yield Finding(

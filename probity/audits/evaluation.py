@@ -22,17 +22,29 @@ import json
 import logging
 import math
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from probity.errors import AuditError
 
-__all__ = ["Evaluation", "OfficialRate", "OfficialSlice", "evaluate", "quantised"]
+__all__ = [
+    "Evaluation",
+    "Grouping",
+    "OfficialRate",
+    "OfficialSlice",
+    "SliceKey",
+    "evaluate",
+    "model_spec",
+    "quantised",
+    "rows_by_key",
+    "run_tfma",
+    "same_groups",
+]
 
 _LABEL = "probity_label"
 _WEIGHT = "probity_weight"
@@ -61,6 +73,8 @@ _FAIRNESS_RATES = {
 
 Grouping = tuple[str, ...]
 SliceKey = frozenset[tuple[str, str]]
+GroupRows = Callable[[dict[str, Any], Grouping], Iterator[dict[str, Any]]]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,6 +130,47 @@ def evaluate(
     Raises:
         AuditError: If TFMA cannot evaluate the model. TFMA's own text is not repeated: it quotes rows.
     """
+    return run_tfma(
+        eval_config(groupings, thresholds),
+        saved_model,
+        examples,
+        labels=labels.astype(np.float32),
+        codes=codes,
+        names=names,
+        output=output,
+        group=same_groups,
+        read=lambda folder: _read(folder, thresholds),
+    )
+
+
+def run_tfma(
+    config: Any,
+    saved_model: Path,
+    examples: Path,
+    *,
+    labels: npt.NDArray[Any],
+    codes: Mapping[str, npt.NDArray[np.int32]],
+    names: Mapping[str, tuple[str, ...]],
+    output: Path,
+    group: GroupRows,
+    read: Callable[[Path], T],
+) -> T:
+    """Runs TFMA with a configuration, and keeps its result folder.
+
+    Args:
+        config: TFMA's ``EvalConfig``; see :func:`model_spec`.
+        saved_model: As for :func:`evaluate`.
+        examples: As for :func:`evaluate`.
+        labels: What TFMA is given as label of each row, shape (rows,).
+        codes: As for :func:`evaluate`.
+        names: As for :func:`evaluate`.
+        output: Folder for TFMA's result; created.
+        group: Makes elements of TFMA's pipeline of the rows of a batch.
+        read: Reads the result folder.
+
+    Raises:
+        AuditError: If TFMA cannot evaluate the model. TFMA's own text is not repeated: it quotes rows.
+    """
     import apache_beam as beam
     import tensorflow_model_analysis as tfma
     from apache_beam.runners.portability.fn_api_runner import FnApiRunner
@@ -123,7 +178,6 @@ def evaluate(
     # Importing it registers FairnessIndicators with TFMA.
     from tensorflow_model_analysis.addons.fairness.metrics import fairness_indicators  # noqa: F401
 
-    config = eval_config(groupings, thresholds)
     try:
         with _quiet():
             model = tfma.default_eval_shared_model(str(saved_model), eval_config=config)
@@ -135,13 +189,13 @@ def evaluate(
                     | "Rows" >> beam.ParDo(_rows_fn(labels=labels, codes=codes, names=names))
                     | "Evaluate"
                     >> tfma.ExtractAndEvaluate(
-                        extractors=_extractors(config, model, attributes=tuple(codes)),
+                        extractors=_extractors(config, model, attributes=tuple(codes), group=group),
                         evaluators=tfma.default_evaluators(eval_config=config, eval_shared_model=model),
                     )
                 )
                 writers = tfma.default_writers(str(output), eval_shared_model=model, eval_config=config)
                 evaluation | "Write" >> tfma.WriteResults(writers=writers)
-            return _read(output, thresholds)
+            return read(output)
     except Exception as error:  # TFMA and Beam raise anything, with rows in the text
         raise AuditError(
             "TensorFlow Model Analysis of the exported model",
@@ -176,22 +230,24 @@ def eval_config(groupings: Sequence[Grouping], thresholds: Sequence[float]) -> A
     shared["BinaryAccuracy"] = {"threshold": at["thresholds"]}
     configs = [tfma.MetricConfig(class_name=name, config=json.dumps(given)) for name, given in shared.items()]
     return tfma.EvalConfig(
-        model_specs=[
-            # tf_generic: a Keras model would be loaded and traced a second time, to the same scores
-            tfma.ModelSpec(
-                signature_name="serving_default",
-                label_key=_LABEL,
-                example_weight_key=_WEIGHT,
-                model_type=tfma.TF_GENERIC,
-            )
-        ],
+        model_specs=[model_spec()],
         slicing_specs=[tfma.SlicingSpec(feature_keys=list(grouping)) for grouping in dict.fromkeys(groupings)],
         metrics_specs=[tfma.MetricsSpec(metrics=configs)],
     )
 
 
+def model_spec() -> Any:
+    """Returns how TFMA is to ask the model, and where it finds label and weight of a row."""
+    import tensorflow_model_analysis as tfma
+
+    # tf_generic: a Keras model would be loaded and traced a second time, to the same scores
+    return tfma.ModelSpec(
+        signature_name="serving_default", label_key=_LABEL, example_weight_key=_WEIGHT, model_type=tfma.TF_GENERIC
+    )
+
+
 def _rows_fn(
-    *, labels: npt.NDArray[np.bool_], codes: Mapping[str, npt.NDArray[np.int32]], names: Mapping[str, tuple[str, ...]]
+    *, labels: npt.NDArray[Any], codes: Mapping[str, npt.NDArray[np.int32]], names: Mapping[str, tuple[str, ...]]
 ) -> Any:
     """Returns the step that reads the examples and puts labels, weights and group names beside them."""
     import apache_beam as beam
@@ -208,14 +264,14 @@ def _rows_fn(
                 part = slice(start, start + len(records))
                 start = part.stop
                 features = {name: texts[name][codes[name][part]] for name in codes}
-                features[_LABEL] = labels[part].astype(np.float32)
+                features[_LABEL] = labels[part]
                 features[_WEIGHT] = np.ones(len(records), np.float32)
                 yield {constants.INPUT_KEY: np.array(records, object), constants.FEATURES_KEY: features}
 
     return Rows()
 
 
-def _extractors(config: Any, model: Any, *, attributes: Grouping) -> list[Any]:
+def _extractors(config: Any, model: Any, *, attributes: Grouping, group: GroupRows) -> list[Any]:
     from tensorflow_model_analysis.extractors import (
         example_weights_extractor,
         labels_extractor,
@@ -227,35 +283,51 @@ def _extractors(config: Any, model: Any, *, attributes: Grouping) -> list[Any]:
         labels_extractor.LabelsExtractor(config),
         example_weights_extractor.ExampleWeightsExtractor(config),
         predictions_extractor.PredictionsExtractor(config, model),
-        _group_extractor(attributes),
+        _group_extractor(attributes, group),
         slice_key_extractor.SliceKeyExtractor(eval_config=config, materialize=False),
     ]
 
 
-def _group_extractor(attributes: Grouping) -> Any:
-    """Returns the extractor that makes one element of the rows of a batch that share all groups."""
+def _group_extractor(attributes: Grouping, group: GroupRows) -> Any:
+    """Returns the extractor that makes elements of the rows of a batch."""
     import apache_beam as beam
-    from tensorflow_model_analysis import constants
     from tensorflow_model_analysis.extractors import extractor
 
+    return extractor.Extractor(
+        stage_name="GroupRows", ptransform=beam.FlatMap(lambda extracts: group(extracts, attributes))
+    )
+
+
+def rows_by_key(extracts: dict[str, Any], attributes: Grouping, more: Sequence[Any] = ()) -> dict[Any, list[int]]:
+    """Returns the positions of the rows of a batch by their groups, and by whatever else is to set them apart.
+
+    Args:
+        extracts: A batch, as TFMA passes it on.
+        attributes: Sensitive attributes.
+        more: Further values per row.
+    """
+    from tensorflow_model_analysis import constants
+
+    rows = len(extracts[constants.INPUT_KEY])
+    columns = [*(extracts[constants.FEATURES_KEY][name] for name in attributes), *more]
+    members: dict[Any, list[int]] = {}
+    for row, key in enumerate(zip(*columns, strict=True) if columns else [()] * rows):
+        members.setdefault(key, []).append(row)
+    return members
+
+
+def same_groups(extracts: dict[str, Any], attributes: Grouping) -> Iterator[dict[str, Any]]:
+    """Yields one element with vectors of labels and scores for the rows of a batch that share all groups."""
+    from tensorflow_model_analysis import constants
+
     vectors = (constants.LABELS_KEY, constants.PREDICTIONS_KEY, constants.EXAMPLE_WEIGHTS_KEY)
-
-    def group(extracts: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        rows = len(extracts[constants.INPUT_KEY])
-        columns = [extracts[constants.FEATURES_KEY][name] for name in attributes]
-        members: dict[tuple[bytes, ...], list[int]] = {}
-        for row, key in enumerate(zip(*columns, strict=True) if columns else [()] * rows):
-            members.setdefault(key, []).append(row)
-        flat = {name: np.asarray(extracts[name]).reshape(rows, -1) for name in vectors}
-        for key, positions in members.items():
-            yield {
-                **{name: values[positions].ravel() for name, values in flat.items()},
-                constants.FEATURES_KEY: dict(
-                    zip(attributes, (np.array([value], object) for value in key), strict=True)
-                ),
-            }
-
-    return extractor.Extractor(stage_name="GroupRows", ptransform=beam.FlatMap(group))
+    rows = len(extracts[constants.INPUT_KEY])
+    flat = {name: np.asarray(extracts[name]).reshape(rows, -1) for name in vectors}
+    for key, positions in rows_by_key(extracts, attributes).items():
+        yield {
+            **{name: values[positions].ravel() for name, values in flat.items()},
+            constants.FEATURES_KEY: dict(zip(attributes, (np.array([value], object) for value in key), strict=True)),
+        }
 
 
 def _read(output: Path, thresholds: Sequence[float]) -> Evaluation:

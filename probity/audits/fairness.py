@@ -34,20 +34,19 @@ from functools import partial
 from pathlib import Path
 
 from probity.audits.base import AuditInput
-from probity.audits.comparison import COMPARISONS, SHARED, Compared, compare, comparison_finding
+from probity.audits.comparison import COMPARISONS, NO_GUARANTEE, SHARED, Compared, compare, comparison_finding
 from probity.audits.curves import write_curves
+from probity.audits.fairness_tasks import compare_groups
 from probity.audits.intervals import bonferroni
 from probity.audits.measures import SCORES, rate_measures, score_measures
+from probity.audits.scoring import ScoredRows
 from probity.audits.slices import RATES, Confusion, ScoreMetrics, confusion, score_metrics
 from probity.config import AuditsConfig
 from probity.findings import AuditReport, Finding
+from probity.task import TASKS
 
 __all__ = ["NO_GUARANTEE", "FairnessAudit"]
 
-NO_GUARANTEE = (
-    "Small differences in these numbers do not prove that a model treats people justly: they cover the groups, metrics "
-    "and rows that were measured, and nothing else."
-)
 _BIAS = (
     "These numbers describe the model's predictions on the test rows (disparate outcomes). Whether the rows represent "
     "the people the model will meet is a property of the data and is reported by the data audit."
@@ -72,9 +71,12 @@ class FairnessAudit:
     """Gaps and ratios between the groups of every sensitive attribute and intersection."""
 
     name = "fairness"
+    tasks = frozenset(TASKS)
 
     def run(self, evidence: AuditInput, *, workdir: Path) -> AuditReport:
         """Measures; keeps the rates at every threshold, and plots of them, below ``workdir/internal``."""
+        if not isinstance(evidence.scored, ScoredRows):
+            return compare_groups(evidence)
         groupings = tuple(grouping for grouping in evidence.dataset.slices() if grouping)
         if not groupings:
             return AuditReport(

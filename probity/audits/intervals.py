@@ -166,6 +166,8 @@ class Auc:
     degrees: Floats | None = None
     """Degrees of freedom of each variance (Brunner & Munzel 2000, section 4), shape (models,): few rows of a class make
     it uncertain itself. ``None``: taken as known."""
+    averaged: bool = False
+    """Whether a value is a mean of several areas, whose variance is not that of one of them."""
 
 
 def delong(scores: npt.ArrayLike, labels: npt.ArrayLike) -> Auc | None:
@@ -236,9 +238,10 @@ def auc_interval(auc: Auc, *, confidence: float, model: int = 0) -> tuple[float,
     95 % of draws in place of 95 %, and the second alone fails where scores are far from exponential; together they hold
     in 94 to 99 %. For a hundred rows of each class they are the same within a few percent of their width.
 
-    At an AUC of exactly 0 or 1 (and wherever no variance can be estimated) DeLong gives no width at all, so the bound
-    is taken from the Wilson interval of ``min(positives, negatives)`` independent pairs instead: the rows pair up into
-    that many comparisons that share none, which makes the bound conservative.
+    A mean of several areas has the first interval only. At an AUC of exactly 0 or 1 (and wherever no variance can be
+    estimated) DeLong gives no width at all, so the bound is taken from the Wilson interval of ``min(positives,
+    negatives)`` independent pairs instead: the rows pair up into that many comparisons that share none, which makes the
+    bound conservative.
     """
     value, variance = float(auc.values[model]), float(auc.covariance[model, model])
     if not 0.0 < value < 1.0 or variance <= 0.0:
@@ -247,10 +250,12 @@ def auc_interval(auc: Auc, *, confidence: float, model: int = 0) -> tuple[float,
         return float(lower), float(upper)
     centre = np.log(value / (1 - value))
     half = _quantile(auc, model, confidence=confidence) * np.sqrt(variance) / (value * (1 - value))
+    lower_logit, upper_logit = (float(1 / (1 + np.exp(side * half - centre))) for side in (1.0, -1.0))
+    if auc.averaged:
+        return lower_logit, upper_logit
     lower_score, upper_score = _newcombe_auc(
         value, positives=auc.positives, negatives=auc.negatives, confidence=confidence
     )
-    lower_logit, upper_logit = (float(1 / (1 + np.exp(side * half - centre))) for side in (1.0, -1.0))
     return min(lower_score, lower_logit), max(upper_score, upper_logit)
 
 

@@ -15,9 +15,12 @@ from probity.audits.base import AuditInput
 from probity.audits.evaluation import Evaluation, OfficialSlice, evaluate, quantised
 from probity.audits.intervals import bonferroni, delong
 from probity.audits.measures import SCORES, Measure, finding_of, joint_interval, rate_measures, score_measures
+from probity.audits.performance_tasks import measure_performance
+from probity.audits.scoring import ScoredRows
 from probity.audits.slices import RATES, Confusion, confusion, members_of, rate_counts, score_metrics
 from probity.findings import AuditReport, Estimate, Finding, finding_id
 from probity.metric import metric as vocabulary
+from probity.task import TASKS
 
 __all__ = ["TOLERANCE", "PerformanceAudit", "largest_difference"]
 
@@ -36,6 +39,7 @@ class PerformanceAudit:
     """Rates at every threshold, AUC, log loss, calibration error and row count of every slice."""
 
     name = "performance"
+    tasks = frozenset(TASKS)
 
     def run(self, evidence: AuditInput, *, workdir: Path) -> AuditReport:
         """Measures; keeps TFMA's result in ``workdir/tfma``.
@@ -43,6 +47,8 @@ class PerformanceAudit:
         Raises:
             AuditError: If TFMA cannot evaluate the model.
         """
+        if not isinstance(evidence.scored, ScoredRows):
+            return measure_performance(evidence, workdir=workdir)
         settings, scored = evidence.settings, evidence.scored
         groupings = evidence.dataset.slices()
         counts = confusion(scored, groupings=groupings, thresholds=settings.all_thresholds)

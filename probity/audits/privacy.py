@@ -30,6 +30,7 @@ from probity.data import PrivateStatistics, Transform
 from probity.findings import AuditReport, Estimate, Finding, PrivacyStatement, finding_id
 from probity.metric import metric
 from probity.model import DpSgd, Mechanism, NonPrivate, TrainedModel, Unknown
+from probity.task import TASKS
 
 __all__ = ["PrivacyAudit"]
 
@@ -40,6 +41,7 @@ class PrivacyAudit:
     """States epsilon for what was executed, at a delta below one over the number of protected units."""
 
     name = "privacy"
+    tasks = frozenset(TASKS)
 
     def run(self, evidence: AuditInput, *, workdir: Path) -> AuditReport:
         """Accounts for the mechanism and for private statistics.

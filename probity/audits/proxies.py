@@ -130,6 +130,7 @@ def _cross_fitted_auc(inside: npt.NDArray[Any], outside: npt.NDArray[Any]) -> Au
         covariance=np.array([[np.mean(variances) / len(variances)]]),
         positives=int(inside.sum()),
         negatives=int(outside.sum()),
+        averaged=True,
     )
 
 

@@ -10,11 +10,11 @@ exactly - as TensorFlow Model Analysis does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from math import prod
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,7 @@ __all__ = [
     "CALIBRATION_BINS",
     "RATES",
     "Confusion",
+    "Grouped",
     "ScoreMetrics",
     "confusion",
     "exact_threshold",
@@ -46,6 +47,20 @@ CALIBRATION_BINS = 10
 _BLOCK_ROWS = 1 << 17  # a block's temporaries stay in the cache, which doubles the speed at a million rows
 _MAX_CELLS = 1 << 18  # a larger joint tensor would cost more than one bincount per grouping
 _LOG_FLOOR = 1e-7  # Keras's and TFMA's clipping of probabilities in the cross-entropy
+
+
+class Grouped(Protocol):
+    """Rows with sensitive groups, whatever was predicted for them."""
+
+    @property
+    def groups(self) -> Mapping[str, npt.NDArray[np.int32]]:
+        """Sensitive attribute to the group's position in ``names``, shape (rows,)."""
+
+    @property
+    def names(self) -> Mapping[str, tuple[str, ...]]:
+        """Sensitive attribute to all its declared groups."""
+
+    def __len__(self) -> int: ...
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -186,7 +201,7 @@ def _marginal(
     )
 
 
-def _slices(rows: ScoredRows, grouping: Grouping) -> tuple[dict[str, str], ...]:
+def _slices(rows: Grouped, grouping: Grouping) -> tuple[dict[str, str], ...]:
     combinations = product(*(rows.names[name] for name in grouping))
     return tuple(dict(zip(grouping, groups, strict=True)) for groups in combinations)
 
@@ -230,7 +245,7 @@ def score_metrics(rows: ScoredRows, *, groupings: Sequence[Grouping]) -> dict[Gr
     return result
 
 
-def members_of(rows: ScoredRows, grouping: Grouping) -> Iterator[tuple[dict[str, str], npt.NDArray[np.intp]]]:
+def members_of(rows: Grouped, grouping: Grouping) -> Iterator[tuple[dict[str, str], npt.NDArray[np.intp]]]:
     """Yields each group of a grouping with the positions of its rows, in the order of :func:`confusion`."""
     slices = _slices(rows, grouping)
     code = np.zeros(len(rows), np.intp)

@@ -224,12 +224,13 @@ def _plain(value: object) -> str:
 def _metrics(config: RunConfig, reports: Mapping[str, AuditReport]) -> MetricsChoice:
     used = {finding.metric for report in reports.values() for finding in report.findings}
     return MetricsChoice(
+        task=config.data.task,
         decision_threshold=config.audits.decision_threshold,
         thresholds=config.audits.all_thresholds,
         confidence=config.audits.confidence,
         favourable_outcome=config.data.favourable_outcome,
         definitions=tuple(
-            Definition(metric=entry.name, definition=entry.definition, direction=entry.direction)
+            Definition(metric=entry.name, definition=entry.definition_for(config.data.task), direction=entry.direction)
             for entry in METRICS.values()
             if entry.name in used
         ),
@@ -259,6 +260,8 @@ def _data(
         split_rule=dataset.split_rule,
         label=dataset.label,
         positive=dataset.positive,
+        classes=dataset.classes,
+        favourable=dataset.favourable,
         features=tuple(column.name for column in dataset.features),
         audited_only=tuple(
             entry.column for entry in dataset.sensitive if not entry.also_feature and entry.column not in served

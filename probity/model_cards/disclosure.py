@@ -12,17 +12,21 @@ The rules, with ``m`` the minimum group size:
 4. Totals give small groups away: where only one group of a table is withheld, or the withheld groups hold fewer than
    ``m`` rows together - for an intersection, within any one group of one of its attributes - no size is printed in that
    table, and its numbers are rounded to three decimals, since an exact rate or interval gives its size away as well.
+   Numbers in the units of a label are rounded to three significant digits: three decimals of a mean income are exact.
+5. Where the label has several classes, rule 2 holds for the rates of a class over all rows too: few people may have it.
 
 These rules limit inference from the card alone. They do not exclude it for a reader who knows more about the data.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from probity.card import CardNumber
 from probity.findings import AuditReport, Finding, slice_name
+from probity.metric import METRICS
 
 __all__ = ["Disclosure", "disclosure_of"]
 
@@ -31,7 +35,7 @@ FEWEST_ROWS = 10
 """Rule 2: fewer rows than this behind a number are too few persons to speak of."""
 
 _Slice = frozenset[tuple[str, str]]
-_Measure = tuple[str, float | None, frozenset[str]]
+_Measure = tuple[str, float | None, str | None, frozenset[str]]
 _COUNTS = frozenset({"example_count", "group_share", "representation_ratio"})
 """Metrics whose value is the size of the group, or gives it together with a total."""
 _OF_ALL_ROWS = frozenset({"group_share", "representation_ratio"})
@@ -45,7 +49,7 @@ class Disclosure:
     Attributes:
         minimum: The smallest publishable number of rows.
         small: Slices with fewer rows.
-        partial: Metric, threshold and table of the numbers that rule 2 withholds.
+        partial: Metric, threshold, class and table of the numbers that rule 2 withholds.
         uncounted: Tables, as sets of attributes, in which no size is printed and numbers are rounded (rule 4).
     """
 
@@ -62,7 +66,7 @@ class Disclosure:
             return _number(finding, status="withheld", reason=reason)
         estimate = finding.estimate
         table = frozenset(finding.slice) or frozenset(finding.across)
-        decimals = PUBLIC_DECIMALS if table in self.uncounted else None
+        decimals = _decimals(finding) if table in self.uncounted else None
         hidden = table in self.uncounted or (bool(finding.across) and self._has_small_group(finding.across))
         return _number(
             finding,
@@ -102,6 +106,8 @@ class Disclosure:
         key = frozenset(finding.slice.items())
         table = frozenset(finding.slice)
         if not finding.slice:
+            if finding.label_class is not None and not finding.across and finding.estimate.n < FEWEST_ROWS:
+                return f"it rests on fewer than {FEWEST_ROWS} rows"
             return self._withheld_comparison(finding) if finding.across else None
         if key in self.small:
             return f"fewer than {self.minimum} rows"
@@ -112,7 +118,7 @@ class Disclosure:
         return None
 
     def _withheld_comparison(self, finding: Finding) -> str | None:
-        if (finding.metric, finding.threshold, frozenset(finding.across)) in self.partial:
+        if (finding.metric, finding.threshold, finding.label_class, frozenset(finding.across)) in self.partial:
             return f"a compared number rests on fewer than {FEWEST_ROWS} rows"
         leaves_small_out = finding.id.startswith(("fairness/", "mitigation/")) or finding.evidence == "sufficient"
         if not leaves_small_out and self._has_small_group(finding.across):
@@ -135,7 +141,7 @@ def disclosure_of(reports: Mapping[str, AuditReport], *, minimum: int) -> Disclo
     tables = {frozenset(name for name, _ in key) for key in small}
     uncounted = frozenset(table for table in tables if _gives_away(table, sizes, minimum=minimum))
     partial = frozenset(
-        (finding.metric, finding.threshold, frozenset(finding.slice))
+        (finding.metric, finding.threshold, finding.label_class, frozenset(finding.slice))
         for report in reports.values()
         for finding in report.findings
         if finding.slice and frozenset(finding.slice.items()) not in small and finding.estimate.n < FEWEST_ROWS
@@ -173,6 +179,15 @@ def _gives_away(table: frozenset[str], sizes: Mapping[_Slice, int], *, minimum: 
     return any(line and (len(line) == 1 or sum(line) < minimum) for line in lines)
 
 
+def _decimals(finding: Finding) -> int:
+    """Returns to how many places a number is rounded where totals would give sizes away (rule 4)."""
+    ends = (finding.estimate.value, finding.estimate.lower, finding.estimate.upper)
+    largest = max((abs(end) for end in ends if end is not None and math.isfinite(end)), default=0.0)
+    if not METRICS[finding.metric].unit or largest == 0:
+        return PUBLIC_DECIMALS
+    return min(PUBLIC_DECIMALS, PUBLIC_DECIMALS - 1 - math.floor(math.log10(largest)))
+
+
 def _rounded(value: float | None, decimals: int | None) -> float | None:
     return value if value is None or decimals is None else round(value, decimals)
 
@@ -200,6 +215,8 @@ def _number(
             "feature": finding.feature,
             "attack": finding.attack,
             "threshold": finding.threshold,
+            "label_class": finding.label_class,
+            "predicted_class": finding.predicted_class,
             "value": value,
             "lower": lower,
             "upper": upper,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from probity.card import CardNumber, ModelCard, ModelDetails, NotAssessed, Numbers, Statement
+from probity.card import CardNumber, MetricsChoice, ModelCard, ModelDetails, NotAssessed, Numbers, Statement
 from probity.model_cards.blocks import (
     Block,
     Cell,
@@ -25,7 +25,8 @@ from probity.model_cards.tables import (
     evidence_table,
     proxy_table,
 )
-from probity.model_cards.wording import metric_title, mitigation_words, rule_text, table_title
+from probity.model_cards.tasks import HEADLINES, decision_facts, label_tables, label_text
+from probity.model_cards.wording import metric_title, mitigation_words, rule_text, table_title, unit_title
 
 __all__ = ["document_of"]
 
@@ -69,11 +70,13 @@ def document_of(card: ModelCard, *, images: Sequence[tuple[str, str]] = ()) -> D
 
 def _tiles(card: ModelCard) -> Iterator[Tile]:
     at = card.metrics.decision_threshold
-    wanted = (("auc", None), ("accuracy", at), ("selection_rate", at))
+    wanted: tuple[tuple[str, float | None], ...] = (("auc", None), ("accuracy", at), ("selection_rate", at))
+    if card.metrics.task != "binary":
+        wanted = tuple((name, None) for name in HEADLINES[card.metrics.task])
     overall = card.overall.numbers if isinstance(card.overall, Numbers) else ()
     for name, threshold in wanted:
         number = pick(overall, name, threshold)
-        label = metric_title(name) + (f" at threshold {at:g}" if threshold is not None else "")
+        label = unit_title(name, label=card.data.label) + (f" at threshold {at:g}" if threshold is not None else "")
         yield Tile(label=label, cell=_tile_cell(number))
     found = card.privacy.findings.numbers if isinstance(card.privacy.findings, Numbers) else ()
     yield Tile(label="epsilon of the training", cell=_tile_cell(pick(found, "epsilon", None)))
@@ -164,9 +167,7 @@ def _metrics(card: ModelCard) -> Iterator[Block]:
     metrics = card.metrics
     yield Facts(
         pairs=(
-            ("Decision", (f"positive when the score is greater than {metrics.decision_threshold:g}",)),
-            ("Also reported at", (", ".join(f"{value:g}" for value in metrics.thresholds),)),
-            ("Favourable outcome", (f"the {metrics.favourable_outcome} prediction benefits a person",)),
+            *(_binary_decision(metrics) if metrics.task == "binary" else decision_facts(card)),
             ("Intervals", (f"{metrics.confidence:.0%} confidence",)),
             ("Smallest group", (f"{card.min_group_size} rows; smaller groups give no verdict",)),
             ("Fairness definition", _lines(metrics.fairness_definition)),
@@ -196,6 +197,12 @@ def _metrics(card: ModelCard) -> Iterator[Block]:
     )
 
 
+def _binary_decision(metrics: MetricsChoice) -> Iterator[tuple[str, tuple[str, ...]]]:
+    yield "Decision", (f"positive when the score is greater than {metrics.decision_threshold:g}",)
+    yield "Also reported at", (", ".join(f"{value:g}" for value in metrics.thresholds),)
+    yield "Favourable outcome", (f"the {metrics.favourable_outcome} prediction benefits a person",)
+
+
 def _data(card: ModelCard) -> Iterator[Block]:
     data = card.data
     splits = ", ".join(f"{name} {rows:,}" for name, rows in data.split_rows.items())
@@ -206,7 +213,7 @@ def _data(card: ModelCard) -> Iterator[Block]:
             ("Rows", (f"{data.num_rows:,}: {splits}",)),
             ("Split", (data.split_rule,)),
             ("Evaluation data", ("the test split, which neither training nor model choice has seen",)),
-            ("Label", (f"{data.label}; positive: {data.positive}",)),
+            ("Label", (label_text(card),)),
             ("Features", (", ".join(data.features),)),
             ("Audited only", (", ".join(data.audited_only) or "none",)),
             ("Excluded", (", ".join(data.excluded) or "none",)),
@@ -221,7 +228,7 @@ def _data(card: ModelCard) -> Iterator[Block]:
     yield from _preparation(card)
     yield Subheading(text="Composition and missing values by group")
     if isinstance(data.findings, Numbers):
-        tables = tuple(data_tables(data.findings.numbers))
+        tables = (*label_tables(card), *data_tables(data.findings.numbers))
         yield from tables or (Items(texts=("No column misses a value in any group that is large enough to print.",)),)
     yield from notes(data.findings)
 

@@ -19,6 +19,7 @@ from probity.model_cards.tables import (
     plain_table,
     threshold_table,
 )
+from probity.model_cards.tasks import task_analyses
 from probity.model_cards.wording import group_label, metric_title, table_title, value_text
 
 __all__ = ["analyses", "explanations", "notes", "pick", "privacy"]
@@ -29,6 +30,9 @@ _Part = Numbers | NotAssessed
 
 def analyses(card: ModelCard) -> Iterator[Block]:
     """Yields performance overall and by group, differences between groups, and the changes from other models."""
+    if card.metrics.task != "binary":
+        yield from task_analyses(card, notes=notes)
+        return
     yield Subheading(text="Overall")
     if isinstance(card.overall, Numbers):
         caption = f"All rows of the test split, with {card.confidence:.0%} intervals"

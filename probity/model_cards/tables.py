@@ -73,6 +73,8 @@ def plain_table(numbers: Iterable[CardNumber], *, caption: str, collapsed: bool 
         if number.comparison == "change" and number.across:
             what = "gap, change"
         words = [metric_title(number.metric), what, number.feature or ""]
+        words.append("" if number.label_class is None else f"of class {number.label_class}")
+        words.append("" if number.predicted_class is None else f"as {number.predicted_class}")
         words.append("" if number.threshold is None else f"at {number.threshold:g}")
         words.append("" if number.attack is None else f"({number.attack.replace('_', ' ')})")
         where = table_title(number.across) or ", ".join(f"{name} = {group}" for name, group in number.slice.items())

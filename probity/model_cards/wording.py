@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from probity.card import CardNumber
 from probity.config import Rule
+from probity.metric import METRICS
 from probity.model import Mitigation
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "mitigation_words",
     "rule_text",
     "table_title",
+    "unit_title",
     "value_text",
 ]
 
@@ -42,6 +44,7 @@ _TITLES = {
     "permutation_importance": "drop of AUC when permuted",
     "lime_agreement": "agreement with LIME",
     "example_count": "rows",
+    "r_squared": "R squared",
     "group_share": "share of rows",
     "representation_ratio": "share over reference",
     "representation_p_value": "p-value against the reference",
@@ -51,6 +54,12 @@ _TITLES = {
 def metric_title(name: str) -> str:
     """Returns a metric's name in words."""
     return _TITLES.get(name, name.replace("_", " "))
+
+
+def unit_title(name: str, *, label: str) -> str:
+    """Returns a metric's name in words with what it is measured in; the unit of a label is that of its column."""
+    unit = {"label": f", in units of {label}", "label squared": f", in squared units of {label}", "per cent": ", in %"}
+    return metric_title(name) + unit.get(METRICS[name].unit, "")
 
 
 def comparison_title(number: CardNumber) -> str:
@@ -100,7 +109,8 @@ def rule_text(rule: Rule) -> str:
     at = f" at threshold {rule.threshold:g}" if rule.threshold is not None else ""
     where = f" for {group_label(rule.slice)}" if rule.slice else ""
     across = f" across {table_title(rule.across)}"
-    name = f"{metric_title(rule.metric)}{at}"
+    of = f" of class {rule.label_class}" if rule.label_class is not None else ""
+    name = f"{metric_title(rule.metric)}{of}{at}"
     if rule.gap_at_most is not None:
         return f"{name}: gap{across} at most {rule.gap_at_most:g}"
     if rule.ratio_at_least is not None:

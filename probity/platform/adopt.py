@@ -55,7 +55,7 @@ def adopt(
         raise _refused(f"it cannot be loaded as a SavedModel ({type(error).__name__})") from error
     warnings: list[str] = []
     target = out / "saved_model"
-    if _answers_as_ours(signatures):
+    if _answers_as_ours(signatures, dataset.num_scores):
         shutil.copytree(model, target)
     else:
         _wrap(loaded, signatures, dataset, target=target, warnings=warnings)
@@ -92,12 +92,12 @@ def _count(loaded: Any) -> int | None:
     return sum(int(v.shape.num_elements() or 0) for v in variables if hasattr(v, "shape")) or None
 
 
-def _answers_as_ours(signatures: Mapping[str, Any]) -> bool:
+def _answers_as_ours(signatures: Mapping[str, Any], num_scores: int) -> bool:
     function = signatures.get("serving_default")
     if function is None or not _takes_examples(function) or list(function.structured_outputs) != [_SCORES]:
         return False
     shape = function.structured_outputs[_SCORES].shape
-    return bool(shape.rank == 1 or (shape.rank == 2 and shape[1] == 1))
+    return bool((shape.rank == 1 and num_scores == 1) or (shape.rank == 2 and shape[1] == num_scores))
 
 
 def _takes_examples(function: Any) -> bool:
@@ -110,14 +110,14 @@ def _wrap(loaded: Any, signatures: Mapping[str, Any], dataset: Dataset, *, targe
     import tensorflow as tf
 
     name, function = _usable(signatures, dataset)
-    output = _output_of(name, function)
+    output = _output_of(name, function, dataset)
     module = tf.Module()
     module.loaded = loaded
     if _takes_examples(function):
         (argument,) = function.structured_input_signature[1]
 
         def serve(examples: Any) -> dict[str, Any]:
-            return {_SCORES: _one_score(function(**{argument: examples})[output])}
+            return {_SCORES: _scores_of(function(**{argument: examples})[output], dataset)}
     else:
         asked = function.structured_input_signature[1]
         columns = {column.name: column for column in dataset.columns}
@@ -134,7 +134,7 @@ def _wrap(loaded: Any, signatures: Mapping[str, Any], dataset: Dataset, *, targe
                 for key, spec in asked.items()
             }
             shaped = {key: value[:, None] if asked[key].shape.rank == 2 else value for key, value in given.items()}
-            return {_SCORES: _one_score(function(**shaped)[output])}
+            return {_SCORES: _scores_of(function(**shaped)[output], dataset)}
 
     trace: Callable[..., Any] = tf.function
     served = trace(serve).get_concrete_function(tf.TensorSpec([None], tf.string, "examples"))
@@ -169,23 +169,27 @@ def _fit(asked: Mapping[str, Any], columns: Mapping[str, Column]) -> bool:
     )
 
 
-def _output_of(name: str, function: Any) -> str:
+def _output_of(name: str, function: Any, dataset: Dataset) -> str:
     outputs = list(function.structured_outputs)
     if _SCORES in outputs or len(outputs) == 1:
         chosen = _SCORES if _SCORES in outputs else str(outputs[0])
         shape = function.structured_outputs[chosen].shape
-        if shape.rank == 1 or (shape.rank == 2 and shape[1] in (1, 2)):
+        # Of a binary label the scores of both labels will do: the second is that of the positive one.
+        widths = (1, 2) if dataset.task == "binary" else (dataset.num_scores,)
+        if (shape.rank == 1 and 1 in widths) or (shape.rank == 2 and shape[1] in widths):
             return chosen
         raise _refused(f"the answer {chosen} of signature {name} has the shape {shape}")
     raise _refused(f"signature {name} gives {len(outputs)} answers ({', '.join(outputs)}), none of which is scores")
 
 
-def _one_score(answer: Any) -> Any:
-    """Returns the score of the positive class, float32 of shape (rows, 1)."""
+def _scores_of(answer: Any, dataset: Dataset) -> Any:
+    """Returns the scores, float32 of shape (rows, scores); of a binary label that of the positive one."""
     import tensorflow as tf
 
     answer = tf.cast(answer, tf.float32)
-    return answer[:, None] if answer.shape.rank == 1 else answer[:, -1:]
+    if answer.shape.rank == 1:
+        return answer[:, None]
+    return answer[:, -1:] if dataset.task == "binary" else answer
 
 
 def _refused(seen: str) -> ConfigError:
@@ -193,6 +197,6 @@ def _refused(seen: str) -> ConfigError:
         "MODEL",
         seen=seen,
         allowed="a TensorFlow SavedModel with a signature that takes serialized tf.Example, or the feature columns by "
-        "name, and gives one score in [0, 1] for each row",
+        "name, and gives one score in [0, 1] for each row (for other tasks: a number, or a score for each class)",
         remedy="export it with such a signature: tf.saved_model.save(model, folder, signatures=...)",
     )

@@ -35,6 +35,7 @@ from probity.digest import digest_json
 from probity.findings import AuditReport, Subject, finding_id
 from probity.metric import METRICS, MetricKind
 from probity.platform.gate_rules import condition_of, judge, unusable
+from probity.task import Task
 
 __all__ = ["decide", "make_policy"]
 
@@ -47,8 +48,8 @@ _ABOUT_DATA_ALONE = ("data",)
 def make_policy(config: RunConfig, dataset: Dataset, *, required_reports: tuple[str, ...]) -> GatePolicy:
     """Resolves the rules of the config against the data, so that the decision needs nothing else.
 
-    Guarantees: every rule on a rate carries its threshold and no other rule does; the attributes are those that the
-    audits report on, with their groups.
+    Guarantees: every rule on a rate of a binary label carries its threshold and no other rule does; the attributes are
+    those that the audits report on, with their groups.
 
     Args:
         config: What was asked.
@@ -57,18 +58,20 @@ def make_policy(config: RunConfig, dataset: Dataset, *, required_reports: tuple[
     """
     at = config.audits.decision_threshold
     return GatePolicy(
-        rules=tuple(_with_threshold(rule, at) for rule in config.gate.rules),
+        rules=tuple(_with_threshold(rule, at, task=dataset.task) for rule in config.gate.rules),
         decision_threshold=at,
         attributes={attribute.name: attribute.groups for attribute in dataset.sensitive},
         required_reports=required_reports,
+        task=dataset.task,
+        classes=dataset.classes,
         approval=config.gate.approval,
         judged_by=config.gate.judged_by,
         uncovered_preprocessing=config.gate.uncovered_preprocessing,
     )
 
 
-def _with_threshold(rule: Rule, decision_threshold: float) -> Rule:
-    is_rate = METRICS[rule.metric].kind is MetricKind.RATE
+def _with_threshold(rule: Rule, decision_threshold: float, *, task: Task) -> Rule:
+    is_rate = task == "binary" and METRICS[rule.metric].kind is MetricKind.RATE
     asked = decision_threshold if rule.threshold is None else rule.threshold
     return rule.model_copy(update={"threshold": asked if is_rate else None})
 
@@ -193,6 +196,9 @@ def _may_be_not_applicable(name: str, policy: GatePolicy) -> bool:
     # Without mitigation, or without a model to compare with, it changed nothing that could be measured; a rule on that
     # change holds then by itself.
     # The mechanism of a model that was trained elsewhere is not known; a rule on epsilon then holds, as it should.
+    # Explanations and the tables of particular rules are about binary decisions, and so are single people's.
+    if policy.task != "binary" and name in ("explanations", "individuals", "regulatory"):
+        return True
     return name in ("attacks", "baseline", "mitigation", "privacy") or (name == "fairness" and not policy.attributes)
 
 
@@ -323,6 +329,11 @@ def _check_rule(rule: Rule, candidate: _Candidate, policy: GatePolicy) -> Check:
 
 
 def _unknown_names(rule: Rule, policy: GatePolicy) -> str | None:
+    if rule.label_class is not None and rule.label_class not in policy.classes:
+        known = ", ".join(policy.classes) or "none"
+        return (
+            f"The rule names class {rule.label_class!r}, which is no class of the label (classes: {known}); correct it."
+        )
     for attribute in (*rule.slice, *rule.across):
         if attribute not in policy.attributes:
             known = ", ".join(policy.attributes) or "none"

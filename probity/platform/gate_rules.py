@@ -46,6 +46,8 @@ class Condition:
     def subject(self) -> str:
         """What is bounded, in words."""
         metric = self.rule.metric
+        if self.rule.label_class is not None:
+            metric = f"{metric} for class {self.rule.label_class}"
         if self.comparison == "gap":
             words = f"the largest difference in {metric} between groups of {' x '.join(self.rule.across)}"
         elif self.comparison == "ratio":
@@ -68,7 +70,7 @@ def condition_of(rule: Rule, policy: GatePolicy) -> Condition:
     bound = float(getattr(rule, name))
     kind = METRICS[rule.metric].kind
     threshold = None
-    if kind is MetricKind.RATE:
+    if kind is MetricKind.RATE and policy.task == "binary":
         threshold = policy.decision_threshold if rule.threshold is None else rule.threshold
     comparisons: dict[str, Literal["gap", "ratio", "change"]] = {
         "gap_at_most": "gap",
@@ -209,6 +211,7 @@ def _find(report: AuditReport, condition: Condition) -> Finding | None:
             across=across,
             comparison=condition.comparison,
             threshold=condition.threshold,
+            label_class=rule.label_class,
         )
         finding = report.find(name)
         if finding is not None and _says_what_its_id_says(finding, condition):
@@ -226,6 +229,8 @@ def _says_what_its_id_says(finding: Finding, condition: Condition) -> bool:
         and finding.feature is None
         and finding.attack is None
         and finding.threshold == condition.threshold
+        and finding.label_class == rule.label_class
+        and finding.predicted_class is None
     )
 
 

@@ -17,8 +17,8 @@ from probity.config import SPLITS, DataConfig
 from probity.data import Dataset, Examples, SplitFile
 from probity.digest import digest_file
 from probity.errors import DataError
-from probity.groups import value_texts
 from probity.platform.columns import as_float32, from_text, from_typed, whole_numbers
+from probity.platform.labels import label_classes, require_labels
 from probity.platform.readers import format_of
 from probity.platform.roles import column_roles, positive_text, require_columns, sensitive_attribute, unit_column
 from probity.platform.rows import buckets, content_digest, row_hashes, value_hashes
@@ -31,7 +31,13 @@ _Columns = dict[str, pa.Array]
 
 
 def ingest(
-    config: DataConfig, *, name: str, root: Path, out: Path, text_columns: Collection[str] = frozenset()
+    config: DataConfig,
+    *,
+    name: str,
+    root: Path,
+    out: Path,
+    text_columns: Collection[str] = frozenset(),
+    label_domain: tuple[str, ...] | None = None,
 ) -> tuple[Dataset, Examples]:
     """Reads the source and writes ``train``, ``eval`` and ``test`` as gzipped TFRecord of ``tf.Example``.
 
@@ -45,10 +51,11 @@ def ingest(
         root: Folder that relative sources start from.
         out: An existing folder for the split files.
         text_columns: Columns that a curated schema declares as text, whatever their cells look like.
+        label_domain: The values of the label that a curated schema allows.
 
     Raises:
         ConfigError: If the config names columns that are not there, or asks of a column what its type cannot give.
-        DataError: If the data cannot be read, or cannot carry a binary label in three splits.
+        DataError: If the data cannot be read, or its label cannot carry the task in three splits.
     """
     files = source_files(config, root=root)
     raw, given_split = _read_all(files)
@@ -65,8 +72,9 @@ def ingest(
     split = _split(config, hashes, columns, given=given_split)
     table = _stored_table({column: array for column, array in columns.items() if column not in config.exclude})
     label = table.column(config.label.column)
-    positive = positive_text(config, label)
-    _require_labels(config, label, positive, split=split)
+    positive = positive_text(config, label) if config.task == "binary" else None
+    classes = label_classes(config, label, domain=label_domain)
+    require_labels(config, label, split, positive=positive, classes=classes)
     dataset = Dataset(
         name=name,
         source=_written_source(config),
@@ -76,8 +84,11 @@ def ingest(
         num_rows=table.num_rows,
         columns=column_roles(config, table),
         excluded=config.exclude,
+        task=config.task,
         label=config.label.column,
         positive=positive,
+        classes=classes,
+        favourable=config.label.favourable,
         sensitive=tuple(sensitive_attribute(entry, table.column(entry.column)) for entry in config.sensitive),
         intersections=config.intersections,
         privacy_unit=unit_column(config) or "row",
@@ -123,9 +134,12 @@ def _typed(name: str, raw: pa.Table, *, csv: bool, config: DataConfig, text_colu
 
 
 def _whole_identities(config: DataConfig, columns: _Columns) -> _Columns:
-    """Returns the columns with label and privacy unit as whole numbers or text: fractions cannot name a class."""
+    """Returns the columns with label and privacy unit as whole numbers or text: fractions cannot name a class.
+
+    The label of a regression names no class.
+    """
     found = dict(columns)
-    for name in (config.label.column, unit_column(config)):
+    for name in (None if config.task == "regression" else config.label.column, unit_column(config)):
         if name is not None and pa.types.is_float64(found[name].type):
             whole = whole_numbers(found[name])
             if whole is None:
@@ -219,30 +233,6 @@ def _stored_table(columns: _Columns) -> pa.Table:
     return pa.table(
         {name: as_float32(name, array) if pa.types.is_float64(array.type) else array for name, array in columns.items()}
     )
-
-
-def _require_labels(config: DataConfig, label: pa.ChunkedArray, positive: str, *, split: np.ndarray[Any, Any]) -> None:
-    encoded = label.combine_chunks().dictionary_encode()
-    is_positive = np.array([text == positive for text in value_texts(encoded.dictionary)])[encoded.indices.to_numpy()]
-    if is_positive.all():
-        raise DataError(
-            f"label column {config.label.column}",
-            seen=f"one value only, in all {len(label)} rows",
-            allowed="positive and negative rows",
-            remedy="check that data.label names the right column",
-        )
-    for position, name in enumerate(SPLITS):
-        rows = split == position
-        positives, count = int(is_positive[rows].sum()), int(rows.sum())
-        left_out = isinstance(config.source, dict) and name not in config.source
-        if left_out or (count and (name == "eval" or 0 < positives < count)):
-            continue
-        raise DataError(
-            f"split {name}",
-            seen=f"{count} rows, of which {positives} are positive",
-            allowed="rows in every split, and both labels in train and test",
-            remedy="give more data, or change data.split",
-        )
 
 
 def _write_splits(

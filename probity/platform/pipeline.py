@@ -11,13 +11,15 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import yaml
 
 from probity import runs
-from probity.audits import baseline, scoring
 from probity.audits import registry as audits
-from probity.audits.base import AuditInput
+from probity.audits import task_rows
+from probity.audits.base import AuditInput, not_applicable, tasks_of
+from probity.audits.baseline_tasks import compare_rows
 from probity.canaries import Coins
 from probity.decision import GateDecision, GatePolicy
 from probity.digest import digest_file, digest_tree
@@ -185,15 +187,25 @@ def _read_data(plan: Plan, folder: RunFolder, stages: Stages) -> None:
     config = plan.config
     curated = plan.curated_schema
     texts = schema.text_columns(curated) if curated else frozenset()
+    domain = schema.reviewed_domain(curated, config.data.label.column) if curated else None
 
     def read(out: Path, report: Progress) -> None:
         target = _subfolder(out, runs.EXAMPLES)
-        dataset, examples = ingest.ingest(config.data, name=config.name, root=plan.root, out=target, text_columns=texts)
+        dataset, examples = ingest.ingest(
+            config.data, name=config.name, root=plan.root, out=target, text_columns=texts, label_domain=domain
+        )
         runs.write_splits(target, examples.files)
         write_record(out / runs.DATASET, dataset)
 
     source = ingest.source_digest(config.data, root=plan.root)
-    settings = {"data": config.data.to_json(), "name": config.name, "source": source, "texts": sorted(texts)}
+    settings: dict[str, object] = {
+        "data": config.data.to_json(),
+        "name": config.name,
+        "source": source,
+        "texts": sorted(texts),
+    }
+    if config.data.task == "multiclass":
+        settings["domain"] = domain
     stages.perform("ingest", produce=read, settings=settings)
     dataset, examples = folder.dataset(), folder.examples()
 
@@ -385,7 +397,7 @@ def _audit(plan: Plan, folder: RunFolder, stages: Stages, *, made_by: tuple[str,
     model_folder = folder.path / runs.MODEL
 
     def score(out: Path, report: Progress) -> None:
-        scored = scoring.score(model_folder / "saved_model", dataset=dataset, examples=examples)
+        scored = task_rows.score_rows(model_folder / "saved_model", dataset=dataset, examples=examples)
         _subfolder(out, runs.AUDITS)
         scored.write(out / runs.SCORED_ROWS)
 
@@ -395,7 +407,7 @@ def _audit(plan: Plan, folder: RunFolder, stages: Stages, *, made_by: tuple[str,
         # A model that cannot be scored is measured by nobody: every audit says so, and the gate holds.
         _write_failed(plan, folder, stages, str(error), inputs=("ingest", made_by[-1]))
         return
-    evidence = AuditInput(
+    evidence: AuditInput[task_rows.AnyRows] = AuditInput(
         model=model,
         model_folder=model_folder,
         dataset=dataset,
@@ -404,7 +416,7 @@ def _audit(plan: Plan, folder: RunFolder, stages: Stages, *, made_by: tuple[str,
         transform=folder.transform(),
         transform_folder=folder.path / runs.TRANSFORM,
         transformed=folder.transformed(),
-        scored=scoring.ScoredRows.read(folder.path / runs.SCORED_ROWS),
+        scored=task_rows.read_rows(folder.path / runs.SCORED_ROWS, dataset.task),
         settings=plan.config.audits,
         seed=plan.config.seed,
         joint_statements=statements,
@@ -447,11 +459,16 @@ def _write_failed(plan: Plan, folder: RunFolder, stages: Stages, reason: str, *,
         stages.perform(name, produce=partial(write, name), settings={"failed": reason}, inputs=inputs, cached=False)
 
 
-def _run_audit(name: str, evidence: AuditInput, out: Path, report: Progress) -> None:
+def _run_audit(name: str, evidence: AuditInput[task_rows.AnyRows], out: Path, report: Progress) -> None:
     target = _subfolder(out, runs.AUDITS)
     workdir = _subfolder(target, name)
+    audit = audits.load(name)
     try:
-        found = audits.load(name).run(evidence, workdir=workdir)
+        if evidence.dataset.task in tasks_of(audit):
+            # An audit that measures other tasks than binary ones looks at the task first, and then at these rows.
+            found = audit.run(cast("AuditInput", evidence), workdir=workdir)
+        else:
+            found = not_applicable(name, evidence)
     except AuditError as error:
         found = AuditReport(audit=name, status="failed", subject=evidence.subject, reasons=(str(error),))
     if not any(workdir.iterdir()):
@@ -459,19 +476,19 @@ def _run_audit(name: str, evidence: AuditInput, out: Path, report: Progress) -> 
     write_record(target / f"{name}.json", found)
 
 
-def _compare(evidence: AuditInput, path: Path | None, digest: str | None) -> AuditReport:
+def _compare(evidence: AuditInput[task_rows.AnyRows], path: Path | None, digest: str | None) -> AuditReport:
     """Compares the candidate with the latest released model on the same rows (the test split)."""
-    scored: scoring.ScoredRows | None = None
+    scored: task_rows.AnyRows | None = None
     if path is not None and digest == evidence.model.digest:
         scored = evidence.scored  # the candidate is what is live: its scores are known
     elif path is not None:
         try:
             push.verify_release(path)
-            scored = scoring.score(path, dataset=evidence.dataset, examples=evidence.examples)
+            scored = task_rows.score_rows(path, dataset=evidence.dataset, examples=evidence.examples)
         except Exception as error:  # TensorFlow has errors of its own; any of them means that there is no comparison
             reason = f"the released model cannot score these rows ({type(error).__name__})"
             return AuditReport(audit="baseline", status="failed", subject=evidence.subject, reasons=(reason,))
-    return baseline.compare_with_baseline(
+    return compare_rows(
         evidence.scored,
         scored,
         subject=evidence.subject,

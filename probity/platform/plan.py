@@ -11,6 +11,7 @@ from probity.digest import digest_file
 from probity.errors import ConfigError
 from probity.platform import ingest
 from probity.suggestion import did_you_mean
+from probity.task import Task
 from probity.trainers import registry as trainers
 from probity.trainers.base import Trainer, TrainerSettings
 from probity.usercode import module_path
@@ -53,11 +54,12 @@ def make_plan(config: RunConfig, *, root: Path) -> Plan:
     """Resolves what the config names, before anything runs.
 
     Raises:
-        ConfigError: If a setting of the trainer is wrong or a named file is not there.
+        ConfigError: If a setting of the trainer is wrong, it cannot train for the task, or a named file is not there.
         PluginError: If the trainer cannot be loaded, or what its settings need is not installed.
     """
     trainer = trainers.load(config.trainer.name)
     settings = trainers.parse_settings(trainer, config.trainer.settings)
+    _require_task(trainer, config.data.task)
     _require_declared(settings, config)
     settings.require_packages()
     for key, module in (("transform.module", config.transform.module), ("model.module", config.model.module)):
@@ -71,8 +73,20 @@ def make_plan(config: RunConfig, *, root: Path) -> Plan:
     return Plan(config=config, root=root.resolve(), trainer=trainer, settings=settings, audits=audits.names())
 
 
+def _require_task(trainer: Trainer, task: Task) -> None:
+    """Refuses a trainer that cannot train for the task, or does not say that it can."""
+    tasks: frozenset[Task] = getattr(trainer, "tasks", frozenset({"binary"}))
+    if task not in tasks:
+        raise ConfigError(
+            f"trainer {trainer.name}",
+            seen=f"data.task is {task}",
+            allowed=f"task {' or '.join(sorted(tasks))}, for this trainer",
+            remedy="choose a trainer that supports the task, for example plain, or another task",
+        )
+
+
 def _require_declared(settings: TrainerSettings, config: RunConfig) -> None:
-    """Raises if a trainer is to read groups that nobody declared."""
+    """Raises if a trainer is to read groups that nobody declared, or to even out decisions where there are none."""
     declared = [entry.attribute for entry in config.data.sensitive]
     unknown = [name for name in settings.across if name not in declared]
     if unknown:
@@ -81,4 +95,11 @@ def _require_declared(settings: TrainerSettings, config: RunConfig) -> None:
             seen=f"{', '.join(unknown)}, which data.sensitive does not declare{did_you_mean(unknown[0], declared)}",
             allowed=", ".join(declared) or "an attribute that data.sensitive declares",
             remedy="name declared attributes, or declare this one",
+        )
+    if settings.across and config.data.task != "binary":
+        raise ConfigError(
+            "trainer: mitigation",
+            seen=f"data.task is {config.data.task}",
+            allowed="a mitigation of binary decisions",
+            remedy="remove it, or predict a binary label",
         )

@@ -136,7 +136,7 @@ def positive_text(config: DataConfig, label: pa.ChunkedArray) -> str:
     Raises:
         DataError: If no row has it.
     """
-    positive = config.label.positive
+    positive = config.label.positive_value
     found = set(value_texts(pc.unique(label)))
     if is_text(label):
         wanted = [text for text in found if isinstance(positive, bool) and str(text).lower() == str(positive).lower()]

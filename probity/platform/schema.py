@@ -29,7 +29,7 @@ from probity.platform.anomaly_facts import MISSING, UNLISTED, SplitFacts, type_n
 from probity.platform.profile import load_statistics
 from probity.suggestion import did_you_mean
 
-__all__ = ["make_schema", "read_schema", "require_valid", "text_columns", "validate"]
+__all__ = ["make_schema", "read_schema", "require_valid", "reviewed_domain", "text_columns", "validate"]
 
 TRAINING, SERVING = "TRAINING", "SERVING"
 """The schema environments: a request for a prediction carries neither the label nor columns that are only audited."""
@@ -54,6 +54,16 @@ def text_columns(curated: Path) -> frozenset[str]:
         ConfigError: If the file is not a schema.
     """
     return frozenset(feature.name for feature in _parse(curated).feature if type_name(feature) == "BYTES")
+
+
+def reviewed_domain(curated: Path, column: str) -> tuple[str, ...] | None:
+    """Returns the texts that a curated schema allows in a column; ``None``: it does not say, or nobody reviewed it.
+
+    Raises:
+        ConfigError: If the file is not a schema.
+    """
+    spec = read_schema(curated, curated=True).feature(column)
+    return spec.domain if spec is not None and spec.reviewed else None
 
 
 def make_schema(statistics: Statistics, dataset: Dataset, *, folder: Path, curated: Path | None, out: Path) -> Schema:

@@ -50,6 +50,7 @@ def params_of(config: RunConfig, dataset: Dataset | None = None, model: TrainedM
     }
     if dataset is not None:
         asked["dataset"] = {
+            **({} if dataset.task == "binary" else {"task": dataset.task, "label": dataset.label}),
             "content_digest": dataset.content_digest,
             "source_digest": dataset.source_digest,
             "rows": dataset.num_rows,
@@ -110,7 +111,10 @@ def _public(reports: Mapping[str, AuditReport | None], min_group_size: int) -> I
 def metric_key(finding: Finding) -> str:
     """Returns the finding's key in MLflow: legal, readable, and with the threshold in it."""
     where = " x ".join(finding.across) if finding.across else slice_name(finding.slice)
-    parts = [finding.id.partition("/")[0], finding.metric, finding.feature, finding.comparison, where]
+    of_class = None if finding.label_class is None else f"class={finding.label_class}"
+    predicted = None if finding.predicted_class is None else f"predicted={finding.predicted_class}"
+    audit = finding.id.partition("/")[0]
+    parts = [audit, finding.metric, finding.feature, finding.comparison, of_class, predicted, where]
     if finding.threshold is not None:
         parts.append(f"at {finding.threshold:g}")
     key = "/".join(_legal(part) for part in parts if part)

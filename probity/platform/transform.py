@@ -36,11 +36,11 @@ from probity.data import (
 )
 from probity.digest import digest_file, digest_json
 from probity.errors import ConfigError, DataError
-from probity.groups import value_texts
 from probity.platform import preprocessing, private_statistics
 from probity.platform.analysis import run_analysis, sparse_specs
+from probity.platform.labels import training_labels
 from probity.platform.preprocessing import SUFFIX, UNKNOWN, Recipe
-from probity.tfexample import read_records, write_arrays
+from probity.tfexample import LabelKind, read_records, write_arrays
 from probity.transform_graph import Arrays, graph_function
 from probity.usercode import load_function, module_path, user_error
 
@@ -124,7 +124,7 @@ def transform(
         )
     # Reading raises if a file is not the one that was recorded.
     tables: dict[str, pa.Table] = {split: examples.table(split) for split in SPLITS}
-    labels = {split: _labels(table, dataset, split) for split, table in tables.items()}
+    labels = {split: training_labels(table, dataset, split) for split, table in tables.items()}
     graph = out / _GRAPH
     if config.module is None:
         empty = [column.name for column in dataset.features if not _has_value(tables["train"].column(column.name))]
@@ -147,7 +147,9 @@ def transform(
     else:
         outputs, constants = _user_graph(config.module, examples, dataset, root=root, folder=graph)
         recipe, module, spent = None, digest_file(module_path(config.module, root=root, key=_KEY)), None
-    transformed, unknown = _apply(graph, outputs, examples, labels, folder=out / "examples")
+    transformed, unknown = _apply(
+        graph, outputs, examples, labels, folder=out / "examples", label_kind=_label_kind(dataset)
+    )
     record = Transform(
         digest=_meaning(dataset.features, outputs, recipe, module, transformed),
         graph=_GRAPH,
@@ -229,6 +231,7 @@ def _apply(
     labels: Mapping[str, npt.NDArray[np.float32]],
     *,
     folder: Path,
+    label_kind: LabelKind,
 ) -> tuple[TransformedExamples, dict[str, float]]:
     """Runs each split through the graph, checks what comes out, and writes it with the labels."""
     apply = graph_function(graph, outputs)
@@ -241,9 +244,14 @@ def _apply(
         if split == "eval":
             unknown = _unknown_rates(arrays, outputs)
         path = folder / f"{split}.tfrecord.gz"
-        write_arrays(path, arrays, labels[split])
+        write_arrays(path, arrays, labels[split], label_kind=label_kind)
         files[split] = SplitFile(path=path.name, digest=digest_file(path), num_rows=len(labels[split]))
-    return TransformedExamples(folder=folder, files=files, outputs=tuple(outputs)), unknown
+    made = TransformedExamples(folder=folder, files=files, outputs=tuple(outputs), label_kind=label_kind)
+    return made, unknown
+
+
+def _label_kind(dataset: Dataset) -> LabelKind:
+    return "float32" if dataset.task == "regression" else "int64"
 
 
 def _has_value(column: pa.ChunkedArray) -> bool:
@@ -254,23 +262,6 @@ def _has_value(column: pa.ChunkedArray) -> bool:
     elif pa.types.is_string(given.type):
         given = given.filter(pc.not_equal(given, ""))
     return len(given) > 0
-
-
-def _labels(table: pa.Table, dataset: Dataset, split: str) -> npt.NDArray[np.float32]:
-    column = table.column(dataset.label)
-    if column.null_count:
-        raise DataError(
-            f"label column {dataset.label}",
-            seen=f"missing in {column.null_count} rows of split {split}",
-            allowed="a label in every row",
-            remedy="remove the rows without a label from the source",
-        )
-    if not len(column):
-        return np.zeros(0, np.float32)
-    encoded = column.combine_chunks().dictionary_encode()
-    positive = np.array([text == dataset.positive for text in value_texts(encoded.dictionary)], np.float32)
-    labels: npt.NDArray[np.float32] = positive[encoded.indices.to_numpy()]
-    return labels
 
 
 def _require_finite(arrays: Arrays, outputs: Sequence[TransformedFeature], split: str) -> None:

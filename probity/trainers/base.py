@@ -15,6 +15,7 @@ from probity.config import ModelConfig
 from probity.data import Dataset, Transform, TransformedExamples
 from probity.model import DpSgd, Mechanism, TrainedModel
 from probity.record import Record
+from probity.task import Task
 
 if TYPE_CHECKING:
     import numpy as np
@@ -152,6 +153,8 @@ class Trainer(Protocol):
     settings_type: ClassVar[type[TrainerSettings]]
     plants_gradients: ClassVar[bool]
     """Whether it can plant gradient canaries: it clips and adds noise, and can say what the noisy sums held."""
+    tasks: ClassVar[frozenset[Task]]
+    """What it can train for; a trainer that does not say can train for a binary label only."""
 
     def propose(self, settings: TrainerSettings, population: Population) -> Mechanism | Uncalibrated:
         """Returns what :meth:`train` would execute on such data, before anything is trained or paid for.

@@ -1,6 +1,7 @@
 """Export: transform graph and trained model as one SavedModel, and the Keras file beside it.
 
-The SavedModel takes raw rows in two ways, and gives ``scores``, float32 of shape (rows, 1), in both:
+The SavedModel takes raw rows in two ways, and gives ``scores`` in both: float32 of shape (rows, 1), or (rows, classes)
+for a multi-class label. What the numbers are is said in :mod:`probity.trainers.objective`.
 
 ``serving_default``
     Input ``examples``: serialized ``tf.Example`` of shape (rows,). A missing value is an absent or empty feature.

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from probity.errors import TrainingError
 from probity.trainers.base import Progress, TrainingRequest
+from probity.trainers.objective import Objective, objective_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,7 +30,7 @@ class Rows:
 
     Attributes:
         inputs: Model inputs by name, each float32 of shape (rows, width).
-        labels: In {0, 1}, float32 of shape (rows,).
+        labels: In {0, 1}; the number of the class; or the number to predict. Float32 of shape (rows,).
         weights: Weight of each row's loss, float32 of shape (rows,); ``None``: each counts once.
     """
 
@@ -121,19 +122,20 @@ def fit(
     """
     import tensorflow as tf
 
-    model, trained, settings, devices, warnings = compiled(request, settings, penalty=penalty)
-    watch = _watch(settings, report)
+    objective = objective_of(request.dataset, train.labels)
+    model, trained, settings, devices, warnings = compiled(request, settings, objective=objective, penalty=penalty)
+    watch = _watch(settings, report, shown=objective.shown)
     if not len(validation):
         warnings.append("the eval split is empty: no early stopping, the last epoch's weights were kept")
     trained.fit(
-        **_data(train, validation, settings, penalty),
+        **_data(_targeted(train, objective), _targeted(validation, objective), settings, penalty),
         epochs=settings.epochs,
         verbose=0,
         callbacks=[watch, tf.keras.callbacks.TensorBoard(logs, write_graph=False)],
     )
     _require_finite(watch)
     return Fitted(
-        model=model,
+        model=objective.finished(model),
         settings=settings,
         devices=devices,
         steps=int(trained.optimizer.iterations.numpy()),
@@ -144,8 +146,12 @@ def fit(
     )
 
 
+def _targeted(rows: Rows, objective: Objective) -> Rows:
+    return replace(rows, labels=objective.targets(rows.labels))
+
+
 def compiled(
-    request: TrainingRequest, settings: PlainSettings, *, penalty: Penalty | None = None
+    request: TrainingRequest, settings: PlainSettings, *, objective: Objective, penalty: Penalty | None = None
 ) -> tuple[Any, Any, PlainSettings, int, list[str]]:
     """Returns the request's model with initial weights, the same ready to train, and how it was fitted to the devices.
 
@@ -162,11 +168,11 @@ def compiled(
     strategy, devices = _strategy()
     settings, warnings = _fit_to_devices(settings, devices)
     with strategy.scope():
-        model = build(request.model, request.transform.outputs, root=request.root)
+        model = build(request.model, request.transform.outputs, root=request.root, head=objective.head)
         trained = model if penalty is None else penalty.wrap(model)
         # The metrics of weighted fits count each row once, so that epochs of different fits can be compared.
         trained.compile(
-            optimizer=_optimizer(settings), loss="binary_crossentropy", metrics=[_auc()], weighted_metrics=[]
+            optimizer=_optimizer(settings), loss=objective.loss, metrics=objective.metrics(), weighted_metrics=[]
         )
     return model, trained, settings, devices, warnings
 
@@ -220,13 +226,7 @@ def _optimizer(settings: PlainSettings) -> Any:
     return kind(settings.learning_rate, weight_decay=settings.weight_decay or None)
 
 
-def _auc() -> Any:
-    import tensorflow as tf
-
-    return tf.keras.metrics.AUC(name="auc")
-
-
-def _watch(settings: PlainSettings, report: Progress) -> Any:
+def _watch(settings: PlainSettings, report: Progress, *, shown: tuple[str, str]) -> Any:
     """Returns the callback that reports each epoch, stops training in time, and brings the best weights back.
 
     Keras's own ``EarlyStopping`` brings them back only when it did stop training.
@@ -252,7 +252,7 @@ def _watch(settings: PlainSettings, report: Progress) -> Any:
                 self.best_weights = self.model.get_weights()
             elif epoch + 1 - self.best_epoch >= settings.patience:
                 self.model.stop_training = True
-            score = f", eval AUC {numbers['val_auc']:.4f}" if "val_auc" in numbers else ""
+            score = f", eval {shown[1]} {numbers[shown[0]]:.4f}" if shown[0] in numbers else ""
             report((epoch + 1) / (settings.epochs + 1), f"epoch {epoch + 1} of {settings.epochs}{score}")
 
         def on_train_end(self, logs: dict[str, float] | None = None) -> None:

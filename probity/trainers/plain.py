@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from probity.model import UNMITIGATED, Mechanism, NonPrivate, TrainedModel
+from probity.task import TASKS, Task
 from probity.trainers.base import Population, Progress, TrainerSettings, TrainingRequest
 from probity.trainers.mitigation.settings import AnyMitigation, MitigationSettings, NoMitigation, require_extra
 
@@ -48,6 +49,7 @@ class PlainTrainer:
     name: ClassVar[str] = "plain"
     settings_type: ClassVar[type[TrainerSettings]] = PlainSettings
     plants_gradients: ClassVar[bool] = False
+    tasks: ClassVar[frozenset[Task]] = frozenset(TASKS)
 
     def propose(self, settings: TrainerSettings, population: Population) -> Mechanism:
         """Returns that no noise will be added."""
@@ -60,12 +62,12 @@ class PlainTrainer:
 
         Raises:
             ConfigError: If the user's ``build_model`` cannot be used.
-            TrainingError: If the loss is not finite, or the scores are not probabilities.
+            TrainingError: If the loss is not finite, or the scores are not what the task asks for.
         """
         from probity.trainers.export import export, weights_digest
         from probity.trainers.fitting import fit, rows_of
         from probity.trainers.mitigation.methods import groups_for, mitigate, recorded
-        from probity.trainers.outcome import environment, require_probabilities
+        from probity.trainers.outcome import environment, require_scores
 
         settings = _own(request.settings)
         if isinstance(settings.mitigation, MitigationSettings):
@@ -95,7 +97,7 @@ class PlainTrainer:
             )
             warnings += applied.warnings
             mitigation = recorded(settings.mitigation, applied, request.dataset, unmitigated=before)
-        require_probabilities(fitted.model, train.inputs)
+        require_scores(fitted.model, train.inputs, request.dataset.task)
         report(1.0, "exporting the model")
         return TrainedModel(
             trainer=self.name,

@@ -47,7 +47,8 @@ from probity.data import (
 from probity.digest import digest_bytes, digest_file, digest_tree
 from probity.model import UNMITIGATED, Mechanism, TrainedModel
 from probity.predictor import SavedModelPredictor
-from probity.tfexample import encode, write_arrays
+from probity.task import TASKS, Task
+from probity.tfexample import LabelKind, encode, write_arrays
 from probity.trainers.base import Groups, Population, Trainer, TrainerSettings, TrainingRequest, Uncalibrated
 
 __all__ = ["Trained", "TrainerContract", "World", "agreed", "make_request", "make_world", "transformed"]
@@ -80,8 +81,16 @@ class World:
     """By split, the group of each row, as a request gives it to a trainer that asks for it."""
 
 
-def make_world(folder: Path, *, rows: int = 480, seed: int = 1) -> World:
-    """Draws rows, writes a small transform graph and the transformed splits below ``folder``."""
+def make_world(folder: Path, *, rows: int = 480, seed: int = 1, task: Task = "binary") -> World:
+    """Draws rows, writes a small transform graph and the transformed splits below ``folder``.
+
+    Args:
+        folder: An existing empty folder.
+        rows: Training rows; half as many are in the eval split.
+        seed: Of the drawn rows.
+        task: What the label ``outcome`` is: 0 or 1, one of three classes, or a number of some thousands.
+    """
+    label_kind: LabelKind = "float32" if task == "regression" else "int64"
     rng = np.random.default_rng(seed)
     outputs = (
         TransformedFeature(name="hours-per-week_xf", source="hours-per-week", width=2),
@@ -93,10 +102,10 @@ def make_world(folder: Path, *, rows: int = 480, seed: int = 1) -> World:
     files = {"test": SplitFile(path="test.tfrecord.gz", digest=digest_bytes(b"not on disk"), num_rows=rows)}
     groups = {}
     for split, count in (("train", rows), ("eval", rows // 2)):
-        raw = _draw(rng, count)
+        raw = _draw(rng, count) if task == "binary" else _draw_other(rng, count, task)
         groups[split] = (np.array(raw.column("group").to_pylist()) == "b").astype(np.int64)
         path = folder / "examples" / f"{split}.tfrecord.gz"
-        write_arrays(path, transformed(folder, raw), raw.column("outcome").to_numpy())
+        write_arrays(path, transformed(folder, raw), raw.column("outcome").to_numpy(), label_kind=label_kind)
         files[split] = SplitFile(path=path.name, digest=digest_file(path), num_rows=count)
     inputs = tuple(column for column in _COLUMNS if column.is_feature)
     return World(
@@ -109,13 +118,15 @@ def make_world(folder: Path, *, rows: int = 480, seed: int = 1) -> World:
             content_digest=digest_bytes(b"made-up"),
             num_rows=rows,
             columns=_COLUMNS,
+            task=task,
             label="outcome",
-            positive="1",
+            positive="1" if task == "binary" else None,
+            classes=("0", "1", "2") if task == "multiclass" else (),
             sensitive=(SensitiveAttribute(name="group", column="group", groups=("a", "b")),),
             split_rule="drawn",
         ),
         transform=Transform(digest=digest_bytes(b"graph"), inputs=inputs, outputs=outputs, constants=()),
-        examples=TransformedExamples(folder=folder / "examples", files=files, outputs=outputs),
+        examples=TransformedExamples(folder=folder / "examples", files=files, outputs=outputs, label_kind=label_kind),
         raw=raw,
         groups=groups,
     )
@@ -329,6 +340,29 @@ class TrainerContract:
             again = _train(trainer, request, tmp_path / str(seed))
             assert (again.record.weights == trained.record.weights) is equal
 
+    @pytest.mark.parametrize("task", [task for task in TASKS if task != "binary"])
+    def test_every_task_it_declares_gives_its_form_of_scores(
+        self, task: Task, trainer: Trainer, settings: TrainerSettings, tmp_path: Path
+    ) -> None:
+        """Both signatures give what :mod:`probity.trainers.objective` says."""
+        if task not in getattr(trainer, "tasks", ()):
+            pytest.skip("the trainer does not say that it can train for this task")
+        (tmp_path / "world").mkdir()
+        (tmp_path / "model").mkdir()
+        world = make_world(tmp_path / "world", task=task)
+        _train(trainer, make_request(world, settings, mechanism=agreed(trainer, settings, world)), tmp_path / "model")
+        predictor = SavedModelPredictor(tmp_path / "model" / "saved_model")
+        scores = predictor.scores(world.raw)
+        assert (scores.dtype, scores.shape) == (np.float32, (world.raw.num_rows, world.dataset.num_scores))
+        rounding = 1e-6 * max(1.0, float(np.abs(scores).max()))
+        np.testing.assert_allclose(predictor.scores_of_examples(encode(world.raw)), scores, atol=rounding, rtol=0)
+        assert np.isfinite(scores).all()
+        if task != "regression":
+            assert scores.min() >= 0
+            assert scores.max() <= 1
+        if task == "multiclass":
+            np.testing.assert_allclose(scores.sum(axis=1), 1, atol=1e-5)
+
 
 def _served_columns(trained: Trained) -> tuple[str, ...]:
     return () if trained.record.mitigation is None else trained.record.mitigation.served_columns
@@ -365,6 +399,19 @@ def _draw(rng: np.random.Generator, rows: int) -> pa.Table:
             "outcome": pa.array(positive.astype(np.int64)),
         }
     )
+
+
+def _draw_other(rng: np.random.Generator, rows: int, task: Task) -> pa.Table:
+    """Draws rows whose label, of another task, follows the same columns."""
+    raw = _draw(rng, rows)
+    hours = np.nan_to_num(np.asarray(raw.column("hours-per-week").to_numpy(), np.float64), nan=40.0)
+    balance = np.nan_to_num(np.asarray(raw.column("balance").to_numpy(), np.float64))
+    signal = (hours - 40) / 15 + balance + rng.normal(0, 0.5, rows)
+    if task == "regression":
+        label: pa.Array = pa.array((20_000 + 5_000 * signal).astype(np.float32), pa.float32())
+    else:
+        label = pa.array(np.digitize(signal, [-1.0, 1.0]).astype(np.int64))
+    return raw.set_column(raw.column_names.index("outcome"), "outcome", label)
 
 
 def _write_graph(folder: Path) -> None:

@@ -34,11 +34,13 @@ SPECIAL: dict[str, dict[str, Any]] = {
         "privacy_unit": "row",
         "split": {"train": 6, "eval": 2, "test": 2},
     },
+    "LabelConfig": {"classes": ["bad", "good"], "favourable": ["good"]},
     "ModelConfig": {"kind": "mlp", "hidden": [4], "module": None},
     "Rule": {
         "metric": "selection_rate", "slice": {}, "across": ["sex"], "at_least": None, "at_most": None,
         "change_from_baseline_at_least": None,
         "change_from_unmitigated_at_least": None, "gap_at_most": 0.5, "ratio_at_least": None, "threshold": 0.5,
+        "label_class": None,
     },
     "AuditsConfig": {"shadow_models": 8, "attacked_rows": 1000, "explained_rows": 10, "background_rows": 10},
     "CanariesConfig": {"count": 100, "gradients": 100},

@@ -11,8 +11,8 @@ import pytest
 from fairlearn import metrics as fairlearn
 from scipy.stats import binomtest
 
-from probity.audits.comparison import compare
-from probity.audits.fairness import NO_GUARANTEE, FairnessAudit
+from probity.audits.comparison import NO_GUARANTEE, compare
+from probity.audits.fairness import FairnessAudit
 from probity.audits.intervals import difference
 from probity.audits.measures import rate_measures
 from probity.audits.scoring import ScoredRows

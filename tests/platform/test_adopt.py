@@ -174,3 +174,49 @@ def test_a_folder_that_is_no_model_is_refused(data, tmp_path):
     (tmp_path / "given/saved_model.pb").write_bytes(b"no model")
     with pytest.raises(ConfigError, match="cannot be loaded"):
         taken(tmp_path / "given", data, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("task", "classes", "width", "taken"),
+    [
+        ("regression", (), 1, True),
+        ("regression", (), 2, False),
+        ("multiclass", ("a", "b", "c"), 3, True),
+        ("multiclass", ("a", "b", "c"), 2, False),
+        ("multiclass", ("a", "b"), 2, True),
+    ],
+)
+def test_models_of_other_tasks_answer_with_as_many_scores_as_the_label_asks_for(task, classes, width, taken, tmp_path):
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="rate")])
+    def predict(rate):
+        return {
+            "answer": tf.stack([tf.cast(place, tf.float32) + tf.zeros_like(rate) for place in range(width)], axis=1)
+        }
+
+    label = Dataset(
+        name="x",
+        source="x",
+        source_format="csv",
+        source_digest=digest_bytes(b"x"),
+        content_digest=digest_bytes(b"x"),
+        num_rows=3,
+        columns=COLUMNS,
+        task=task,
+        label="y",
+        classes=classes,
+        split_rule="none",
+    )
+    path = tmp_path / "rows.tfrecord.gz"
+    write_table(path, ROWS)
+    file = SplitFile(path=path.name, digest=digest_file(path), num_rows=3)
+    examples = Examples(folder=tmp_path, files={"train": file, "test": file}, columns=COLUMNS)
+    model = save(tmp_path / "model", {"serving_default": predict})
+    (tmp_path / "out").mkdir()
+    asked = {"dataset": label, "examples": examples, "num_units": 3, "members_known": False, "environment": {}}
+    if not taken:
+        with pytest.raises(ConfigError, match="has the shape"):
+            adopt(model, **asked, out=tmp_path / "out")
+        return
+    adopt(model, **asked, out=tmp_path / "out")
+    found = SavedModelPredictor(tmp_path / "out/saved_model").scores_of_examples(encode(ROWS))
+    assert found.tolist() == [[float(place) for place in range(width)]] * 3

@@ -6,7 +6,15 @@ import pytest
 from probity.data import Anomalies, Anomaly, Column, ColumnKind, Role, Statistics
 from probity.errors import ConfigError, DigestMismatchError, SchemaViolationError
 from probity.platform.profile import _statistics, _write
-from probity.platform.schema import make_schema, read_schema, require_valid, text_columns, validate
+from probity.platform.schema import (
+    INFERRED,
+    make_schema,
+    read_schema,
+    require_valid,
+    reviewed_domain,
+    text_columns,
+    validate,
+)
 
 HIDDEN = "Hidden-4711"
 
@@ -273,3 +281,14 @@ def test_the_error_names_the_first_and_counts_the_rest():
     )
     with pytest.raises(SchemaViolationError, match=r"f0, f1, f2: 5 departures .* and 2 more"):
         require_valid(Anomalies(schema_digest="sha256:" + "0" * 64, anomalies=entries))
+
+
+def test_the_domain_of_a_label_counts_once_somebody_reviewed_it(tmp_path):
+    text = 'feature {{ name: "y" type: BYTES domain: "y" {comment} }}\n'
+    text += 'string_domain {{ name: "y" value: "b" value: "a" }}\n'
+    path = tmp_path / "schema.pbtxt"
+    path.write_text(text.format(comment=""))
+    assert reviewed_domain(path, "y") == ("b", "a")
+    assert reviewed_domain(path, "z") is None
+    path.write_text(text.format(comment=f'annotation {{ comment: "{INFERRED}" }}'))
+    assert reviewed_domain(path, "y") is None

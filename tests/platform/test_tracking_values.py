@@ -50,6 +50,11 @@ def legal(key):
     [
         ({"slice": {"sex": "Female"}, "threshold": 0.5}, "performance/true_positive_rate/sex:Female/at 0.5"),
         ({"metric": "auc"}, "performance/auc/overall"),
+        ({"label_class": "good"}, "performance/true_positive_rate/class:good/overall"),
+        (
+            {"metric": "confusion_rate", "label_class": "a/b", "predicted_class": ".."},
+            "performance/confusion_rate/class:a_u2f_b/predicted:../overall",
+        ),
         ({"metric": "auc", "slice": {"age_band": "<25"}}, "performance/auc/age_band:under 25"),
         ({"metric": "auc", "slice": {"age_band": ">=60"}}, "performance/auc/age_band:from 60"),
         ({"metric": "auc", "slice": {"age_band": "25-40"}}, "performance/auc/age_band:25-40"),

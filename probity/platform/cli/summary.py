@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from probity.data import Dataset
 from probity.decision import Check, GateDecision, Release
 from probity.findings import Estimate, finding_id
+from probity.metric import METRICS
 from probity.record import Record
 from probity.runs import CARD, DECISION, RunFolder
+from probity.task import Task
 
 __all__ = ["number", "print_decision", "print_run", "released_path", "run_json", "wide_console"]
 
@@ -118,23 +122,19 @@ def _numbers(folder: RunFolder) -> Table:
     """The main numbers of a run: overall performance, the gaps, epsilon."""
     config, reports = folder.config(), folder.reports()
     at = config.audits.decision_threshold
-    table = Table(title=f"{config.name} - trainer {folder.model().trainer}", title_justify="left", header_style="bold")
+    task = config.data.task
+    title = f"{config.name} - trainer {folder.model().trainer}" + ("" if task == "binary" else f" - {task}")
+    table = Table(title=title, title_justify="left", header_style="bold")
     for heading in ("metric", "value", "interval", "n"):
         table.add_column(heading, justify="left" if heading == "metric" else "right")
-    wanted: list[tuple[str, str, tuple[str, ...], float | None]]
-    wanted = [("performance", "auc", (), None), ("performance", "accuracy", (), at)]
-    wanted += [("performance", "selection_rate", (), at)]
-    for names in folder.dataset().slices()[1:]:
-        wanted += [("fairness", "true_positive_rate", names, at), ("fairness", "selection_rate", names, at)]
-    wanted.append(("privacy", "epsilon", (), None))
-    wanted += [("attacks", "audited_epsilon_lower_bound", (), None), ("attacks", "membership_auc", (), None)]
-    for audit, metric, across, threshold in wanted:
+    for audit, metric, across, threshold in _wanted(folder.dataset(), at):
         report = reports.get(audit)
         comparison = "gap" if across else None
         found = report and report.find(
             finding_id(audit, metric, across=across, comparison=comparison, threshold=threshold)
         )
-        label = f"{metric} gap across {' x '.join(across)}" if across else metric
+        unit = _unit(metric, folder.dataset())
+        label = f"{metric} gap across {' x '.join(across)}{unit}" if across else f"{metric}{unit}"
         if found:
             estimate = found.estimate
             mark = "" if found.evidence == "sufficient" else " (insufficient evidence)"
@@ -142,6 +142,39 @@ def _numbers(folder: RunFolder) -> Table:
         else:
             table.add_row(label, "not assessed", "", "")
     return table
+
+
+_Wanted = tuple[str, str, tuple[str, ...], float | None]
+_OF_TASK: dict[Task, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "multiclass": (("accuracy", "auc", "log_loss"), ("accuracy", "log_loss")),
+    "regression": (
+        ("mean_absolute_error", "root_mean_squared_error", "r_squared", "mean_residual"),
+        ("mean_absolute_error", "mean_residual"),
+    ),
+}
+"""What is shown of all rows, and of which metrics the gaps between groups."""
+
+
+def _wanted(dataset: Dataset, at: float) -> Iterator[_Wanted]:
+    """Yields audit, metric, attributes and threshold of the main numbers, as the task has them."""
+    groupings = dataset.slices()[1:]
+    if dataset.task == "binary":
+        yield from (("performance", "auc", (), None), ("performance", "accuracy", (), at))
+        yield "performance", "selection_rate", (), at
+        for names in groupings:
+            yield from (("fairness", "true_positive_rate", names, at), ("fairness", "selection_rate", names, at))
+    else:
+        overall, gaps = _OF_TASK[dataset.task]
+        yield from (("performance", name, (), None) for name in overall)
+        yield from (("fairness", name, names, None) for names in groupings for name in gaps)
+    yield "privacy", "epsilon", (), None
+    if dataset.task == "binary":
+        yield from (("attacks", "audited_epsilon_lower_bound", (), None), ("attacks", "membership_auc", (), None))
+
+
+def _unit(metric: str, dataset: Dataset) -> str:
+    words = {"label": f", units of {dataset.label}", "label squared": f", squared units of {dataset.label}"}
+    return words.get(METRICS[metric].unit, "")
 
 
 def _shown(record: Record) -> dict[str, Any]:

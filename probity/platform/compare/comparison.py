@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from probity.config import RunConfig
 from probity.data import Dataset
-from probity.errors import DataError, TrackingError
+from probity.errors import ConfigError, DataError, TrackingError
 from probity.platform import canaries, pipeline, tracking, training
 from probity.platform.budget.ledger import account_of, open_ledger
 from probity.platform.compare.grid import Cell, cell_config, cells_of, comparison_id
@@ -107,6 +107,13 @@ def compare(
         ConfigError: If the grid or a cell's config cannot be built.
         BudgetExceededError: If the budget does not allow the cells together.
     """
+    if config.data.task != "binary":
+        raise ConfigError(
+            "data.task",
+            seen=config.data.task,
+            allowed="binary: the table and the plots of a comparison are about binary decisions",
+            remedy="run each trainer by itself with probity run",
+        )
     cells = cells_of(config, trainers=trainers, epsilons=epsilons, seeds=seeds)
     configs = {cell.name: cell_config(config, cell, settings_of=settings_of or {}) for cell in cells}
     plans = {name: make_plan(entry, root=root) for name, entry in configs.items()}

@@ -13,6 +13,7 @@ from probity.canaries import GRADIENT_SCORES, write_arrays
 from probity.digest import digest_bytes, digest_file, digest_json
 from probity.errors import ConfigError, TrainingError
 from probity.model import DpSgd, Mechanism, TrainedModel
+from probity.task import Task
 from probity.trainers.base import Population, Progress, TrainerSettings, TrainingRequest, Uncalibrated
 from probity.trainers.dp_sgd import mitigation
 from probity.trainers.dp_sgd.canaries import Planted, plant, planted_rows, planted_units
@@ -38,6 +39,7 @@ class DpSgdTrainer:
     name: ClassVar[str] = "dp_sgd"
     settings_type: ClassVar[type[TrainerSettings]] = DpSgdSettings
     plants_gradients: ClassVar[bool] = True
+    tasks: ClassVar[frozenset[Task]] = frozenset({"binary"})
 
     def propose(self, settings: TrainerSettings, population: Population) -> Mechanism | Uncalibrated:
         """Returns what these settings mean for such a population; see :func:`probity.trainers.dp_sgd.settings.propose`.

@@ -25,6 +25,7 @@ from probity.digest import digest_bytes
 from probity.trainers.base import Groups, TrainingRequest
 from probity.trainers.fitting import Rows, compiled
 from probity.trainers.mitigation.settings import Constraint, ExponentiatedGradientSettings
+from probity.trainers.objective import objective_of
 
 if TYPE_CHECKING:
     from probity.trainers.plain import PlainSettings
@@ -135,7 +136,7 @@ def reduce(
 
     member = groups.codes["train"] >= 0
     own = Rows(inputs={name: array[member] for name, array in rows.inputs.items()}, labels=rows.labels[member])
-    _, trained, fitted, _, _ = compiled(request, plain)
+    _, trained, fitted, _, _ = compiled(request, plain, objective=objective_of(request.dataset, own.labels))
     learner = _Learner(model=trained, settings=fitted, epochs=epochs, seed=request.seed, rows=own, said=said)
     search = ExponentiatedGradient(
         _estimator(learner),

@@ -53,6 +53,23 @@ def test_a_grid_with_nothing_to_compare_is_refused(changes, word):
         cells_of(config(), **{"trainers": ["dp_sgd"], "epsilons": [1.0], "seeds": 1, **changes})
 
 
+def test_only_binary_labels_are_compared(tmp_path):
+    asked = config()
+    other = asked.model_copy(update={"data": asked.data.model_copy(update={"task": "regression"})})
+    with pytest.raises(ConfigError, match=r"data\.task"):
+        compare(
+            other,
+            root=tmp_path,
+            workspace=Workspace(tmp_path),
+            trainers=["plain"],
+            epsilons=[],
+            seeds=1,
+            jobs=1,
+            observer=None,
+            report=None,
+        )
+
+
 def test_a_cell_keeps_its_own_trainers_settings_and_asks_for_epsilon_instead_of_noise():
     private = cell_config(config(), Cell(trainer="dp_sgd", target_epsilon=1.0, seed=8))
     assert private.trainer.settings == {"epochs": 3, "target_epsilon": 1.0}
