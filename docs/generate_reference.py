@@ -104,8 +104,18 @@ def sections(kind: type[BaseModel], path: str) -> Iterator[tuple[str, type[BaseM
     """Yields each settings class once, under the key where it stands, outer ones first."""
     yield path or "Top level", kind
     for name, field in kind.model_fields.items():
-        for inner, many in classes_in(field.annotation):
-            yield from sections(inner, f"{path}.{field.alias or name}".lstrip(".") + ("[]" if many else ""))
+        found = list(classes_in(field.annotation))
+        for inner, many in found:
+            place = f"{path}.{field.alias or name}".lstrip(".") + ("[]" if many else "")
+            yield from sections(inner, place + (tag(inner) if len(found) > 1 else ""))
+
+
+def tag(kind: type[BaseModel]) -> str:
+    """Returns what a branch of a tagged union is chosen by: its first key that allows one value only."""
+    for name, field in kind.model_fields.items():
+        if typing.get_origin(field.annotation) is Literal and len(typing.get_args(field.annotation)) == 1:
+            return f", {name}: {typing.get_args(field.annotation)[0]}"
+    return ""
 
 
 def classes_in(hint: Any, *, many: bool = False) -> Iterator[tuple[type[BaseModel], bool]]:
@@ -142,7 +152,7 @@ def words(hint: Any) -> str:
     if origin is Literal:
         return " or ".join(f"`{value}`" for value in arguments)
     if origin in (typing.Union, types.UnionType):
-        return " or ".join(words(argument) for argument in arguments if argument is not type(None))
+        return " or ".join(dict.fromkeys(words(argument) for argument in arguments if argument is not type(None)))
     if origin is tuple:
         return f"list of {words(arguments[0])}"
     if origin is dict:

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from probity.model import UNMITIGATED, Mechanism, NonPrivate, TrainedModel
+from probity.model import UNMITIGATED, Mechanism, Mitigation, NonPrivate, TrainedModel
 from probity.task import TASKS, Task
 from probity.trainers.base import Population, Progress, TrainerSettings, TrainingRequest
-from probity.trainers.mitigation.settings import AnyMitigation, MitigationSettings, NoMitigation, require_extra
+from probity.trainers.mitigation.settings import (
+    AnyMitigation,
+    MitigationSettings,
+    NoMitigation,
+    distributions,
+    require_extra,
+)
+
+if TYPE_CHECKING:
+    from probity.trainers.fitting import Fitted, Rows
+    from probity.trainers.mitigation.methods import Applied
 
 __all__ = ["PlainSettings", "PlainTrainer"]
 
@@ -65,38 +76,13 @@ class PlainTrainer:
             TrainingError: If the loss is not finite, or the scores are not what the task asks for.
         """
         from probity.trainers.export import export, weights_digest
-        from probity.trainers.fitting import fit, rows_of
-        from probity.trainers.mitigation.methods import groups_for, mitigate, recorded
+        from probity.trainers.fitting import rows_of
         from probity.trainers.outcome import environment, require_scores
 
         settings = _own(request.settings)
-        if isinstance(settings.mitigation, MitigationSettings):
-            groups_for(request, settings.mitigation)  # before minutes of training
         train, validation = rows_of(request, "train"), rows_of(request, "eval")
-        mitigated = isinstance(settings.mitigation, MitigationSettings)
-        fitted = fit(
-            request,
-            settings,
-            train=train,
-            validation=validation,
-            report=_first_half(report) if mitigated else report,
-            logs=(workdir / UNMITIGATED if mitigated else workdir) / "logs",
-        )
-        warnings, applied, mitigation = list(fitted.warnings), None, None
-        if isinstance(settings.mitigation, MitigationSettings):
-            without = workdir / UNMITIGATED
-            before = export(fitted.model, request.transform, transform_folder=request.transform_folder, workdir=without)
-            fitted, applied = mitigate(
-                request,
-                settings.mitigation,
-                unmitigated=fitted,
-                train=train,
-                validation=validation,
-                report=_second_half(report),
-                logs=workdir / "logs",
-            )
-            warnings += applied.warnings
-            mitigation = recorded(settings.mitigation, applied, request.dataset, unmitigated=before)
+        done = _train(request, settings, train, validation, workdir=workdir, report=report)
+        fitted, applied = done.fitted, done.applied
         require_scores(fitted.model, train.inputs, request.dataset.task)
         report(1.0, "exporting the model")
         return TrainedModel(
@@ -122,23 +108,76 @@ class PlainTrainer:
             best_epoch=fitted.best_epoch,
             chosen_on_eval=bool(len(validation)),
             history=fitted.history,
-            environment=environment(devices=fitted.devices, packages=_packages(settings)),
-            warnings=tuple(warnings),
-            mitigation=mitigation,
+            environment=environment(devices=fitted.devices, packages=distributions(settings.mitigation)),
+            warnings=done.warnings,
+            mitigation=done.mitigation,
             uncovered=() if applied is None else applied.reads,
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Done:
+    """The model to export, and what was done about differences between groups."""
+
+    fitted: Fitted
+    warnings: tuple[str, ...]
+    applied: Applied | None = None
+    mitigation: Mitigation | None = None
+
+
+def _train(
+    request: TrainingRequest, settings: PlainSettings, train: Rows, validation: Rows, *, workdir: Path, report: Progress
+) -> _Done:
+    from probity.trainers.fitting import fit
+
+    if isinstance(settings.mitigation, MitigationSettings):
+        return _train_twice(request, settings, settings.mitigation, train, validation, workdir=workdir, report=report)
+    fitted = fit(request, settings, train=train, validation=validation, report=report, logs=workdir / "logs")
+    return _Done(fitted=fitted, warnings=tuple(fitted.warnings))
+
+
+def _train_twice(
+    request: TrainingRequest,
+    settings: PlainSettings,
+    mitigation: MitigationSettings,
+    train: Rows,
+    validation: Rows,
+    *,
+    workdir: Path,
+    report: Progress,
+) -> _Done:
+    """Trains without the mitigation, exports that for the comparison, and applies the mitigation."""
+    from probity.trainers.export import export
+    from probity.trainers.fitting import fit
+    from probity.trainers.mitigation.methods import groups_for, mitigate, recorded
+
+    groups_for(request, mitigation)  # before minutes of training
+    without = workdir / UNMITIGATED
+    before = fit(
+        request, settings, train=train, validation=validation, report=_first_half(report), logs=without / "logs"
+    )
+    digest = export(before.model, request.transform, transform_folder=request.transform_folder, workdir=without)
+    fitted, applied = mitigate(
+        request,
+        mitigation,
+        unmitigated=before,
+        train=train,
+        validation=validation,
+        report=_second_half(report),
+        logs=workdir / "logs",
+    )
+    return _Done(
+        fitted=fitted,
+        warnings=(*before.warnings, *applied.warnings),
+        applied=applied,
+        mitigation=recorded(mitigation, applied, request.dataset, unmitigated=digest),
+    )
 
 
 def _own(settings: TrainerSettings) -> PlainSettings:
     if not isinstance(settings, PlainSettings):
         raise TypeError(f"the trainer plain takes PlainSettings, not {type(settings).__name__}")
     return settings
-
-
-def _packages(settings: PlainSettings) -> tuple[str, ...]:
-    """Returns the distributions that a mitigation adds to what decides the numbers."""
-    names = getattr(settings.mitigation, "packages", ())
-    return tuple(name.replace("_", "-") for name in names)
 
 
 def _first_half(report: Progress) -> Progress:

@@ -70,6 +70,7 @@ class World:
     Attributes:
         folder: Holds the transform graph and the transformed examples.
         raw: The raw rows of the eval split, label and sensitive column included.
+        raw_train: The same of the training split.
     """
 
     folder: Path
@@ -77,6 +78,7 @@ class World:
     transform: Transform
     examples: TransformedExamples
     raw: pa.Table
+    raw_train: pa.Table
     groups: Mapping[str, np.ndarray[Any, np.dtype[np.int64]]]
     """By split, the group of each row, as a request gives it to a trainer that asks for it."""
 
@@ -100,9 +102,9 @@ def make_world(folder: Path, *, rows: int = 480, seed: int = 1, task: Task = "bi
     _write_graph(folder / "transform_fn")
     (folder / "examples").mkdir()
     files = {"test": SplitFile(path="test.tfrecord.gz", digest=digest_bytes(b"not on disk"), num_rows=rows)}
-    groups = {}
+    groups, tables = {}, {}
     for split, count in (("train", rows), ("eval", rows // 2)):
-        raw = _draw(rng, count) if task == "binary" else _draw_other(rng, count, task)
+        tables[split] = raw = _draw(rng, count) if task == "binary" else _draw_other(rng, count, task)
         groups[split] = (np.array(raw.column("group").to_pylist()) == "b").astype(np.int64)
         path = folder / "examples" / f"{split}.tfrecord.gz"
         write_arrays(path, transformed(folder, raw), raw.column("outcome").to_numpy(), label_kind=label_kind)
@@ -127,7 +129,8 @@ def make_world(folder: Path, *, rows: int = 480, seed: int = 1, task: Task = "bi
         ),
         transform=Transform(digest=digest_bytes(b"graph"), inputs=inputs, outputs=outputs, constants=()),
         examples=TransformedExamples(folder=folder / "examples", files=files, outputs=outputs, label_kind=label_kind),
-        raw=raw,
+        raw=tables["eval"],
+        raw_train=tables["train"],
         groups=groups,
     )
 

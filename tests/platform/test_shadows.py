@@ -1,14 +1,17 @@
 """Shadow models: halves of the data, scores of all rows, and an interruption that costs one training at most."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from probity.canaries import read_array
 from probity.data import Dataset
 from probity.errors import ConfigError
 from probity.platform.shadows import require_trainable, train_shadows
+from probity.predictor import SavedModelPredictor
 from probity.tfexample import write_arrays as write_examples
 from probity.trainers.plain import PlainSettings, PlainTrainer
 from probity.trainers.testing import agreed, make_request, make_world
@@ -81,6 +84,32 @@ def test_an_interrupted_stage_goes_on_and_ends_as_if_nothing_had_happened(world,
     assert len(second.rows) == 2
     np.testing.assert_array_equal(again, trained_on)
     np.testing.assert_allclose(again_scores, scores, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_shadows_of_a_mitigated_model_get_their_own_rows_groups_and_score_as_served(world, tmp_path):
+    """Their decision depends on the group, so there is no Keras file to score by."""
+    groups = []
+
+    class Watching(PlainTrainer):
+        def train(self, request, *, workdir, report):
+            groups.append(request.groups.codes)
+            record = super().train(request, workdir=workdir, report=report)
+            assert not (workdir / "model.keras").exists()
+            served.append(SavedModelPredictor(workdir / "saved_model").predict(pooled))
+            return record
+
+    served, pooled = [], pa.concat_tables([world.raw_train, world.raw])
+    raw = SimpleNamespace(table={"train": world.raw_train, "test": world.raw, "eval": world.raw}.__getitem__)
+    mitigation = {"method": "threshold_optimizer", "across": "group", "min_group_size": 10}
+    settings = PlainSettings(epochs=1, batch_size=32, mitigation=mitigation)
+    request = make_request(world, settings, mechanism=agreed(PlainTrainer(), settings, world))
+    train_shadows(Watching(), request, raw=raw, number=1, kept=None, out=tmp_path, report=lambda done, text: None)
+    half, scores = (read_array(tmp_path / "shadows.npz", name)[0] for name in ("trained_on", "scores"))
+    by_hand = np.array([group == "b" for group in pooled.column("group").to_pylist()], np.int64)
+    np.testing.assert_array_equal(groups[0]["train"], by_hand[half])
+    np.testing.assert_array_equal(groups[0]["eval"], world.groups["eval"])
+    np.testing.assert_allclose(scores, served[0], atol=1e-6)
 
 
 def test_settings_that_do_not_fit_half_of_the_data_are_refused_before_the_model_is_trained(world):

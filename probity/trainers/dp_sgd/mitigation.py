@@ -20,18 +20,13 @@ if TYPE_CHECKING:
 
     from probity.trainers.mitigation.methods import Applied
 
-__all__ = ["after_training", "packages", "row_weights"]
+__all__ = ["after_training", "row_weights"]
 
 _NO_SECOND_TRAINING = (
     "a second private training, without reweighing, would be charged to the budget of the data for the comparison alone"
 )
 
 Settings = NoMitigation | MitigationSettings
-
-
-def packages(settings: Settings) -> tuple[str, ...]:
-    """Returns the distributions that a mitigation adds to what decides the numbers."""
-    return tuple(name.replace("_", "-") for name in getattr(settings, "packages", ()))
 
 
 def row_weights(

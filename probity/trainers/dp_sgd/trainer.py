@@ -20,6 +20,7 @@ from probity.trainers.dp_sgd.canaries import Planted, plant, planted_rows, plant
 from probity.trainers.dp_sgd.checkpoints import Checkpoints, Snapshot
 from probity.trainers.dp_sgd.choice import Choice, choose
 from probity.trainers.dp_sgd.settings import DpSgdSettings, OptimizerSettings, propose, target_delta
+from probity.trainers.mitigation.settings import distributions
 
 if TYPE_CHECKING:
     from probity.trainers.dp_sgd.keystream import KeyStream
@@ -314,7 +315,7 @@ def _export(job: _Job, outcome: Outcome, *, workdir: Path) -> TrainedModel:
         best_epoch=outcome.best_epoch,
         chosen_on_eval=job.chosen_on_eval,
         history=outcome.history,
-        environment=environment(devices=1, packages=(*_PACKAGES, *mitigation.packages(job.settings.mitigation))),
+        environment=environment(devices=1, packages=(*_PACKAGES, *distributions(job.settings.mitigation))),
         warnings=(*job.engine.warnings, *_warnings(job, outcome), *(() if applied is None else applied.warnings)),
         mitigation=described,
         uncovered=() if applied is None else applied.reads,

@@ -21,6 +21,7 @@ __all__ = [
     "PrivateMitigation",
     "ReweighingSettings",
     "ThresholdOptimizerSettings",
+    "distributions",
     "require_extra",
 ]
 
@@ -170,3 +171,9 @@ def require_extra(mitigation: NoMitigation | MitigationSettings) -> None:
             allowed=f"an environment with the extra {EXTRA}",
             remedy=f"pip install 'probity[{EXTRA}]'",
         )
+
+
+def distributions(mitigation: NoMitigation | MitigationSettings) -> tuple[str, ...]:
+    """Returns the distributions whose versions a method adds to what decides the numbers."""
+    names = () if isinstance(mitigation, NoMitigation) else mitigation.packages
+    return tuple(name.replace("_", "-") for name in names)
