@@ -283,6 +283,23 @@ def test_values_that_do_not_add_up_fail(evidence: AuditInput, tmp_path: Path, mo
     assert value(report, "additivity_error/overall") == pytest.approx(2.0, abs=1e-4)
 
 
+def test_a_method_whose_values_do_not_add_up_gives_way_to_the_next(
+    evidence: AuditInput, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = ExplainedModel.closed_form
+
+    def wrong(self: Any, *args: Any, **kw: Any) -> Any:
+        found = right(self, *args, **kw)
+        return replace(found, contributions=found.contributions * 1.1)
+
+    monkeypatch.setattr(ExplainedModel, "closed_form", wrong)
+    report = ExplanationsAudit().run(evidence, workdir=tmp_path)
+    assert report.status == "complete"
+    assert value(report, "additivity_error/overall") < 1e-5
+    assert any("closed form" in reason and "discarded" in reason for reason in report.reasons)
+    assert any("enumeration" in reason for reason in report.reasons)
+
+
 def test_few_columns_are_enumerated(evidence: AuditInput, tmp_path: Path) -> None:
     report = ExplanationsAudit().run(with_model(evidence, tmp_path / "model", product()), workdir=tmp_path)
     assert report.status == "complete"
