@@ -100,8 +100,8 @@ def find_reasons(evidence: AuditInput) -> Reasons:
     people, method, attribution = _attribute(source, test, people, background, seed=evidence.seed)
     _require_same_model(source, attribution, scored.scores[people])
     sign = 1.0 if benefits else -1.0
-    table = evidence.examples.table("test").select(list(source.model.columns))
-    moved = _moved(source, take(test, people), test, near[typical_rows(table.take(near))])
+    values = source.model.values(evidence.examples.table("test").take(near), background.inputs)
+    moved = _moved(source, take(test, people), test, near[typical_rows(values)])
     verified, struck = select(
         sign * attribution.contributions, helps=sign * (moved - attribution.outputs[:, None]) > _NOISE
     )
@@ -111,7 +111,11 @@ def find_reasons(evidence: AuditInput) -> Reasons:
         people=people,
         verified=tuple(tuple(columns[i] for i in found) for found in verified),
         struck=tuple(tuple(columns[i] for i in found) for found in struck),
-        sensitive=tuple(name for name in columns if Role.SENSITIVE in evidence.dataset.column(name).roles),
+        sensitive=tuple(
+            column.name
+            for column in evidence.dataset.features
+            if Role.SENSITIVE in column.roles and column.name in columns
+        ),
         method=method.words,
         reference=background.words,
     )

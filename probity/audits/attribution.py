@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -23,6 +23,9 @@ from probity.audits.linear_form import LinearForm
 from probity.audits.shapley import Inputs, enumerate_shapley, sample_shapley
 from probity.data import TransformedFeature
 from probity.errors import AuditError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 __all__ = ["Attribution", "ExplainedModel", "load_explained_model"]
 
@@ -128,6 +131,31 @@ class ExplainedModel:
     def groups(self) -> list[list[str]]:
         """Input names by source column, in the order of :attr:`columns`: what one column stands for."""
         return [[feature.name for feature in self.outputs if feature.source == name] for name in self.columns]
+
+    def values(self, table: pa.Table, inputs: Inputs) -> pa.Table:
+        """Returns the values of :attr:`columns`, for people to see and to find typical ones.
+
+        A column that a user's preprocessing made of others is no raw column: its values are those of its input, or the
+        names of the patterns in which its several inputs occur.
+
+        Args:
+            table: Raw rows.
+            inputs: The same rows as model inputs.
+        """
+        import pyarrow as pa
+
+        found = {}
+        for name, members in zip(self.columns, self.groups, strict=True):
+            if name in table.column_names:
+                found[name] = table.column(name)
+                continue
+            matrix = np.concatenate([inputs[member] for member in members], axis=1)
+            if matrix.shape[1] == 1:
+                found[name] = pa.chunked_array([pa.array(matrix[:, 0], pa.float32())])
+            else:
+                patterns = np.unique(matrix, axis=0, return_inverse=True)[1].reshape(-1)
+                found[name] = pa.chunked_array([pa.array([f"pattern {i + 1}" for i in patterns], pa.string())])
+        return pa.table(found)
 
     def _attribution(self, values: np.ndarray[Any, Any], rows: Inputs, background: Inputs) -> Attribution:
         base = self.predict(background)

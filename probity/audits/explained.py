@@ -43,6 +43,7 @@ class Explained:
         inputs: Model inputs of the explained rows.
         method: The method that was used.
         background: What the rows are explained against.
+        max_evaluations: How many outputs an explanation of this model may ask for.
         difference: How far an approximation is from sampling, see
             :func:`~probity.audits.fidelity.approximation_difference`; ``None`` where the method is no approximation.
         notes: Why another method than a better one was used.

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from probity.audits.backgrounds import draw_rows
+from probity.audits.backgrounds import draw_rows, take
 from probity.audits.base import AuditInput
 from probity.audits.canvas import file_name, unused
 from probity.audits.explained import MAX_ADDITIVITY_ERROR, Explained, explain
@@ -177,7 +177,8 @@ def _write_rows(folder: Path, explained: Explained, evidence: AuditInput) -> Non
     _write_local(folder / "local.json", explained, chosen)
     dots = candidates[draw_rows(len(candidates), MOST_DOTS, rng)]
     columns = list(explained.model.columns)
-    table = evidence.examples.table("test").select(columns).take(sample.rows[dots])
+    raw = evidence.examples.table("test").take(sample.rows[dots])
+    table = explained.model.values(raw, take(explained.inputs, dots))
     contributions = attribution.contributions[dots]
     draw_beeswarm(folder / "beeswarm.svg", contributions, table, space=space)
     for position in np.argsort(-np.abs(attribution.contributions).mean(axis=0), kind="stable")[:_DEPENDENCES]:

@@ -168,3 +168,22 @@ def test_models_that_cannot_be_explained_are_refused(fault: str, tmp_path: Path)
     path = save(tmp_path / "model.keras", tf.keras.Model(inputs, found))
     with pytest.raises(AuditError):
         load_explained_model(path, features)
+
+
+def test_columns_that_preprocessing_made_have_the_values_of_their_inputs(tmp_path: Path) -> None:
+    """A user's preprocessing may give an input the name of no raw column."""
+    import pyarrow as pa
+
+    features = outputs(raw=2, made=1, several=2)
+    _, loaded = built(ModelConfig(kind="logistic"), features, tmp_path)
+    table = pa.table({"raw": ["x", None, "y"], "unused": [1, 2, 3]})
+    inputs = {
+        "raw_xf": np.zeros((3, 2), np.float32),
+        "made_xf": np.array([[1.5], [2.5], [1.5]], np.float32),
+        "several_xf": np.array([[0, 1], [1, 0], [0, 1]], np.float32),
+    }
+    assert loaded.values(table, inputs).to_pydict() == {
+        "raw": ["x", None, "y"],
+        "made": [1.5, 2.5, 1.5],
+        "several": ["pattern 1", "pattern 2", "pattern 1"],
+    }

@@ -16,6 +16,7 @@ from probity.audits.attribution import ExplainedModel, load_explained_model
 from probity.audits.base import AuditInput
 from probity.audits.explanation_plots import draw_differences, draw_global, draw_groups
 from probity.audits.explanations import INTERNAL, ExplanationsAudit
+from probity.audits.regulatory import RegulatoryAudit
 from probity.audits.testing import AuditContract, draw_rows, make_evidence
 from probity.config import AuditsConfig, ModelConfig
 from probity.findings import AuditReport, Estimate
@@ -281,6 +282,46 @@ def test_values_that_do_not_add_up_fail(evidence: AuditInput, tmp_path: Path, mo
     report = ExplanationsAudit().run(evidence, workdir=tmp_path)
     assert report.status == "failed"
     assert value(report, "additivity_error/overall") == pytest.approx(2.0, abs=1e-4)
+
+
+def test_a_method_whose_values_do_not_add_up_gives_way_to_the_next(
+    evidence: AuditInput, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = ExplainedModel.closed_form
+
+    def wrong(self: Any, *args: Any, **kw: Any) -> Any:
+        found = right(self, *args, **kw)
+        return replace(found, contributions=found.contributions * 1.1)
+
+    monkeypatch.setattr(ExplainedModel, "closed_form", wrong)
+    report = ExplanationsAudit().run(evidence, workdir=tmp_path)
+    assert report.status == "complete"
+    assert value(report, "additivity_error/overall") < 1e-5
+    assert any("closed form" in reason and "discarded" in reason for reason in report.reasons)
+    assert any("enumeration" in reason for reason in report.reasons)
+
+
+def made(evidence: AuditInput) -> AuditInput:
+    """Evidence whose preprocessing names one input after no raw column."""
+    outputs = tuple(
+        feature.model_copy(update={"source": "made"}) if feature.source == "hours" else feature
+        for feature in evidence.transform.outputs
+    )
+    return replace(evidence, transform=evidence.transform.model_copy(update={"outputs": outputs}))
+
+
+def test_columns_that_preprocessing_made_are_explained_too(evidence: AuditInput, tmp_path: Path) -> None:
+    for audit, name in (
+        (ExplanationsAudit(), "explanations/mean_abs_shap/made/overall"),
+        (RegulatoryAudit(), "regulatory/adverse_action_reason_share/made/overall@0.5"),
+    ):
+        workdir = tmp_path / audit.name
+        workdir.mkdir()
+        report = audit.run(made(evidence), workdir=workdir)
+        found = report.find(name)
+        assert found is not None
+        assert found.estimate.value is not None
+        assert found.estimate.value > 0
 
 
 def test_few_columns_are_enumerated(evidence: AuditInput, tmp_path: Path) -> None:
