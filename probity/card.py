@@ -74,8 +74,8 @@ class CardNumber(Record):
     feature: str | None = None
     attack: str | None = None
     threshold: float | None = None
-    label_class: str | None = None
-    predicted_class: str | None = None
+    label_class: str | None = Field(default=None, exclude_if=lambda name: name is None)
+    predicted_class: str | None = Field(default=None, exclude_if=lambda name: name is None)
     value: Number | None = None
     lower: Number | None = None
     upper: Number | None = None

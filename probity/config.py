@@ -296,8 +296,9 @@ class TransformConfig(Record):
 class ModelConfig(Record):
     """The architecture: built in (``kind``), or a function of the user's (``module``)."""
 
-    kind: Literal["mlp", "logistic"] | None = None
-    """A built-in architecture: a multi-layer perceptron, or logistic regression."""
+    kind: Literal["mlp", "logistic", "linear"] | None = None
+    """A built-in architecture: a multi-layer perceptron, logistic regression (for classes), or linear regression (for
+    ``task: regression``)."""
     hidden: tuple[int, ...] = ()
     """Units of the hidden layers of ``mlp``."""
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
@@ -645,6 +646,14 @@ class RunConfig(Record):
                     )
             if rule.threshold is not None and rule.threshold not in self.audits.all_thresholds:
                 raise ValueError(f"gate rule {rule.name!r} needs threshold {rule.threshold} in audits.thresholds")
+        return self
+
+    @model_validator(mode="after")
+    def _architecture_fits_the_task(self) -> RunConfig:
+        kind, numbers = self.model.kind, self.data.task == "regression"
+        if kind is not None and (kind, numbers) in (("logistic", True), ("linear", False)):
+            instead = "linear" if numbers else "logistic"
+            raise ValueError(f"model.kind {kind} does not predict for task {self.data.task}; use kind {instead}")
         return self
 
     @model_validator(mode="after")

@@ -339,6 +339,9 @@ class Transform(Record):
     """What was spent on differentially private constants, if there are any."""
     module: Digest | None = None
     """Digest of the user's ``preprocessing_fn`` file, when it replaces the built-in transform."""
+    label_kind: Literal["int64", "float32"] = "int64"
+    """How the label is stored beside the outputs: ``int64`` for 0/1 and numbers of classes, ``float32`` for what a
+    regression predicts."""
     unknown_rates: dict[str, float] = Field(default={})
     """Share of rows of the eval split whose value fell outside the vocabulary, by source column."""
 

@@ -21,7 +21,7 @@ class Predictor(Protocol):
     """Scores of a model for raw rows, whatever stands behind it."""
 
     def predict(self, rows: pa.Table) -> np.ndarray[Any, Any]:
-        """Returns the score of each row, shape (rows,), float32 in [0, 1].
+        """Returns the score of each row, shape (rows,), float32: in [0, 1], or in the label's units for a regression.
 
         Args:
             rows: Raw feature columns; further columns are ignored.

@@ -244,11 +244,9 @@ class RunFolder:
     def transformed(self) -> TransformedExamples:
         """Returns the model's inputs by split."""
         folder = self.path / TRANSFORM / "examples"
+        made = self.transform()
         return TransformedExamples(
-            folder=folder,
-            files=_read_splits(folder),
-            outputs=self.transform().outputs,
-            label_kind="float32" if self.dataset().task == "regression" else "int64",
+            folder=folder, files=_read_splits(folder), outputs=made.outputs, label_kind=made.label_kind
         )
 
     def canaries(self) -> Canaries | None:

@@ -12,7 +12,7 @@ from probity.errors import ConfigError
 from probity.metric import METRICS
 
 
-def config(task="binary", *, label=None, rules=(), audits=None, **data):
+def config(task="binary", *, label=None, rules=(), audits=None, model=None, **data):
     return {
         "name": "x",
         "data": {
@@ -22,7 +22,7 @@ def config(task="binary", *, label=None, rules=(), audits=None, **data):
             "sensitive": ["sex"],
             **data,
         },
-        "model": {"kind": "logistic"},
+        "model": model or {"kind": "linear" if task == "regression" else "logistic"},
         "audits": audits or {},
         "gate": {"rules": [{"name": str(i), **rule} for i, rule in enumerate(rules)]},
         "serving": {"model_name": "x"},
@@ -89,6 +89,9 @@ def test_what_goes_together_is_taken_and_comes_back_from_its_json_form(task, lab
             config("regression", rules=[{"metric": "mean_residual", "across": "sex", "ratio_at_least": 0.8}]),
             "can be negative, so it has no ratio",
         ),
+        (config("regression", model={"kind": "logistic"}), "use kind linear"),
+        (config(model={"kind": "linear"}), "use kind logistic"),
+        (config("multiclass", model={"kind": "linear"}), "use kind logistic"),
         (config("regression", audits={"shadow_models": 8}), "attacks on binary decisions"),
         (config("multiclass", audits={"canaries": {"count": 100}}), "attacks on binary decisions"),
     ],

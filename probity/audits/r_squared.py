@@ -76,7 +76,7 @@ def r_squared(residuals: Floats, labels: Floats, *, seed: int) -> RSquared | Non
     if n == 0 or labels.min() == labels.max():
         return None
     order = np.lexsort((labels, residuals))  # rows are drawn by position
-    # Standardised labels and residuals in their units: R2 is the same, and fourth powers stay in range.
+    # In units of the labels' standard deviation R2 is the same, and no moment is lost beside a larger one.
     spread = float(labels.std())
     moments = _moments((residuals[order]) / spread, (labels[order] - labels.mean()) / spread)
     rest, error = _log_rest(moments.mean(axis=0)[None, :], n)

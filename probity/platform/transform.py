@@ -158,6 +158,7 @@ def transform(
         constants=constants,
         private_statistics=spent,
         module=module,
+        label_kind=transformed.label_kind,
         unknown_rates=unknown,
     )
     return record, transformed

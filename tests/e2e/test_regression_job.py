@@ -30,7 +30,7 @@ def test_a_regression_runs_to_a_released_model_that_answers_in_the_labels_units(
             "split": {"train": 5, "eval": 1, "test": 4},
         },
         "transform": {"numeric": "z_score"},
-        "model": {"kind": "logistic"},
+        "model": {"kind": "linear"},
         "trainer": {"name": "plain", "epochs": 40, "batch_size": 16, "learning_rate": 0.02},
         "audits": {"min_group_size": 50},
         "gate": {
