@@ -482,6 +482,13 @@ _ALL = (
         gateable=False,  # a rule names the two rates
     ),
     Metric(
+        name="mcnemar_p_value",
+        kind=MetricKind.COMPARISON,
+        direction=_NEITHER,
+        definition="p-value of McNemar's exact test that two models are right about equally many of the same rows",
+        gateable=False,
+    ),
+    Metric(
         name="engine_difference",
         kind=MetricKind.SCORE,
         direction=_DOWN,

@@ -8,26 +8,21 @@ a group that lost more than its interval allows for is named.
 change in                       interval
 ==============================  ======================================================================================
 a rate or score of one slice    paired; :mod:`probity.audits.paired`
-a gap between groups            MOVER on the intervals of the two gaps (Zou and Donner 2008, eq. 3), taken as
-                                independent: two models of the same rows err alike, so it is rather too wide
+a gap between groups            conservative; :mod:`probity.audits.gap_changes`
 ==============================  ======================================================================================
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 from probity.audits.base import AuditInput
-from probity.audits.comparison import Compared, compare
-from probity.audits.intervals import Bounds, difference
-from probity.audits.measures import rate_measures
+from probity.audits.gap_changes import gap_changes
 from probity.audits.paired import paired_changes
 from probity.audits.scoring import ScoredRows, score
-from probity.audits.slices import Confusion, confusion
 from probity.digest import digest_tree
-from probity.findings import AuditReport, Estimate, Finding, finding_id, slice_name
+from probity.findings import AuditReport, Finding, slice_name
 from probity.metric import Direction
 from probity.model import UNMITIGATED, Mitigation
 
@@ -35,9 +30,6 @@ __all__ = ["MitigationAudit"]
 
 _LOSSES = ("accuracy", "true_positive_rate", "false_positive_rate")
 """The rates by which a group is said to be worse off. A selection rate has no direction of its own."""
-_GAPS = ("accuracy", "selection_rate", "true_positive_rate", "false_positive_rate")
-
-Grouping = tuple[str, ...]
 
 
 class MitigationAudit:
@@ -89,55 +81,14 @@ class MitigationAudit:
             intersections=evidence.dataset.intersections,
             joint_statements=evidence.joint_statements,
         )
-        thresholds = evidence.settings.all_thresholds
-        after_counts = confusion(evidence.scored, groupings=groupings, thresholds=thresholds)
-        before_counts = confusion(before, groupings=groupings, thresholds=thresholds)
-        for grouping in groupings:
-            for threshold in thresholds:
-                for metric in _GAPS:
-                    both = [
-                        _gap(metric, counts[grouping], evidence, threshold=threshold)
-                        for counts in (after_counts, before_counts)
-                    ]
-                    yield _change_of_gap(metric, both[0], both[1], evidence, across=grouping, threshold=threshold)
-
-
-def _gap(metric: str, counts: Confusion, evidence: AuditInput, *, threshold: float) -> Compared:
-    measure = partial(rate_measures, metric, counts, threshold=threshold, exact=True)
-    return compare(measure, "gap", evidence.settings, confidence=evidence.settings.confidence)
-
-
-def _change_of_gap(
-    metric: str, after: Compared, before: Compared, evidence: AuditInput, *, across: Grouping, threshold: float
-) -> Finding:
-    estimate = Estimate(value=None, method="mover", n=0)
-    if after.extremes is not None and before.extremes is not None:
-        gaps: list[Bounds] = [(e.value, e.lower, e.upper) for e in (after.extremes, before.extremes)]
-        lower, upper = difference(gaps[0], gaps[1])
-        estimate = Estimate(
-            value=after.extremes.value - before.extremes.value,
-            lower=max(-1.0, float(lower)),
-            upper=min(1.0, float(upper)),
-            confidence=evidence.settings.confidence,
-            method="mover",
-            n=min(after.n, before.n),
+        yield from gap_changes(
+            evidence.scored,
+            before,
+            audit=self.name,
+            groupings=groupings,
+            thresholds=evidence.settings.all_thresholds,
+            settings=evidence.settings,
         )
-    undefined = after.undefined or before.undefined
-    problems = [undefined] if undefined else []
-    if after.unmeasured:  # the same groups of the same rows: what one leaves out for its size, so does the other
-        problems.append(f"not compared: {', '.join(after.unmeasured)}")
-    return Finding(
-        id=finding_id(MitigationAudit.name, metric, across=across, comparison="change", threshold=threshold),
-        metric=metric,
-        across=across,
-        comparison="change",
-        threshold=threshold,
-        estimate=estimate,
-        direction=Direction.LOWER_IS_BETTER,
-        neutral=0.0,
-        evidence="insufficient" if problems else "sufficient",
-        reason="; ".join(problems) or None,
-    )
 
 
 def _reasons(mitigation: Mitigation, findings: tuple[Finding, ...], evidence: AuditInput) -> Iterator[str]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typer
 
-from probity.platform.cli import auditing, budget, check, compare, inspect, project, running, thresholds, whatif
+from probity.platform.cli import auditing, budget, check, compare, diff, inspect, project, running, thresholds, whatif
 
 __all__ = ["app"]
 
@@ -25,6 +25,7 @@ app.command("init")(project.init)
 app.command("run")(running.run)
 app.command("audit")(auditing.audit)
 app.command("compare")(compare.compare)
+app.command("diff")(diff.diff)
 app.command("runs")(inspect.runs)
 app.command("show")(inspect.show)
 app.command("gate")(running.gate)
