@@ -104,7 +104,8 @@ def moved(scores: Any, thresholds: Any, *, common: float) -> Any:
     """
     import tensorflow as tf
 
-    lowest_above = float(np.nextafter(np.float32(common), np.float32(2.0)))
+    # Not below the smallest normal float: TensorFlow takes subnormal ones for 0.
+    lowest_above = max(float(np.nextafter(np.float32(common), np.float32(2.0))), float(np.finfo(np.float32).tiny))
     below = tf.minimum(scores * (common / tf.maximum(thresholds, np.float32(1e-30))), common)
     share = (scores - thresholds) / tf.maximum(1.0 - thresholds, np.float32(1e-30))
     above = tf.clip_by_value(common + share * (1.0 - common), lowest_above, 1.0)
