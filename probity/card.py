@@ -288,6 +288,10 @@ class ModelCard(Record):
     baseline: NumbersOrGap
     mitigation: NumbersOrGap = NotAssessed(reason="this card was written before mitigation was audited")
     """What the mitigation changed, against the same training without it."""
+    individuals: NumbersOrGap = NotAssessed(reason="this card was written before single decisions were audited")
+    """What decisions about single people depend on; shares of rows only."""
+    regulatory: NumbersOrGap = NotAssessed(reason="this card was written before regulatory tables were made")
+    """Rates and ratios as particular rules define them."""
     privacy: PrivacySection
     explanations: NumbersOrGap
     limitations: StatementOrGap
@@ -305,6 +309,8 @@ class ModelCard(Record):
             self.privacy.findings,
             self.privacy.attacks,
             self.explanations,
+            self.individuals,
+            self.regulatory,
             self.data.findings,
             self.factors.proxies,
         )

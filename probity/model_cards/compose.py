@@ -67,7 +67,7 @@ def compose(
         transform: Layout and constants of the transform graph.
         model: The trained model.
         reports: Reports by name of the audit: ``performance``, ``fairness``, ``privacy``, ``explanations``, ``data``,
-            ``baseline``, ``attacks``, ``mitigation``.
+            ``baseline``, ``attacks``, ``mitigation``, ``individuals``, ``regulatory``.
         cumulative: What all trainings on the data spent together, if a ledger was read.
         canaries: What was planted in the training, if anything.
     """
@@ -100,6 +100,8 @@ def compose(
         mitigation=source.numbers("mitigation"),
         privacy=_privacy(model, transform, reports, source, cumulative, canaries),
         explanations=source.numbers("explanations"),
+        individuals=source.numbers("individuals", lambda finding: not finding.slice),
+        regulatory=source.numbers("regulatory", _is_of_a_rule),
         limitations=_said(config.card.limitations, "card.limitations"),
         trade_offs=_said(config.card.trade_offs, "card.trade_offs"),
         ethical_considerations=_said(config.card.ethical_considerations, "card.ethical_considerations"),
@@ -160,6 +162,11 @@ class _Source:
         found = self.numbers(name, lambda finding: finding.metric == "proxy_strength")
         # The report's notes are printed where its other numbers are.
         return found.model_copy(update={"notes": ()}) if isinstance(found, Numbers) else found
+
+
+def _is_of_a_rule(finding: Finding) -> bool:
+    """Whether a finding of the regulatory tables is printed on the card; the page beside the report prints all."""
+    return finding.metric in ("favourable_rate", "impact_ratio", "verified_reason_rate")
 
 
 def _is_no_proxy(finding: Finding) -> bool:

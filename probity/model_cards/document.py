@@ -18,7 +18,7 @@ from probity.model_cards.blocks import (
     Table,
     Tile,
 )
-from probity.model_cards.measured import analyses, explanations, notes, pick, privacy
+from probity.model_cards.measured import analyses, explanations, individuals, notes, pick, privacy, regulatory
 from probity.model_cards.tables import (
     cell,
     data_tables,
@@ -58,6 +58,8 @@ def document_of(card: ModelCard, *, images: Sequence[tuple[str, str]] = ()) -> D
             Section(anchor="analyses", title="Quantitative analyses", blocks=tuple(analyses(card))),
             Section(anchor="privacy", title="Privacy", blocks=tuple(privacy(card))),
             Section(anchor="explanations", title="Explanations", blocks=tuple(explanations(card, images))),
+            Section(anchor="individuals", title="Single decisions", blocks=tuple(individuals(card))),
+            Section(anchor="regulatory", title="Regulatory tables", blocks=tuple(regulatory(card))),
             Section(
                 anchor="considerations",
                 title="Limitations, trade-offs and ethical considerations",

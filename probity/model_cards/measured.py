@@ -22,7 +22,7 @@ from probity.model_cards.tables import (
 from probity.model_cards.tasks import task_analyses
 from probity.model_cards.wording import group_label, metric_title, table_title, value_text
 
-__all__ = ["analyses", "explanations", "notes", "pick", "privacy"]
+__all__ = ["analyses", "explanations", "individuals", "notes", "pick", "privacy", "regulatory"]
 
 _PLOTTED = ("selection_rate", "true_positive_rate", "false_positive_rate", "accuracy")
 _Part = Numbers | NotAssessed
@@ -252,6 +252,35 @@ def explanations(card: ModelCard, images: Sequence[tuple[str, str]]) -> Iterator
     others = [number for number in part.numbers if number.feature is None]
     if others:
         yield plain_table(others, caption="Checks of the explanations")
+
+
+def individuals(card: ModelCard) -> Iterator[Block]:
+    """Yields what decisions about single people depend on: shares of rows, no rows."""
+    part = card.individuals
+    yield from notes(part)
+    if isinstance(part, NotAssessed):
+        return
+    flips = [number for number in part.numbers if number.feature is None]
+    ranges = sorted((n for n in part.numbers if n.feature is not None), key=lambda n: -(n.value or 0.0))
+    if flips:
+        yield plain_table(flips, caption="Flips and nearest rows with the other decision, by attribute")
+    if ranges:
+        yield plain_table(ranges, caption="How far one column alone moves the mean score", collapsed=True)
+
+
+def regulatory(card: ModelCard) -> Iterator[Block]:
+    """Yields rates and ratios as particular rules define them; which rule applies is not said."""
+    part = card.regulatory
+    yield from notes(part)
+    if isinstance(part, NotAssessed):
+        return
+    at = card.metrics.decision_threshold
+    for attributes, mine in attribute_tables(part.numbers).items():
+        columns = [("favourable_rate", at), ("impact_ratio", at)]
+        yield group_table(attributes, mine, caption=f"Impact ratios by {table_title(attributes)}", columns=columns)
+    overall = [number for number in part.numbers if not number.slice]
+    if overall:
+        yield plain_table(overall, caption="Reasons for unfavourable predictions")
 
 
 def notes(part: _Part) -> Iterator[Block]:

@@ -21,7 +21,7 @@ def draw(path: Path, judged: Mapping[str, Sequence[Judged]], *, reference: str) 
         reference: Id of the run that they are changes from.
     """
     measurable = {
-        run: [entry for entry in entries if entry.finding.estimate.lower is not None] for run, entries in judged.items()
+        run: [entry for entry in entries if entry.verdict != "too small to say"] for run, entries in judged.items()
     }
     names = list(dict.fromkeys(words(entry.finding) for entries in measurable.values() for entry in entries))
 
@@ -32,7 +32,7 @@ def draw(path: Path, judged: Mapping[str, Sequence[Judged]], *, reference: str) 
             for k, entry in enumerate(entries):
                 estimate, row = entry.finding.estimate, names.index(words(entry.finding)) + offset
                 axes.plot([estimate.lower, estimate.upper], [row, row], color=colour, linewidth=1.4)
-                filled = entry.verdict not in ("no evidence", "too small to say")
+                filled = entry.verdict != "no evidence"
                 axes.plot(
                     estimate.value,
                     row,

@@ -236,3 +236,54 @@ def test_joint_bounds_are_those_of_the_shared_level_and_are_absent_for_a_single_
     assert together.estimate == alone.estimate
     assert together.joint.statements == 5
     assert (together.joint.lower, together.joint.upper) == pytest.approx((expected.lower, expected.upper), abs=1e-12)
+
+
+def test_equal_accuracy_can_hide_twice_the_false_alarms():
+    """As in the COMPAS scores (Angwin et al. 2016): right equally often, wrong in opposite directions."""
+    # name, selected positives, positives, selected negatives, negatives: 780 of 1,000 are right in both groups.
+    rows = counted(("black", 480, 540, 160, 460), ("white", 240, 380, 80, 620))
+    report = run(rows)
+    accuracy = report.find("fairness/accuracy/gap/sex@0.5").estimate
+    alarms = report.find("fairness/false_positive_rate/gap/sex@0.5").estimate
+    assert accuracy.value == pytest.approx(0.0, abs=1e-12)
+    assert accuracy.lower == 0.0
+    assert alarms.value == pytest.approx(160 / 460 - 80 / 620)
+    assert alarms.lower > 0.15
+    ratio = report.find("fairness/false_positive_rate/ratio/sex@0.5").estimate
+    assert ratio.upper < 0.5  # at least twice as often
+    assert report.find("fairness/equalized_odds/gap/sex@0.5").estimate.lower > 0.15
+
+
+def test_names_of_groups_and_the_order_of_rows_change_nothing():
+    renamed = {"F": "z", "M": "a"}
+    rows = counted(*TWO)
+    order = np.random.default_rng(3).permutation(len(rows))
+    names = [renamed[rows.names["sex"][code]] for code in rows.groups["sex"][order]]
+    other = scored(rows.scores[order], rows.labels[order], sex=names)
+    mine, theirs = ({entry.id: entry for entry in run(each).findings} for each in (rows, other))
+    assert mine.keys() == theirs.keys()
+    for name, finding in mine.items():
+        for part in ("value", "lower", "upper", "n"):
+            assert getattr(theirs[name].estimate, part) == pytest.approx(getattr(finding.estimate, part), abs=1e-12)
+
+
+def test_every_row_twice_keeps_the_values_and_narrows_the_intervals():
+    rows = counted(*TWO)
+    twice = scored(
+        np.tile(rows.scores, 2),
+        np.tile(rows.labels, 2),
+        sex=[rows.names["sex"][code] for code in rows.groups["sex"]] * 2,
+    )
+    mine, theirs = ({entry.id: entry.estimate for entry in run(each).findings} for each in (rows, twice))
+    for name, estimate in mine.items():
+        assert theirs[name].value == pytest.approx(estimate.value, abs=1e-12), name
+        assert theirs[name].upper - theirs[name].lower <= estimate.upper - estimate.lower + 1e-12, name
+
+
+def test_a_constant_prediction_has_no_gap_where_nobody_is_selected_and_no_precision():
+    rows = counted(("F", 0, 50, 0, 150), ("M", 0, 100, 0, 200))
+    report = run(rows)
+    assert report.find("fairness/selection_rate/gap/sex@0.5").estimate.value == 0.0
+    assert report.find("fairness/selection_rate/ratio/sex@0.5").evidence == "insufficient"  # 0 over 0
+    assert report.find("fairness/precision/gap/sex@0.5").evidence == "insufficient"
+    assert report.find("fairness/auc/gap/sex").estimate.value == pytest.approx(0.0)

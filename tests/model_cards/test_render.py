@@ -98,7 +98,7 @@ def test_the_contents_lead_to_every_section(page):
     parsed = Page(page)
     anchors = [attrs["id"] for tag, attrs in parsed.tags if tag == "section"]
     links = {attrs["href"] for tag, attrs in parsed.tags if tag == "a"}
-    assert len(anchors) == len(set(anchors)) == 10
+    assert len(anchors) == len(set(anchors)) == 12
     assert {f"#{anchor}" for anchor in anchors} == links
 
 
