@@ -48,6 +48,10 @@ test: setup ## The whole default test suite, in two processes; a file's tests st
 test-statistical: setup ## Experiments with power in both directions: noise, sampling, audits
 	$(BIN)/python -m pytest -m statistical
 
+.PHONY: test-heavy
+test-heavy: setup ## Whole runs that the default suite covers in part
+	$(BIN)/python -m pytest -m heavy --numprocesses 2 --dist loadfile
+
 .PHONY: check
 check: setup ## Format, lint, types, import contracts, generated reference
 	$(BIN)/ruff format --check .

@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from probity.metric import METRICS, MetricKind
+from probity.metric import METRICS, Direction, MetricKind
 from probity.record import Number, Record, Slug
 from probity.suggestion import did_you_mean
 from probity.task import Task
@@ -395,14 +395,19 @@ class AuditsConfig(Record):
         return tuple(sorted({*self.thresholds, self.decision_threshold}))
 
 
-_CHANGES = ("change_from_baseline_at_least", "change_from_unmitigated_at_least")
+_CHANGES = (
+    "change_from_baseline_at_least",
+    "change_from_baseline_at_most",
+    "change_from_unmitigated_at_least",
+    "change_from_unmitigated_at_most",
+)
 
 
 class Rule(Record):
     """One condition of the gate on one metric.
 
     ``at_least`` and ``at_most`` bound the metric itself, on the whole test split or on ``slice``;
-    ``change_from_baseline_at_least`` bounds candidate minus the latest released model on the same rows;
+    ``change_from_baseline_at_least`` and ``…_at_most`` bound candidate minus latest released model on the same rows;
     ``change_from_unmitigated_at_least`` bounds candidate minus the same training without its mitigation, likewise;
     ``gap_at_most`` (largest minus smallest group) and ``ratio_at_least`` (smallest over largest) compare the groups
     of ``across``. A list in ``across`` is one intersection: ``[sex, race]`` compares sex x race groups.
@@ -426,9 +431,13 @@ class Rule(Record):
     """Upper bound on the metric."""
     change_from_baseline_at_least: Number | None = None
     """Lower bound on candidate minus latest released model, both on the candidate's test rows."""
+    change_from_baseline_at_most: Number | None = None
+    """The same as an upper bound, for metrics of which less is better, such as an error."""
     change_from_unmitigated_at_least: Number | None = None
     """Lower bound on the model with its mitigation minus the one without, both on the candidate's test rows; ``slice``
     names the group that must not get worse."""
+    change_from_unmitigated_at_most: Number | None = None
+    """The same as an upper bound, for metrics of which less is better."""
     gap_at_most: float | None = Field(default=None, ge=0.0, allow_inf_nan=False)
     """Upper bound on the largest minus the smallest group."""
     ratio_at_least: float | None = Field(default=None, gt=0.0, le=1.0)
@@ -460,6 +469,16 @@ class Rule(Record):
             raise ValueError("give across or slice, not both")
         if METRICS[self.metric].kind is MetricKind.DATA and (given[0] not in ("at_least", "at_most") or not self.slice):
             raise ValueError(f"{self.metric} speaks of the data: give a slice, and at_least or at_most")
+        wrong = {"_at_least": Direction.LOWER_IS_BETTER, "_at_most": Direction.HIGHER_IS_BETTER}
+        if given[0] in _CHANGES and any(
+            given[0].endswith(end) and METRICS[self.metric].direction is way for end, way in wrong.items()
+        ):
+            end = "_at_most" if given[0].endswith("_at_least") else "_at_least"
+            better = "less" if end == "_at_most" else "more"
+            raise ValueError(
+                f"{better} {self.metric} is better, so this bound would let a worse model through; use "
+                f"{given[0].removesuffix('_at_least').removesuffix('_at_most')}{end}"
+            )
         if self.threshold is not None and METRICS[self.metric].kind is not MetricKind.RATE:
             raise ValueError(f"threshold goes with rates only, and {self.metric} is none")
         return self
@@ -481,6 +500,11 @@ class Rule(Record):
             raise ValueError(f"{rule}: {self.metric} {needs}, for task {task}")
         if self.ratio_at_least is not None and entry.signed:
             raise ValueError(f"{rule}: {self.metric} can be negative, so it has no ratio; use gap_at_most")
+
+    @property
+    def is_statistical(self) -> bool:
+        """Whether its metric is estimated from test rows; one on privacy or on a count is not."""
+        return METRICS[self.metric].kind not in (MetricKind.PRIVACY, MetricKind.COUNT)
 
     @property
     def conditions(self) -> list[str]:
@@ -518,8 +542,7 @@ class GateConfig(Record):
     @property
     def joint_statements(self) -> int:
         """How many rules are judged by an interval; those on privacy and on counts are not."""
-        exact = (MetricKind.PRIVACY, MetricKind.COUNT)
-        return sum(METRICS[rule.metric].kind not in exact for rule in self.rules)
+        return sum(rule.is_statistical for rule in self.rules)
 
     @model_validator(mode="after")
     def _names_differ(self) -> GateConfig:

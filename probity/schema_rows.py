@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from probity.data import Column, ColumnKind, Dataset, FeatureSpec, Schema
+from probity.data import Column, ColumnKind, FeatureSpec, Schema
 
 if TYPE_CHECKING:
     import numpy as np
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["draw_rows", "undrawn_columns"]
 
 
-def draw_rows(number: int, *, dataset: Dataset, schema: Schema, rng: np.random.Generator) -> pa.Table:
+def draw_rows(number: int, *, columns: Sequence[Column], schema: Schema, rng: np.random.Generator) -> pa.Table:
     """Draws rows that the schema allows, each value by itself.
 
     Values are uniform over the domain of a column or between its bounds; a column for which the schema states neither
@@ -22,32 +23,30 @@ def draw_rows(number: int, *, dataset: Dataset, schema: Schema, rng: np.random.G
 
     Args:
         number: How many rows.
-        dataset: Says which columns are features.
+        columns: What to draw, in this order.
         schema: States domains and bounds.
         rng: Source of chance; equal generators give equal rows.
 
     Returns:
-        The feature columns, in the order of the data set.
+        These columns.
     """
     import pyarrow as pa
 
     kinds = {ColumnKind.INT: pa.int64(), ColumnKind.FLOAT: pa.float32(), ColumnKind.TEXT: pa.string()}
-    columns: dict[str, pa.Array] = {}
-    for column in dataset.features:
+    drawn: dict[str, pa.Array] = {}
+    for column in columns:
         values = _values(column, schema.feature(column.name), number, rng)
         kind = kinds[column.kind]
-        columns[column.name] = pa.nulls(number, kind) if values is None else pa.array(values, kind)
-    return pa.table(columns)
+        drawn[column.name] = pa.nulls(number, kind) if values is None else pa.array(values, kind)
+    return pa.table(drawn)
 
 
-def undrawn_columns(dataset: Dataset, schema: Schema) -> tuple[str, ...]:
-    """Returns the features for which the schema states neither a domain nor bounds, in the order of the data set."""
+def undrawn_columns(columns: Sequence[Column], schema: Schema) -> tuple[str, ...]:
+    """Returns the names of the columns for which the schema states neither a domain nor bounds."""
     import numpy as np
 
     rng = np.random.default_rng(0)
-    return tuple(
-        column.name for column in dataset.features if _values(column, schema.feature(column.name), 1, rng) is None
-    )
+    return tuple(column.name for column in columns if _values(column, schema.feature(column.name), 1, rng) is None)
 
 
 def _values(column: Column, spec: FeatureSpec | None, number: int, rng: np.random.Generator) -> Any:

@@ -39,7 +39,7 @@ def schema(*specs):
 
 
 def draw(number, *specs, seed=1):
-    return draw_rows(number, dataset=DATASET, schema=schema(*specs), rng=np.random.default_rng(seed))
+    return draw_rows(number, columns=DATASET.features, schema=schema(*specs), rng=np.random.default_rng(seed))
 
 
 def test_rows_are_uniform_over_what_the_schema_allows():
@@ -78,5 +78,5 @@ def test_a_column_without_domain_or_bounds_is_missing_and_named(half):
     kept = [spec for spec in SPECS if spec.name not in ("balance", "city")]
     assert draw(10, *kept, silent).column("balance").null_count == 10
     assert draw(10, *kept, silent).column("city").null_count == 10
-    assert undrawn_columns(DATASET, schema(*kept, silent)) == ("balance", "city")
-    assert undrawn_columns(DATASET, schema(*SPECS)) == ()
+    assert undrawn_columns(DATASET.features, schema(*kept, silent)) == ("balance", "city")
+    assert undrawn_columns(DATASET.features, schema(*SPECS)) == ()

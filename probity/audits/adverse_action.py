@@ -27,6 +27,7 @@ from probity.audits.base import AuditInput
 from probity.audits.explained import MAX_ADDITIVITY_ERROR
 from probity.audits.explaining import Method, methods
 from probity.audits.shapley import Inputs
+from probity.audits.slices import exact_threshold
 from probity.data import Role
 from probity.errors import AuditError
 
@@ -79,7 +80,7 @@ def find_reasons(evidence: AuditInput) -> Reasons:
     """
     scored, at = evidence.scored, evidence.settings.decision_threshold
     benefits = evidence.dataset.favourable_outcome == "positive"
-    favourable = (scored.scores > at) == benefits
+    favourable = (scored.scores > exact_threshold(at)) == benefits
     unfavourable = np.flatnonzero(~favourable)
     near = np.flatnonzero(favourable)
     if not len(unfavourable) or len(near) < _FEWEST_REFERENCES:

@@ -28,6 +28,8 @@ from probity.transform_graph import transform_rows
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from probity.data import Column
+
 __all__ = ["Background", "Source", "choose_background", "draw_rows", "is_private", "open_model", "take"]
 
 MAX_EVALUATIONS = 5_000_000
@@ -95,8 +97,7 @@ def open_model(evidence: AuditInput) -> Source:
             table=lambda table: _transformed(table, evidence),
             max_evaluations=MAX_EVALUATIONS,
         )
-    served = () if evidence.model.mitigation is None else evidence.model.mitigation.served_columns
-    names = list(dict.fromkeys([*(column.name for column in evidence.dataset.features), *served]))
+    names = [column.name for column in _served(evidence)]
     model, book = load_raw_model(evidence.model_folder / "saved_model", names)
     return Source(
         model=model,
@@ -174,7 +175,7 @@ def _of_split(
 def _of_schema(evidence: AuditInput, source: Source, *, notes: tuple[str, ...]) -> Background:
     rng = np.random.default_rng([evidence.seed, _SCHEMA])
     number = max(_SCHEMA_ROWS, evidence.settings.background_rows)
-    pool = source.table(draw_from_schema(number, dataset=evidence.dataset, schema=evidence.schema, rng=rng))
+    pool = source.table(draw_from_schema(number, columns=_served(evidence), schema=evidence.schema, rng=rng))
     broken = sum(int((~np.isfinite(values)).any(axis=1).sum()) for values in pool.values())
     if broken:
         raise _unusable(f"the transform gives {broken} inputs that are not finite")
@@ -211,13 +212,19 @@ def _draw_twice(pool: Inputs, evidence: AuditInput, source: Source) -> tuple[Inp
 
 def _not_public(evidence: AuditInput) -> list[str]:
     """Returns the features whose domain or bounds nobody has stated, or which were read from the private rows."""
+    columns = _served(evidence)
     if not evidence.schema.curated:
-        return [column.name for column in evidence.dataset.features]
-    undrawn = undrawn_columns(evidence.dataset, evidence.schema)
+        return [column.name for column in columns]
+    undrawn = undrawn_columns(columns, evidence.schema)
     specs = {spec.name: spec for spec in evidence.schema.features}
-    return [
-        column.name for column in evidence.dataset.features if column.name in undrawn or not specs[column.name].reviewed
-    ]
+    return [column.name for column in columns if column.name in undrawn or not specs[column.name].reviewed]
+
+
+def _served(evidence: AuditInput) -> tuple[Column, ...]:
+    """Returns the columns that the served model asks for: the features, and what a rule by group reads beside them."""
+    rule = () if evidence.model.mitigation is None else evidence.model.mitigation.served_columns
+    names = dict.fromkeys([*(column.name for column in evidence.dataset.features), *rule])
+    return tuple(evidence.dataset.column(name) for name in names)
 
 
 def _transformed(table: pa.Table, evidence: AuditInput) -> Inputs:

@@ -28,7 +28,7 @@ import numpy.typing as npt
 from probity.audits.baseline import NAME, compare_with_baseline
 from probity.audits.intervals import bonferroni, normal_quantile, paired_difference
 from probity.audits.mean_intervals import METHOD, mean_interval, mean_statistics
-from probity.audits.measures import joint_interval
+from probity.audits.measures import NO_WIDTH, joint_interval
 from probity.audits.multiclass import ClassGroup, class_groups, macro_influence
 from probity.audits.regression import NUMBERS, RegressionGroup, regression_groups
 from probity.audits.scoring import ScoredRows
@@ -57,6 +57,8 @@ class _Change:
     n: int
     label_class: str | None = None
     undefined: str | None = None
+    fewest: int | None = None
+    """Rows of the class with the fewest in or outside it, where the metric is a mean over classes."""
 
 
 def compare_rows(
@@ -97,6 +99,7 @@ def compare_rows(
         reason = "no model has been released under this name, so there is nothing to compare with"
         return AuditReport(audit=NAME, status="not_applicable", subject=subject, reasons=(reason,))
     _require_same_rows(candidate, released)
+    identical = np.array_equal(_answers(candidate), _answers(released))
     levels = (settings.confidence, bonferroni(settings.confidence, joint_statements))
     findings = []
     for grouping in ((), *((name,) for name in candidate.names), *intersections):
@@ -104,8 +107,12 @@ def compare_rows(
         for (slice_, rows, changes), (_, _, wider) in zip(alone, together, strict=True):
             for change, wide in zip(changes, wider, strict=True):
                 joint = joint_interval(*(wide.bounds or (None, None)), statements=joint_statements)
-                findings.append(_finding(change, slice_, rows, settings, joint=joint))
+                findings.append(_finding(change, slice_, rows, settings, joint=joint, identical=identical))
     return AuditReport(audit=NAME, status="complete", subject=subject, findings=tuple(findings))
+
+
+def _answers(rows: AnyRows) -> npt.NDArray[np.float32]:
+    return rows.predictions if isinstance(rows, PredictedRows) else rows.scores
 
 
 def _require_same_rows(candidate: AnyRows, released: AnyRows) -> None:
@@ -144,14 +151,23 @@ def _slices(
 
 
 def _finding(
-    change: _Change, slice_: dict[str, str], rows: int, settings: AuditsConfig, *, joint: JointInterval | None
+    change: _Change,
+    slice_: dict[str, str],
+    rows: int,
+    settings: AuditsConfig,
+    *,
+    joint: JointInterval | None,
+    identical: bool,
 ) -> Finding:
     reason = change.undefined
     # A rate of a class rests on the rows of its denominator, which can be few in a large group.
     size = rows if change.label_class is None else change.n
+    size = size if change.fewest is None else change.fewest
     if reason is None and size < settings.min_group_size:
         reason = f"fewer than {settings.min_group_size} rows"
     lower, upper = change.bounds if change.bounds is not None else (None, None)
+    if reason is None and lower == upper and not identical:
+        reason = NO_WIDTH
     return Finding(
         id=finding_id(NAME, change.metric, slice_=slice_, comparison="change", label_class=change.label_class),
         metric=change.metric,
@@ -265,4 +281,6 @@ def _auc_change(mine: ClassGroup, theirs: ClassGroup, *, confidence: float) -> _
     value = first[0] - second[0]
     half = normal_quantile(confidence) * float(np.sqrt((first[1] - second[1]).var(ddof=1) / n))
     bounds = (max(-1.0, value - half), min(1.0, value + half))
-    return _Change(metric="auc", value=value, bounds=bounds, method=method, n=n)
+    sizes = np.bincount(mine.labels, minlength=mine.scores.shape[1])
+    fewest = int(np.minimum(sizes, n - sizes).min())
+    return _Change(metric="auc", value=value, bounds=bounds, method=method, n=n, fewest=fewest)

@@ -300,6 +300,11 @@ def compare_auc(auc: Auc, *, confidence: float) -> tuple[float, float, float]:
     contrast = np.array([1.0, -1.0])
     change = float(contrast @ auc.values)
     variance = max(0.0, float(contrast @ auc.covariance @ contrast))
+    if variance <= 0.0 or min(auc.positives, auc.negatives) < 2:
+        # No variance can be estimated. As if the rows were not the same, which is too wide rather than too narrow.
+        bounds = [(auc.values[model], *auc_interval(auc, confidence=confidence, model=model)) for model in (0, 1)]
+        low, high = difference(bounds[0], bounds[1])
+        return change, max(-1.0, float(low)), min(1.0, float(high))
     half = max(_quantile(auc, model, confidence=confidence) for model in (0, 1)) * float(np.sqrt(variance))
     return change, max(-1.0, change - half), min(1.0, change + half)
 

@@ -14,10 +14,14 @@ from probity.audits.slices import Confusion, ScoreMetrics, rate_counts, undefine
 from probity.findings import Estimate, Finding, JointInterval, finding_id
 from probity.metric import metric as vocabulary
 
-__all__ = ["SCORES", "Measure", "finding_of", "joint_interval", "rate_measures", "score_measures"]
+__all__ = ["NO_WIDTH", "SCORES", "Measure", "finding_of", "joint_interval", "rate_measures", "score_measures"]
 
 SCORES = ("auc", "log_loss", "calibration_error")
 """The metrics that depend on scores and not on a threshold."""
+
+
+NO_WIDTH = "all rows contribute the same, so they do not say how uncertain the value is"
+"""Why no verdict may rest on a value whose interval has no width: what is rare may only not have been drawn."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +44,10 @@ class Measure:
         """Returns why no verdict may rest on this measure, or ``None``."""
         if self.undefined is not None:
             return self.undefined
-        return f"fewer than {min_group_size} rows" if self.rows < min_group_size else None
+        if self.rows < min_group_size:
+            return f"fewer than {min_group_size} rows"
+        # Equal too where there is no interval at all.
+        return NO_WIDTH if self.value is not None and self.method != "exact" and self.lower == self.upper else None
 
 
 def rate_measures(

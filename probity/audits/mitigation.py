@@ -32,6 +32,10 @@ _LOSSES = ("accuracy", "true_positive_rate", "false_positive_rate")
 """The rates by which a group is said to be worse off. A selection rate has no direction of its own."""
 
 
+_FEWEST_ROWS = 10
+"""A change that rests on fewer rows is a finding, and is not put into words: those words are on the card."""
+
+
 class MitigationAudit:
     """The change in every rate and score of every slice, and in the gaps between groups.
 
@@ -125,6 +129,7 @@ def _is_judged(finding: Finding, threshold: float) -> bool:
         and finding.threshold == threshold
         and not finding.across
         and finding.evidence == "sufficient"
+        and finding.estimate.n >= _FEWEST_ROWS
     )
 
 

@@ -237,13 +237,15 @@ def _log_loss(group: ClassGroup, confidence: float) -> Measure:
 def _auc(group: ClassGroup, confidence: float) -> Measure:
     absent = int((np.bincount(group.labels, minlength=group.scores.shape[1]) == 0).sum())
     why = f"{absent} of {group.scores.shape[1]} classes have no row" if group.rows else "no rows"
-    return _measure(
+    measure = _measure(
         group,
         None if group.auc is None else float(group.auc.values[0]),
         None if group.auc is None else auc_interval(group.auc, confidence=confidence),
         method="influence_logit",
         undefined=why,
     )
+    # A class of few rows decides the mean as much as any other, and says little of its own uncertainty.
+    return measure if group.auc is None else replace(measure, rows=group.auc.positives)
 
 
 def _measure(

@@ -27,7 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from probity.audits.intervals import bonferroni, compare_auc, delong, normal_mean, paired_difference
-from probity.audits.measures import joint_interval
+from probity.audits.measures import NO_WIDTH, joint_interval
 from probity.audits.scoring import ScoredRows
 from probity.audits.slices import (
     CALIBRATION_BINS,
@@ -61,6 +61,8 @@ class _Change:
     method: str
     n: int
     undefined: str | None = None
+    fewest: int | None = None
+    """Rows that the model which selects fewer of them selects, where that is what a metric rests on."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -112,7 +114,10 @@ def paired_changes(
             alone = _changes(rows, settings.all_thresholds, confidence=settings.confidence, seed=seed)
             level = bonferroni(settings.confidence, joint_statements)
             together = _changes(rows, settings.all_thresholds, confidence=level, seed=seed)
-            finding = partial(_finding, audit=audit, slice_=slice_, rows=len(rows), settings=settings)
+            identical = np.array_equal(rows.scores[0], rows.scores[1])
+            finding = partial(
+                _finding, audit=audit, slice_=slice_, rows=len(rows), settings=settings, identical=identical
+            )
             for (metric, threshold), change in alone.items():
                 wider = together[metric, threshold].bounds or (None, None)
                 joint = joint_interval(*wider, statements=joint_statements)
@@ -180,11 +185,16 @@ def _finding(
     rows: int,
     settings: AuditsConfig,
     joint: JointInterval | None,
+    identical: bool,
 ) -> Finding:
     reason = change.undefined
-    if reason is None and rows < settings.min_group_size:
+    size = rows if change.fewest is None else change.fewest
+    if reason is None and size < settings.min_group_size:
         reason = f"fewer than {settings.min_group_size} rows"
+        reason += "" if change.fewest is None else " that one of the models predicts positive"
     lower, upper = change.bounds if change.bounds is not None else (None, None)
+    if reason is None and lower == upper and not identical:
+        reason = NO_WIDTH
     return Finding(
         id=finding_id(audit, metric, slice_=slice_, comparison="change", threshold=threshold),
         metric=metric,
@@ -213,6 +223,8 @@ def _auc_change(rows: _Rows, *, confidence: float) -> _Change:
         missing = "positive" if not rows.labels.any() else "negative"
         why = f"no row has a {missing} label" if len(rows) else "no rows"
         return _Change(value=None, bounds=None, method="delong_paired", n=len(rows), undefined=why)
+    if np.array_equal(*rows.scores):  # one model, so there is nothing to be uncertain of
+        return _Change(value=0.0, bounds=(0.0, 0.0), method="delong_paired", n=len(rows))
     value, lower, upper = compare_auc(both, confidence=confidence)
     return _Change(value=value, bounds=(lower, upper), method="delong_paired", n=len(rows))
 
@@ -269,7 +281,8 @@ def _precision_change(labels: Bools, decisions: tuple[Bools, Bools], *, confiden
         return _Change(value=None, bounds=None, method=method, n=n, undefined=why)
     replicates = _precision_of(np.random.default_rng(seed).poisson(counts, (_REPLICATES, 8)))
     bounds = _basic_interval(float(value), replicates[np.isfinite(replicates)], confidence=confidence)
-    return _Change(value=float(value), bounds=bounds, method=method, n=n)
+    fewest = min(int(decision.sum()) for decision in decisions)
+    return _Change(value=float(value), bounds=bounds, method=method, n=n, fewest=fewest)
 
 
 def _precision_of(counts: npt.NDArray[np.int64]) -> Floats:

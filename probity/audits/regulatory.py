@@ -30,6 +30,7 @@ from probity.audits.base import AuditInput
 from probity.audits.intervals import ratio, wilson
 from probity.audits.regulatory_page import write_page
 from probity.audits.scoring import ScoredRows
+from probity.audits.slices import exact_threshold
 from probity.data import MISSING_GROUP
 from probity.errors import AuditError, DataError, DigestMismatchError
 from probity.findings import AuditReport, Estimate, Finding, finding_id
@@ -133,7 +134,9 @@ class _Category:
 
 def _of_grouping(grouping: Grouping, evidence: AuditInput) -> Iterator[Finding]:
     settings, scored = evidence.settings, evidence.scored
-    selected = (scored.scores > settings.decision_threshold) == (evidence.dataset.favourable_outcome == "positive")
+    selected = (scored.scores > exact_threshold(settings.decision_threshold)) == (
+        evidence.dataset.favourable_outcome == "positive"
+    )
     categories = _categories(grouping, scored, selected)
     known = [category for category in categories if not category.unknown]
     total = sum(category.rows for category in known)

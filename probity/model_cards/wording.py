@@ -115,11 +115,11 @@ def rule_text(rule: Rule) -> str:
         return f"{name}: gap{across} at most {rule.gap_at_most:g}"
     if rule.ratio_at_least is not None:
         return f"{name}: ratio{across} at least {rule.ratio_at_least:g}"
-    if rule.change_from_baseline_at_least is not None:
-        return f"{name}{where}: change from the released model at least {rule.change_from_baseline_at_least:g}"
-    if rule.change_from_unmitigated_at_least is not None:
-        change = f"{rule.change_from_unmitigated_at_least:g}"
-        return f"{name}{where}: change from the model without mitigation at least {change}"
+    condition = rule.conditions[0]
+    if condition.startswith("change_from"):
+        other = "the released model" if "baseline" in condition else "the model without mitigation"
+        side = "least" if condition.endswith("at_least") else "most"
+        return f"{name}{where}: change from {other} at {side} {getattr(rule, condition):g}"
     if rule.at_least is not None:
         return f"{name}{where} at least {rule.at_least:g}"
     return f"{name}{where} at most {rule.at_most:g}" if rule.at_most is not None else name

@@ -72,11 +72,11 @@ def plant(
         rows_planted=int(coins.rows.sum()),
         gradients=len(coins.gradients),
         gradients_planted=int(coins.gradients.sum()),
-        empty_columns=undrawn_columns(dataset, schema),
+        empty_columns=undrawn_columns(dataset.features, schema),
     )
     if len(coins.rows):
         rng = np.random.default_rng([_STREAM, seed])
-        table = draw_rows(len(coins.rows), dataset=dataset, schema=schema, rng=rng)
+        table = draw_rows(len(coins.rows), columns=dataset.features, schema=schema, rng=rng)
         labels = rng.random(len(coins.rows)) < 0.5
         write_table(out / ROWS, table)
         write_arrays(out / LABELS, labels=labels)

@@ -325,7 +325,7 @@ def _check_rule(rule: Rule, candidate: _Candidate, policy: GatePolicy) -> Check:
     report = candidate.reports[condition.report]
     if report is None:  # _report_problem says so too; here for the type checker
         return unusable(condition, f"The {condition.report} report cannot be read.")
-    return judge(condition, report, judged_by=policy.judged_by)
+    return judge(condition, report, policy=policy)
 
 
 def _unknown_names(rule: Rule, policy: GatePolicy) -> str | None:

@@ -12,7 +12,7 @@ from typing import Literal
 
 from probity.config import JudgedBy, Rule
 from probity.decision import Check, GatePolicy
-from probity.findings import AuditReport, Estimate, Finding, finding_id, slice_name
+from probity.findings import AuditReport, Estimate, Finding, JointInterval, finding_id, slice_name
 from probity.metric import METRICS, MetricKind
 
 __all__ = ["Condition", "condition_of", "judge", "unusable"]
@@ -20,7 +20,12 @@ __all__ = ["Condition", "condition_of", "judge", "unusable"]
 _PRIVACY_METRICS = ("epsilon", "delta")
 """Stated by the audit ``privacy``; the other privacy metrics are measured by the audit ``attacks``."""
 
-_REPORTS = {"change_from_baseline_at_least": "baseline", "change_from_unmitigated_at_least": "mitigation"}
+_REPORTS = {
+    "change_from_baseline_at_least": "baseline",
+    "change_from_baseline_at_most": "baseline",
+    "change_from_unmitigated_at_least": "mitigation",
+    "change_from_unmitigated_at_most": "mitigation",
+}
 _AGAINST = {"baseline": "the latest release", "mitigation": "the same training without mitigation"}
 
 
@@ -75,8 +80,7 @@ def condition_of(rule: Rule, policy: GatePolicy) -> Condition:
     comparisons: dict[str, Literal["gap", "ratio", "change"]] = {
         "gap_at_most": "gap",
         "ratio_at_least": "ratio",
-        "change_from_baseline_at_least": "change",
-        "change_from_unmitigated_at_least": "change",
+        **dict.fromkeys(_REPORTS, "change"),
     }
     comparison = comparisons.get(name)
     if comparison is not None:
@@ -93,7 +97,7 @@ def condition_of(rule: Rule, policy: GatePolicy) -> Condition:
         comparison=comparison,
         threshold=threshold,
         bound=bound,
-        at_least=name not in ("at_most", "gap_at_most"),
+        at_least=name.endswith("at_least"),
     )
 
 
@@ -131,7 +135,7 @@ def _nothing_compared(condition: Condition, report: AuditReport) -> Check:
     )
 
 
-def judge(condition: Condition, report: AuditReport, *, judged_by: JudgedBy) -> Check:
+def judge(condition: Condition, report: AuditReport, *, policy: GatePolicy) -> Check:
     """Judges a rule on a report that is there, not failed, and about the candidate.
 
     Guarantees: ``pass`` only for a finite value within the bound that rests on sufficient evidence, or for a change
@@ -141,10 +145,11 @@ def judge(condition: Condition, report: AuditReport, *, judged_by: JudgedBy) -> 
     if report.status == "not_applicable" and condition.comparison == "change":
         return _no_baseline(condition) if condition.report == "baseline" else _nothing_compared(condition, report)
     finding = _find(report, condition) if report.status == "complete" else None
-    return unusable(condition, _missing(condition)) if finding is None else _judge(condition, finding, judged_by)
+    return unusable(condition, _missing(condition)) if finding is None else _judge(condition, finding, policy)
 
 
-def _judge(condition: Condition, finding: Finding, judged_by: JudgedBy) -> Check:
+def _judge(condition: Condition, finding: Finding, policy: GatePolicy) -> Check:
+    judged_by, statements = policy.judged_by, sum(rule.is_statistical for rule in policy.rules)
     estimate = finding.estimate
     value = _not_nan(estimate.value)
     outcome: Literal["pass", "fail", "insufficient_evidence"]
@@ -160,7 +165,7 @@ def _judge(condition: Condition, finding: Finding, judged_by: JudgedBy) -> Check
             f"{_asked(condition)}; observed {_observed(estimate, condition)}, but no verdict may rest on it: "
             f"{_cause(finding)}."
         )
-    elif not _bounds_hold(condition, finding, judged_by):
+    elif not _bounds_hold(condition, finding, judged_by, statements=statements):
         outcome = "insufficient_evidence"
         reason = (
             f"{_asked(condition)}; observed {_observed(estimate, condition)}{_jointly(finding, judged_by)}, so chance "
@@ -182,16 +187,21 @@ def _judge(condition: Condition, finding: Finding, judged_by: JudgedBy) -> Check
     )
 
 
-def _bounds_hold(condition: Condition, finding: Finding, judged_by: JudgedBy) -> bool:
+def _bounds_hold(condition: Condition, finding: Finding, judged_by: JudgedBy, *, statements: int) -> bool:
     """Whether the interval that decides keeps the bound; an exact number is its own interval.
 
     A release needs every rule to pass, so intervals at the level of one rule already bound the chance of releasing a
     model that breaks any of them (an intersection-union test: Berger 1982, Technometrics 24, 295-300). The joint ones
-    answer another question: whether all the intervals that are shown are right at once.
+    answer another question: whether all the intervals that are shown are right at once. Where the policy asks for them
+    and there is none, the narrower interval does not stand in for it.
     """
     if judged_by == "estimate":
         return True
-    interval = (finding.joint if judged_by == "joint_interval" else None) or finding.estimate
+    interval: JointInterval | Estimate = finding.estimate
+    if judged_by == "joint_interval" and condition.rule.is_statistical and statements > 1:
+        if finding.joint is None and finding.estimate.lower is not None:
+            return False
+        interval = finding.joint or finding.estimate
     return all(bound is None or condition.holds_for(bound) for bound in (interval.lower, interval.upper))
 
 

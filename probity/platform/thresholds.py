@@ -15,7 +15,8 @@ import numpy as np
 from probity.audits import scoring
 from probity.audits.comparison import Comparison, compare, comparison_finding
 from probity.audits.curves import GRID
-from probity.audits.measures import finding_of, rate_measures
+from probity.audits.intervals import bonferroni
+from probity.audits.measures import finding_of, joint_interval, rate_measures
 from probity.audits.slices import Confusion, confusion, rate_counts
 from probity.config import AuditsConfig, Rule
 from probity.decision import GatePolicy
@@ -122,7 +123,7 @@ def _depends(rule: Rule) -> bool:
     return (
         METRICS[rule.metric].kind is MetricKind.RATE
         and rule.threshold is None
-        and rule.change_from_baseline_at_least is None
+        and not rule.conditions[0].startswith("change_from")
     )
 
 
@@ -136,19 +137,20 @@ def _candidate(
     subject: Subject,
 ) -> Candidate:
     at = policy.model_copy(update={"decision_threshold": threshold})
+    statements = sum(rule.is_statistical for rule in policy.rules)
     outcomes = {}
     for rule in rules:
         condition = condition_of(rule, at)
-        finding = _measured(rule, counts, settings, threshold=threshold)
+        finding = _measured(rule, counts, settings, threshold=threshold, statements=statements)
         report = AuditReport(audit=condition.report, status="complete", subject=subject, findings=(finding,))
-        outcomes[rule.name] = judge(condition, report, judged_by=policy.judged_by).outcome
+        outcomes[rule.name] = judge(condition, report, policy=at).outcome
     whole = counts[()]
     return Candidate(
         threshold=threshold, outcomes=outcomes, costs={name: _overall(name, whole, threshold) for name in _COSTS}
     )
 
 
-def _measured(rule: Rule, counts: Counts, settings: AuditsConfig, *, threshold: float) -> Finding:
+def _measured(rule: Rule, counts: Counts, settings: AuditsConfig, *, threshold: float, statements: int) -> Finding:
     table = counts[tuple(rule.slice) or rule.across]
     measure = partial(rate_measures, rule.metric, table, threshold=threshold)
     if rule.across:
@@ -160,11 +162,12 @@ def _measured(rule: Rule, counts: Counts, settings: AuditsConfig, *, threshold: 
             comparison,
             made,
             settings=settings,
-            joint_statements=1,
+            joint_statements=statements,
             across=rule.across,
             threshold=threshold,
         )
     place = table.slices.index(dict(rule.slice))
+    wider = measure(confidence=bonferroni(settings.confidence, statements))[place]
     return finding_of(
         "performance",
         rule.metric,
@@ -172,6 +175,7 @@ def _measured(rule: Rule, counts: Counts, settings: AuditsConfig, *, threshold: 
         threshold=threshold,
         confidence=settings.confidence,
         min_group_size=settings.min_group_size,
+        joint=joint_interval(wider.lower, wider.upper, statements=statements),
     )
 
 

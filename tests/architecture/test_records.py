@@ -39,7 +39,8 @@ SPECIAL: dict[str, dict[str, Any]] = {
     "Rule": {
         "metric": "selection_rate", "slice": {}, "across": ["sex"], "at_least": None, "at_most": None,
         "change_from_baseline_at_least": None,
-        "change_from_unmitigated_at_least": None, "gap_at_most": 0.5, "ratio_at_least": None, "threshold": 0.5,
+        "change_from_baseline_at_most": None, "change_from_unmitigated_at_least": None,
+        "change_from_unmitigated_at_most": None, "gap_at_most": 0.5, "ratio_at_least": None, "threshold": 0.5,
         "label_class": None,
     },
     "AuditsConfig": {"shadow_models": 8, "attacked_rows": 1000, "explained_rows": 10, "background_rows": 10},

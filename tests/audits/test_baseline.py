@@ -193,3 +193,25 @@ def test_auc_change_is_scikit_learns():
     candidate, baseline = drawn(), drawn(noise=0.3)
     expected = roc_auc_score(candidate.labels, candidate.scores) - roc_auc_score(baseline.labels, baseline.scores)
     assert compare(candidate, baseline).find("baseline/auc/change/overall").estimate.value == pytest.approx(expected)
+
+
+def test_a_precision_that_rests_on_few_selected_rows_is_no_evidence():
+    candidate, other = drawn(n=1000), drawn(n=1000)
+    few = np.full(1000, 0.1, np.float32)
+    few[np.flatnonzero(candidate.labels)[:2]] = 0.9
+    report = compare(replace(candidate, scores=few), replace(other, scores=few[::-1].copy()))
+    finding = report.find("baseline/precision/change/overall@0.5")
+    assert finding.evidence == "insufficient"
+    assert "predicts positive" in finding.reason
+
+
+def test_a_change_of_auc_is_certain_for_the_same_scores_only():
+    rows = drawn()
+    same = compare(rows, rows).find("baseline/auc/change/overall")
+    assert (same.estimate.value, same.estimate.lower, same.estimate.upper) == (0.0, 0.0, 0.0)
+    assert same.evidence == "sufficient"
+    perfect = np.where(rows.labels, 0.9, 0.1).astype(np.float32)
+    other = np.where(rows.labels, 0.8, 0.3).astype(np.float32)
+    found = compare(replace(rows, scores=perfect), replace(rows, scores=other)).find("baseline/auc/change/overall")
+    assert found.estimate.value == 0.0
+    assert found.estimate.lower < 0.0 < found.estimate.upper

@@ -200,10 +200,26 @@ def test_auc_intervals_cover_the_truth():
     assert 0.92 <= paired / 600 <= 0.98
 
 
-def test_compare_auc_of_a_model_with_itself_is_zero():
-    scores = np.array([0.1, 0.4, 0.35, 0.8])
-    both = delong(np.stack([scores, scores]), [False, False, True, True])
-    assert compare_auc(both, confidence=0.95) == (0.0, 0.0, 0.0)
+@pytest.mark.parametrize("positives", [1, 2])
+def test_a_change_of_auc_without_a_variance_is_not_certain(positives):
+    """Two perfect models of a few rows, or a single positive row: nothing says that they are alike elsewhere."""
+    labels = np.arange(40) < positives
+    scores = np.where(labels, 0.9, np.linspace(0.1, 0.5, 40))
+    both = delong(np.stack([scores, scores**2]), labels)
+    value, lower, upper = compare_auc(both, confidence=0.95)
+    assert value == 0.0
+    assert lower < -0.3
+    assert upper > 0.3
+
+
+def test_a_single_positive_row_makes_the_change_of_auc_uncertain_enough():
+    rng, held = np.random.default_rng(8), 0
+    for _ in range(300):
+        labels = np.arange(200) < 1
+        scores = np.stack([rng.normal(size=200) + 1.0 * labels, rng.normal(size=200) + 1.5 * labels])
+        _, lower, upper = compare_auc(delong(scores, labels), confidence=0.95)
+        held += lower <= stats.norm.cdf(1.0 / 2**0.5) - stats.norm.cdf(1.5 / 2**0.5) <= upper
+    assert held / 300 >= 0.95
 
 
 def test_normal_mean_is_scipys_and_needs_two_rows():

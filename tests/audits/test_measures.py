@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from probity.audits.measures import SCORES, finding_of, rate_measures, score_measures
+from probity.audits.measures import NO_WIDTH, SCORES, finding_of, rate_measures, score_measures
 from probity.audits.scoring import ScoredRows
 from probity.audits.slices import confusion, score_metrics
 
@@ -74,3 +74,12 @@ def scores_truth(shift):
     """Score minus true probability in each of the ten bins."""
     middle = (np.arange(10) + 0.5) / 10
     return middle - np.clip(middle - shift, 0, 1)
+
+
+def test_rows_that_all_contribute_the_same_say_nothing_about_uncertainty():
+    """All right with full confidence: the loss of one wrong row is not drawn, which is not its absence."""
+    rows = ScoredRows(scores=np.ones(30, np.float32), labels=np.ones(30, bool), groups={}, names={})
+    measure = measured("log_loss", rows)
+    assert measure.value == pytest.approx(1e-7)
+    assert measure.insufficiency(10) == NO_WIDTH
+    assert measure.insufficiency(100) == "fewer than 100 rows"

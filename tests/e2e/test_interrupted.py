@@ -62,6 +62,7 @@ def test_a_run_killed_in_any_stage_is_finished_by_the_next(small_project):
     assert statuses.count("interrupted") >= len(STAGES) - 1
 
 
+@pytest.mark.heavy
 def test_two_runs_at_once_do_not_disturb_each_other(small_project):
     project = small_project
     if not list(project.folder.glob("serving/small/[0-9]*")):  # when this test is run alone

@@ -13,6 +13,7 @@ from probity.runs import RunFolder
 pytestmark = pytest.mark.slow
 
 
+@pytest.mark.heavy
 def test_thresholds_by_group_reach_the_served_model_the_audit_the_card_and_the_gate(finished):
     """The project's data are taken over from its finished run; training, audits, card and decision are new."""
     rule = {

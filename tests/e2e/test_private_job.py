@@ -109,6 +109,7 @@ def test_a_second_training_over_the_cap_is_refused_before_it_starts(private, rel
     assert not (private.run_folders()[-1] / "07_model").exists()
 
 
+@pytest.mark.heavy
 def test_a_weak_promise_is_held_by_the_gate(private, released):
     raised = private.probity("budget", "grant", "probity.yaml", "--epsilon", "50", "--delta", "1e-4")
     assert raised.returncode == 0, raised.stderr
@@ -120,6 +121,7 @@ def test_a_weak_promise_is_held_by_the_gate(private, released):
     assert 11.8 < blocking["observed"] <= 12
 
 
+@pytest.mark.heavy
 def test_where_people_have_several_rows_the_statement_is_about_people(tmp_path, make_project):
     """Every second row is another row of the person before; with four rows each the noise is for all of them."""
     project = make_project(tmp_path / "people", rows=3000)

@@ -215,6 +215,21 @@ def test_the_joint_interval_decides_where_the_policy_says_so(judged_by, lower, e
     assert ("together with the 4 other rules: 0.879 to 0.93" in check.reason) == (expected != "pass")
 
 
+def test_without_a_joint_interval_a_policy_that_asks_for_one_is_not_met():
+    decision = decide(policy(judged_by="joint_interval"))
+    assert {check.outcome for check in decision.blocking} == {"insufficient_evidence"}
+    assert len(decision.blocking) == len([rule for rule in RULES if rule.is_statistical])
+    alone = (RULES[0], RULES[-1])  # a single rule that is judged by an interval has nothing to hold together with
+    assert decide(policy(rules=alone, judged_by="joint_interval")).verdict == "release"
+
+
+def test_more_of_what_is_worse_fails_a_rule_on_its_change():
+    rule = Rule(name="errors", metric="log_loss", change_from_baseline_at_most=0.02)
+    for value, expected in ((0.5, "fail"), (-0.5, "pass"), (0.018, "insufficient_evidence")):
+        finding = finding_for(rule, value, comparison="change", id="baseline/log_loss/change/overall")
+        assert outcome(decide(policy(rules=(rule,)), reports=reports_of([finding])), "errors") == expected
+
+
 def test_a_value_beyond_the_bound_fails_although_its_interval_reaches_within():
     decision = decide(reports=good_reports(quality_floor=0.879))
     [check] = decision.blocking

@@ -73,6 +73,21 @@ def test_judged_by_the_interval_fewer_thresholds_satisfy(evidence, tmp_path):
     assert by_interval < by_value
 
 
+def test_a_rule_on_a_change_is_no_question_of_the_threshold(evidence, tmp_path):
+    change = Rule(name="change", metric="accuracy", slice={"sex": "Female"}, change_from_unmitigated_at_least=-0.1)
+    found = search(folder(evidence, tmp_path, (RECALL, change)), policy=policy((RECALL, change)))
+    assert found.untouched == ("change",)
+
+
+def test_joint_intervals_decide_where_the_policy_asks_for_them(evidence, tmp_path):
+    rules = (RECALL, Rule(name="accurate", metric="accuracy", at_least=0.5))
+    alone, together = (
+        {c.threshold for c in search(folder(evidence, tmp_path, rules), policy=policy(rules, by)).satisfying}
+        for by in ("interval", "joint_interval")
+    )
+    assert together < alone
+
+
 def test_where_no_threshold_will_do_the_nearest_is_named(evidence, tmp_path):
     impossible = Rule(name="impossible", metric="accuracy", at_least=0.999)
     rules = (impossible, RECALL)
