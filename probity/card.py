@@ -297,6 +297,8 @@ class ModelCard(Record):
     limitations: StatementOrGap
     trade_offs: StatementOrGap
     ethical_considerations: StatementOrGap
+    harm_reports: StatementOrGap = NotAssessed(reason="this card was written before reports of harm were asked for")
+    """How affected people can object."""
 
     def numbers(self) -> tuple[CardNumber, ...]:
         """Returns every measured number of the card, in the order of the sections."""

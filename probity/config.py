@@ -599,6 +599,9 @@ class CardConfig(Record):
     """What was given up for what."""
     ethical_considerations: tuple[str, ...] = ()
     """Who may be harmed, and how."""
+    harm_reports: tuple[str, ...] = ()
+    """Where people who are affected can say that a prediction is unjust to them, in their own words, who reads it, and
+    what happens then. Groups on a form do not cover everybody."""
     fairness_definition: str | None = None
     """Why these fairness metrics and these tolerances were chosen."""
     licence: str | None = None

@@ -105,6 +105,7 @@ def compose(
         limitations=_said(config.card.limitations, "card.limitations"),
         trade_offs=_said(config.card.trade_offs, "card.trade_offs"),
         ethical_considerations=_said(config.card.ethical_considerations, "card.ethical_considerations"),
+        harm_reports=_said(config.card.harm_reports, "card.harm_reports"),
     )
 
 

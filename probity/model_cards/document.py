@@ -265,6 +265,7 @@ def _considerations(card: ModelCard) -> Iterator[Block]:
         ("Limitations", card.limitations),
         ("Trade-offs", card.trade_offs),
         ("Ethical considerations", card.ethical_considerations),
+        ("Saying that a prediction is unjust", card.harm_reports),
     ):
         yield Subheading(text=title)
         yield _said(said)
