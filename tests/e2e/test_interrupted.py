@@ -12,7 +12,7 @@ import pytest
 
 pytestmark = pytest.mark.slow
 
-STAGES = ("ingest", "transform", "train", "performance", "release")
+STAGES = ("transform", "train", "release")
 
 
 def start_and_kill(project, stage: str) -> bool:

@@ -15,6 +15,7 @@ from probity.predictor import SavedModelPredictor
 pytestmark = pytest.mark.slow
 
 
+@pytest.mark.heavy
 def test_a_regression_runs_to_a_released_model_that_answers_in_the_labels_units(make_project, tmp_path):
     project = make_project(tmp_path, rows=1)
     frame = load_diabetes(as_frame=True, scaled=False).frame

@@ -233,7 +233,7 @@ def project(tmp_path_factory):
     return folder
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_real_comparison_is_written_and_continued_without_running_again(project):
     found, lines = run_comparison(project)
     assert [result.status for result in found.results] == ["complete", "complete"]
@@ -256,6 +256,7 @@ def test_a_real_comparison_is_written_and_continued_without_running_again(projec
     pd.testing.assert_frame_equal(again.summary, found.summary)
 
 
+@pytest.mark.heavy
 def test_the_runs_are_shown_under_the_comparison(project):
     if not (project / ".probity/comparisons").exists():
         pytest.skip("the comparison above was not run")

@@ -19,6 +19,7 @@ from probity.trainers.testing import TrainerContract, make_request
 EPOCHS = {"epochs": 2, "batch_size": 96, "learning_rate": 0.01}
 
 
+@pytest.mark.heavy
 class TestPlainWithThresholds(TrainerContract):
     @pytest.fixture(scope="class")
     def trainer(self):
