@@ -91,6 +91,10 @@ bench-attacks: setup ## False alarms, coverage and power of the attacks, where t
 bench-dp: .venv-bench/.synced ## Measure DP-SGD steps beside other libraries; writes benchmarks/dp_sgd.md
 	.venv-bench/bin/python benchmarks/dp_sgd.py
 
+.PHONY: bench-mitigation
+bench-mitigation: setup ## Measure what each mitigation changes on Adult; writes benchmarks/mitigation.md
+	$(BIN)/python benchmarks/mitigation.py
+
 .PHONY: bench-explanations
 bench-explanations: setup ## Measure the methods of explanation beside SHAP's own; writes benchmarks/explanations.md
 	$(BIN)/python benchmarks/explanations.py
