@@ -73,6 +73,7 @@ def test_planted_rows_stand_out_and_are_no_part_of_the_data(overfitted):
     assert "How well could an attacker do" in (run / "09_card/card.html").read_text()
 
 
+@pytest.mark.heavy
 def test_the_same_model_from_elsewhere_is_audited_without_its_trainer(overfitted, tmp_path):
     project, _, run = overfitted
     import pandas as pd
@@ -110,6 +111,7 @@ def test_what_is_not_there_is_said_before_anything_runs(overfitted, arguments, w
     assert word in done.stderr
 
 
+@pytest.mark.heavy
 def test_a_model_whose_scores_are_no_numbers_is_held_by_every_audit(overfitted, tmp_path):
     """Fails closed with a decision, not with a traceback."""
     import tensorflow as tf

@@ -114,6 +114,7 @@ def test_an_unchanged_run_reuses_every_computed_stage_and_pushes_nothing_new(fin
     assert sorted((finished.folder / "serving/small").glob("[0-9]*")) == versions
 
 
+@pytest.mark.heavy
 def test_a_stricter_policy_is_held_with_its_reason_and_exit_code_3(finished):
     done = finished.probity("run", "probity.yaml", "--set", "gate.rules.0.at_least=0.999")
     assert done.returncode == 2  # a list is no mapping: --set says so instead of guessing

@@ -94,6 +94,7 @@ def test_the_statement_equals_an_independent_computation(released):
     assert accountant.get_epsilon(statement["delta"]) == pytest.approx(statement["epsilon"], rel=1e-9)
 
 
+@pytest.mark.heavy
 def test_an_unchanged_run_trains_nothing_and_pays_nothing(private, released):
     before = json.loads(private.probity("budget", "show", "--json").stdout)
     done = private.probity("run", "probity.yaml")

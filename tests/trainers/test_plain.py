@@ -114,6 +114,7 @@ def test_importing_the_trainer_imports_no_tensorflow():
     assert done.stdout.strip() == "False"
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 def test_two_devices_train_together(world, tmp_path):
     """Two logical CPU devices stand for two GPUs: MirroredStrategy, and a batch size that both can share."""

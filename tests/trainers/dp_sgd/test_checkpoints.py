@@ -133,6 +133,7 @@ def test_steps_that_are_executed_again_get_fresh_noise_and_batches(tmp_path):
         assert sorted(row for step in in_model[i : i + PASS] for row in step["rows"]) == list(range(ROWS))
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 def test_after_kill_9_it_goes_on_as_if_nothing_had_happened(tmp_path):
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": os.getcwd()}

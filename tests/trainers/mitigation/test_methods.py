@@ -110,7 +110,7 @@ def test_groups_of_other_rows_or_attributes_are_refused(world, tmp_path, fault):
         train(world, tmp_path, {"method": "reweighing", "across": "group"}, change=change)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     "mitigation",
     [
