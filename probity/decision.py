@@ -32,6 +32,11 @@ class GatePolicy(Record):
     """Whether a rule must hold for the whole interval, or for the value alone."""
     uncovered_preprocessing: Literal["forbidden", "allowed"] = "forbidden"
 
+    @property
+    def joint_statements(self) -> int:
+        """How many rules can be judged by an interval."""
+        return sum(rule.is_statistical for rule in self.rules)
+
 
 class Check(Record):
     """One condition and how it came out."""

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
-__all__ = ["Predictor", "SavedModelPredictor", "load_predictor"]
+    from probity.data import Column, Dataset
+
+__all__ = ["Predictor", "SavedModelPredictor", "load_predictor", "seen_columns"]
 
 
 class Predictor(Protocol):
@@ -45,6 +47,16 @@ def load_predictor(path: Path) -> SavedModelPredictor:
 @lru_cache(maxsize=2)
 def _loaded(path: Path, changed: int) -> SavedModelPredictor:
     return SavedModelPredictor(path)
+
+
+def seen_columns(path: Path, dataset: Dataset) -> tuple[Column, ...]:
+    """Returns the columns that an exported SavedModel asks for; the features, where it does not say.
+
+    Raises:
+        DataError: As :func:`load_predictor`.
+    """
+    wanted = load_predictor(path).columns
+    return tuple(column for column in dataset.columns if column.name in wanted) if wanted else dataset.features
 
 
 class SavedModelPredictor:

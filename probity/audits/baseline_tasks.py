@@ -38,7 +38,7 @@ from probity.errors import AuditError
 from probity.findings import AuditReport, Estimate, Finding, JointInterval, Subject, finding_id
 from probity.metric import metric as vocabulary
 
-__all__ = ["compare_rows"]
+__all__ = ["compare_rows", "task_changes"]
 
 _LINEARISED = "influence_hall_paired"
 
@@ -85,7 +85,7 @@ def compare_rows(
     Raises:
         AuditError: If the two are not about the same rows.
     """
-    if isinstance(candidate, ScoredRows) and (released is None or isinstance(released, ScoredRows)):
+    if isinstance(candidate, ScoredRows) and not isinstance(released, ClassifiedRows | PredictedRows):
         return compare_with_baseline(
             candidate,
             released,
@@ -98,17 +98,54 @@ def compare_rows(
     if released is None:
         reason = "no model has been released under this name, so there is nothing to compare with"
         return AuditReport(audit=NAME, status="not_applicable", subject=subject, reasons=(reason,))
-    _require_same_rows(candidate, released)
-    identical = np.array_equal(_answers(candidate), _answers(released))
-    levels = (settings.confidence, bonferroni(settings.confidence, joint_statements))
-    findings = []
+    findings = task_changes(
+        candidate,
+        released,
+        audit=NAME,
+        settings=settings,
+        seed=seed,
+        intersections=intersections,
+        joint_statements=joint_statements,
+    )
+    return AuditReport(audit=NAME, status="complete", subject=subject, findings=tuple(findings))
+
+
+def task_changes(
+    candidate: AnyRows,
+    other: AnyRows,
+    *,
+    audit: str,
+    settings: AuditsConfig,
+    seed: int,
+    intersections: Sequence[tuple[str, ...]] = (),
+    joint_statements: int = 1,
+) -> Iterator[Finding]:
+    """Yields the changes of several classes or of numbers, as :func:`probity.audits.paired.paired_changes` does of two.
+
+    Args:
+        candidate: The rows as the candidate scores them.
+        other: The same rows, in the same order, as the other model scores them.
+        audit: Whose findings they are.
+        settings: Minimum group size, confidence.
+        seed: Of the bootstrap.
+        intersections: Combinations of attributes to compare as well.
+        joint_statements: For how many statements intervals are made that hold together.
+
+    Raises:
+        AuditError: If the two are not about the same rows.
+    """
+    _require_same_rows(candidate, other)
+    identical = np.array_equal(_answers(candidate), _answers(other))
+    joint_level = bonferroni(settings.confidence, joint_statements)
     for grouping in ((), *((name,) for name in candidate.names), *intersections):
-        alone, together = (_slices(candidate, released, grouping, level, seed=seed) for level in levels)
+        alone = list(_slices(candidate, other, grouping, settings.confidence, seed=seed))
+        together = alone
+        if joint_statements > 1:
+            together = list(_slices(candidate, other, grouping, joint_level, seed=seed))
         for (slice_, rows, changes), (_, _, wider) in zip(alone, together, strict=True):
             for change, wide in zip(changes, wider, strict=True):
                 joint = joint_interval(*(wide.bounds or (None, None)), statements=joint_statements)
-                findings.append(_finding(change, slice_, rows, settings, joint=joint, identical=identical))
-    return AuditReport(audit=NAME, status="complete", subject=subject, findings=tuple(findings))
+                yield _finding(audit, change, slice_, rows, settings, joint=joint, identical=identical)
 
 
 def _answers(rows: AnyRows) -> npt.NDArray[np.float32]:
@@ -151,6 +188,7 @@ def _slices(
 
 
 def _finding(
+    audit: str,
     change: _Change,
     slice_: dict[str, str],
     rows: int,
@@ -169,7 +207,7 @@ def _finding(
     if reason is None and lower == upper and not identical:
         reason = NO_WIDTH
     return Finding(
-        id=finding_id(NAME, change.metric, slice_=slice_, comparison="change", label_class=change.label_class),
+        id=finding_id(audit, change.metric, slice_=slice_, comparison="change", label_class=change.label_class),
         metric=change.metric,
         slice=slice_,
         comparison="change",

@@ -43,7 +43,7 @@ from probity.audits.slices import exact_threshold
 from probity.data import Column, SensitiveAttribute
 from probity.findings import AuditReport, Estimate, Finding, finding_id
 from probity.metric import metric
-from probity.predictor import load_predictor
+from probity.predictor import load_predictor, seen_columns
 
 __all__ = ["IndividualsAudit"]
 
@@ -112,10 +112,14 @@ class _Asked:
     evidence: AuditInput
 
     @cached_property
+    def whole(self) -> pa.Table:
+        """The test split, read once."""
+        return self.evidence.examples.table("test")
+
+    @cached_property
     def rows(self) -> npt.NDArray[np.int64]:
         """Positions of the drawn rows in the test split."""
-        whole = self.evidence.examples.table("test")
-        order = canonical_order(whole, [column.name for column in self.evidence.dataset.columns])
+        order = canonical_order(self.whole, [column.name for column in self.evidence.dataset.columns])
         rng = np.random.default_rng([self.evidence.seed, 21])
         wanted = min(len(order), self.evidence.settings.inspected_rows)
         # Left in the order of the draw, so that the first few are a uniform sample too.
@@ -124,14 +128,12 @@ class _Asked:
     @cached_property
     def table(self) -> pa.Table:
         """The drawn rows."""
-        return self.evidence.examples.table("test").take(pa.array(self.rows)).combine_chunks()
+        return self.whole.take(pa.array(self.rows)).combine_chunks()
 
     @cached_property
     def features(self) -> tuple[Column, ...]:
         """The columns that the model sees: those it asks for, or the features where it does not say."""
-        wanted = load_predictor(self.evidence.model_folder / "saved_model").columns
-        dataset = self.evidence.dataset
-        return tuple(c for c in dataset.columns if c.name in wanted) if wanted else dataset.features
+        return seen_columns(self.evidence.model_folder / "saved_model", self.evidence.dataset)
 
     @cached_property
     def before(self) -> Flags:
@@ -178,9 +180,9 @@ class _Asked:
             yield self._rate("flip_rate", flipped[codes == code], slice_=slice_, exact=not seen, reason=reason)
 
     def proxy_flips(self, attribute: SensitiveAttribute) -> Iterator[Finding]:
-        across, whole = (attribute.name,), self.evidence.examples.table("test")
+        across = (attribute.name,)
         every = self.evidence.scored.groups[attribute.name]
-        proxies = proxies_of(whole, attribute, every, self.features, seed=self.evidence.seed)
+        proxies = proxies_of(self.whole, attribute, every, self.features, seed=self.evidence.seed)
         if not proxies:
             why = f"no column that the model sees tells its groups apart with an AUC above {PROXY_STRENGTH:g}"
             yield _unmeasured("proxy_flip_rate", across, why)

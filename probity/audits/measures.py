@@ -8,13 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from probity.audits import intervals
 from probity.audits.slices import Confusion, ScoreMetrics, rate_counts, undefined_reason
 from probity.findings import Estimate, Finding, JointInterval, finding_id
 from probity.metric import metric as vocabulary
 
-__all__ = ["NO_WIDTH", "SCORES", "Measure", "finding_of", "joint_interval", "rate_measures", "score_measures"]
+__all__ = [
+    "NO_WIDTH",
+    "SCORES",
+    "Measure",
+    "finding_of",
+    "joint_interval",
+    "rate_measures",
+    "score_measures",
+    "whole_measure",
+]
 
 SCORES = ("auc", "log_loss", "calibration_error")
 """The metrics that depend on scores and not on a threshold."""
@@ -148,10 +158,10 @@ def _auc(group: ScoreMetrics, *, confidence: float, seed: int) -> Measure:
     del seed
     bounds = None if group.auc is None else intervals.auc_interval(group.auc, confidence=confidence)
     missing = "positive" if group.positives == 0 else "negative"
-    return _measure(
+    return whole_measure(
         group,
-        value=None if group.auc is None else float(group.auc.values[0]),
-        bounds=bounds,
+        None if group.auc is None else float(group.auc.values[0]),
+        bounds,
         method="delong_newcombe",
         undefined=f"no row has a {missing} label" if group.rows else "no rows",
     )
@@ -165,17 +175,41 @@ def _log_loss(group: ScoreMetrics, *, confidence: float, seed: int) -> Measure:
             group.log_loss, variance=group.log_loss_variance, n=group.rows, confidence=confidence
         )
         bounds = None if bounds is None else (max(0.0, bounds[0]), bounds[1])
-    return _measure(group, value=group.log_loss, bounds=bounds, method="normal", undefined="no rows")
+    return whole_measure(group, group.log_loss, bounds, method="normal", undefined="no rows")
 
 
 def _calibration_error(group: ScoreMetrics, *, confidence: float, seed: int) -> Measure:
     bounds = calibration_interval(group, confidence=confidence, seed=seed) if group.rows else None
-    return _measure(group, value=group.calibration_error, bounds=bounds, method="l1_bounds", undefined="no rows")
+    return whole_measure(group, group.calibration_error, bounds, method="l1_bounds", undefined="no rows")
 
 
-def _measure(
-    group: ScoreMetrics, *, value: float | None, bounds: tuple[float, float] | None, method: str, undefined: str
+class _Group(Protocol):
+    """A group of rows, however it is measured."""
+
+    @property
+    def slice_(self) -> dict[str, str]: ...
+
+    @property
+    def rows(self) -> int: ...
+
+
+def whole_measure(
+    group: _Group,
+    value: float | None,
+    bounds: tuple[float, float] | None,
+    *,
+    method: str,
+    undefined: str | None = None,
 ) -> Measure:
+    """Returns a measure that rests on every row of a group.
+
+    Args:
+        group: The group.
+        value: The value, or ``None`` where it is undefined.
+        bounds: Its interval, or ``None`` where there is none.
+        method: How the interval was made.
+        undefined: Why there would be no value; kept only where there is none.
+    """
     lower, upper = bounds if bounds is not None else (None, None)
     return Measure(
         slice_=group.slice_,

@@ -25,7 +25,7 @@ import numpy.typing as npt
 
 from probity.audits.intervals import Auc, auc_interval
 from probity.audits.mean_intervals import METHOD, mean_interval, mean_statistics
-from probity.audits.measures import Measure, rate_measures
+from probity.audits.measures import Measure, rate_measures, whole_measure
 from probity.audits.quantities import Quantity
 from probity.audits.slices import Confusion, members_of
 from probity.audits.task_rows import ClassifiedRows
@@ -225,7 +225,7 @@ def _in_words(measure: Measure, group: ClassGroup, metric: str = "true_positive_
 def _log_loss(group: ClassGroup, confidence: float) -> Measure:
     statistics = mean_statistics(group.losses)
     bounds = None if statistics is None else mean_interval(statistics, confidence=confidence)
-    return _measure(
+    return whole_measure(
         group,
         None if statistics is None else statistics.mean,
         None if bounds is None else (max(0.0, bounds[0]), bounds[1]),
@@ -237,7 +237,7 @@ def _log_loss(group: ClassGroup, confidence: float) -> Measure:
 def _auc(group: ClassGroup, confidence: float) -> Measure:
     absent = int((np.bincount(group.labels, minlength=group.scores.shape[1]) == 0).sum())
     why = f"{absent} of {group.scores.shape[1]} classes have no row" if group.rows else "no rows"
-    measure = _measure(
+    measure = whole_measure(
         group,
         None if group.auc is None else float(group.auc.values[0]),
         None if group.auc is None else auc_interval(group.auc, confidence=confidence),
@@ -246,19 +246,3 @@ def _auc(group: ClassGroup, confidence: float) -> Measure:
     )
     # A class of few rows decides the mean as much as any other, and says little of its own uncertainty.
     return measure if group.auc is None else replace(measure, rows=group.auc.positives)
-
-
-def _measure(
-    group: ClassGroup, value: float | None, bounds: tuple[float, float] | None, *, method: str, undefined: str
-) -> Measure:
-    lower, upper = bounds if bounds is not None else (None, None)
-    return Measure(
-        slice_=group.slice_,
-        rows=group.rows,
-        n=group.rows,
-        value=value,
-        lower=lower,
-        upper=upper,
-        method=method,
-        undefined=undefined if value is None else None,
-    )

@@ -108,12 +108,14 @@ def paired_changes(
     """
     _require_same_rows(candidate, other)
     everything = _rows(candidate, other)
+    joint_level = bonferroni(settings.confidence, joint_statements)
     for grouping in ((), *((name,) for name in candidate.names), *intersections):
         for slice_, members in members_of(candidate, grouping):
             rows = _take(everything, members)
             alone = _changes(rows, settings.all_thresholds, confidence=settings.confidence, seed=seed)
-            level = bonferroni(settings.confidence, joint_statements)
-            together = _changes(rows, settings.all_thresholds, confidence=level, seed=seed)
+            together = alone
+            if joint_statements > 1:
+                together = _changes(rows, settings.all_thresholds, confidence=joint_level, seed=seed)
             identical = np.array_equal(rows.scores[0], rows.scores[1])
             finding = partial(
                 _finding, audit=audit, slice_=slice_, rows=len(rows), settings=settings, identical=identical

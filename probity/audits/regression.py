@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from probity.audits.mean_intervals import METHOD, MeanStatistics, mean_interval, mean_statistics
-from probity.audits.measures import Measure
+from probity.audits.measures import Measure, whole_measure
 from probity.audits.quantities import Quantity
 from probity.audits.r_squared import RSquared, r_squared
 from probity.audits.slices import members_of
@@ -111,42 +111,21 @@ def regression_measure(metric: str, group: RegressionGroup, *, confidence: float
         found = group.r_squared
         undefined = _undefined(group, "all labels are equal, so there is nothing to explain")
         if found is None:
-            return _measure(group, None, None, method="bootstrap_t_log", undefined=undefined)
-        return _measure(group, found.value, found.interval(confidence=confidence), method=found.method)
+            return whole_measure(group, None, None, method="bootstrap_t_log", undefined=undefined)
+        return whole_measure(group, found.value, found.interval(confidence=confidence), method=found.method)
     statistics = group.mean_of(metric)
     if statistics is None:
         zeros = int((group.labels == 0).sum())
         why = _undefined(group, f"the label is 0 in {zeros} of {group.rows} rows, and nothing is a percentage of 0")
-        return _measure(group, None, None, method=METHOD, undefined=why)
+        return whole_measure(group, None, None, method=METHOD, undefined=why)
     value, bounds = statistics.mean, mean_interval(statistics, confidence=confidence)
     if bounds is not None and not METRICS[metric].signed:
         bounds = (max(0.0, bounds[0]), bounds[1])
     if metric == "root_mean_squared_error":
         value = math.sqrt(value)
         bounds = None if bounds is None else (math.sqrt(bounds[0]), math.sqrt(bounds[1]))
-    return _measure(group, value, bounds, method=METHOD)
+    return whole_measure(group, value, bounds, method=METHOD)
 
 
 def _undefined(group: RegressionGroup, why: str) -> str:
     return why if group.rows else "no rows"
-
-
-def _measure(
-    group: RegressionGroup,
-    value: float | None,
-    bounds: tuple[float, float] | None,
-    *,
-    method: str,
-    undefined: str | None = None,
-) -> Measure:
-    lower, upper = bounds if bounds is not None else (None, None)
-    return Measure(
-        slice_=group.slice_,
-        rows=group.rows,
-        n=group.rows,
-        value=value,
-        lower=lower,
-        upper=upper,
-        method=method,
-        undefined=undefined,
-    )

@@ -19,8 +19,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from probity.audits.baseline import NAME as BASELINE
-from probity.audits.baseline_tasks import compare_rows
+from probity.audits.baseline_tasks import task_changes
 from probity.audits.gap_changes import gap_changes
 from probity.audits.paired import paired_changes
 from probity.audits.scoring import ScoredRows
@@ -78,10 +77,9 @@ def compare_models(
             ),
         ]
     else:
-        report = compare_rows(
-            candidate, reference, subject=subject, settings=settings, seed=seed, intersections=intersections
+        findings = list(
+            task_changes(candidate, reference, audit=NAME, settings=settings, seed=seed, intersections=intersections)
         )
-        findings = [entry.model_copy(update={"id": entry.id.replace(BASELINE, NAME, 1)}) for entry in report.findings]
     return AuditReport(audit=NAME, status="complete", subject=subject, reasons=(_NOTE,), findings=tuple(findings))
 
 

@@ -149,7 +149,7 @@ def judge(condition: Condition, report: AuditReport, *, policy: GatePolicy) -> C
 
 
 def _judge(condition: Condition, finding: Finding, policy: GatePolicy) -> Check:
-    judged_by, statements = policy.judged_by, sum(rule.is_statistical for rule in policy.rules)
+    judged_by, statements = policy.judged_by, policy.joint_statements
     estimate = finding.estimate
     value = _not_nan(estimate.value)
     outcome: Literal["pass", "fail", "insufficient_evidence"]

@@ -137,11 +137,10 @@ def _candidate(
     subject: Subject,
 ) -> Candidate:
     at = policy.model_copy(update={"decision_threshold": threshold})
-    statements = sum(rule.is_statistical for rule in policy.rules)
     outcomes = {}
     for rule in rules:
         condition = condition_of(rule, at)
-        finding = _measured(rule, counts, settings, threshold=threshold, statements=statements)
+        finding = _measured(rule, counts, settings, threshold=threshold, statements=policy.joint_statements)
         report = AuditReport(audit=condition.report, status="complete", subject=subject, findings=(finding,))
         outcomes[rule.name] = judge(condition, report, policy=at).outcome
     whole = counts[()]

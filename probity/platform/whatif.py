@@ -17,7 +17,7 @@ from probity.audits.neighbours import distances, nearest
 from probity.audits.slices import exact_threshold
 from probity.data import Column, ColumnKind
 from probity.errors import ConfigError
-from probity.predictor import load_predictor
+from probity.predictor import load_predictor, seen_columns
 from probity.runs import MODEL, RunFolder
 from probity.suggestion import did_you_mean
 
@@ -122,9 +122,7 @@ def _rows(folder: RunFolder, split: str, position: int) -> tuple[pa.Table, tuple
             allowed=f"0 to {table.num_rows - 1}",
             remedy="give the position of a row; 08_audits/individuals/internal lists some",
         )
-    wanted = load_predictor(folder.path / MODEL / "saved_model").columns
-    dataset = folder.dataset()
-    return table, tuple(c for c in dataset.columns if c.name in wanted) if wanted else dataset.features
+    return table, seen_columns(folder.path / MODEL / "saved_model", folder.dataset())
 
 
 def _parsed(assignment: str, features: Sequence[Column]) -> tuple[str, Any]:
