@@ -52,6 +52,10 @@ test-statistical: setup ## Experiments with power in both directions: noise, sam
 test-heavy: setup ## Whole runs that the default suite covers in part
 	$(BIN)/python -m pytest -m heavy --numprocesses 2 --dist loadfile
 
+.PHONY: test-browser
+test-browser: setup ## Real pages of real runs in an installed Chromium
+	$(BIN)/python -m pytest -m browser
+
 .PHONY: check
 check: setup ## Format, lint, types, import contracts, generated reference
 	$(BIN)/ruff format --check .

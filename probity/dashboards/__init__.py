@@ -1,0 +1,1 @@
+"""Pages over finished runs: they read, and never compute, train or audit."""
