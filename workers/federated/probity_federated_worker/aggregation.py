@@ -80,9 +80,7 @@ class NoisedSumFactory(tff.aggregators.UnweightedAggregationFactory):
             own = tff.federated_eval(begin, tff.SERVER)
             return tff.federated_zip(OrderedDict(own=own, values=values.initialize(), counts=counts.initialize()))
 
-        @tff.federated_computation(
-            initialize.type_signature.result, tff.FederatedType(value_type, tff.CLIENTS)
-        )
+        @tff.federated_computation(initialize.type_signature.result, tff.FederatedType(value_type, tff.CLIENTS))
         def advance(state: Any, value: Any) -> Any:
             bound = tff.federated_map(norm, state["own"])
             clipped, within = tff.federated_map(clip, (value, tff.federated_broadcast(bound)))
@@ -90,7 +88,9 @@ class NoisedSumFactory(tff.aggregators.UnweightedAggregationFactory):
             count = counts.next(state["counts"], within)
             own, result = tff.federated_map(release, (state["own"], total.result, count.result))
             after = tff.federated_zip(OrderedDict(own=own, values=total.state, counts=count.state))
-            return tff.templates.MeasuredProcessOutput(after, result, tff.federated_zip(OrderedDict(l2_clip_norm=bound)))
+            return tff.templates.MeasuredProcessOutput(
+                after, result, tff.federated_zip(OrderedDict(l2_clip_norm=bound))
+            )
 
         return tff.templates.AggregationProcess(initialize, advance)
 

@@ -39,6 +39,10 @@ class ClientRows:
         """
         with np.load(self._folder / self._request.clients[client].file, allow_pickle=False) as arrays:
             features, label = arrays["features"].astype(np.float32), arrays["label"].astype(np.float32)
-        if features.ndim != 2 or label.shape != (self._request.clients[client].num_examples,) or len(features) != len(label):
+        if (
+            features.ndim != 2
+            or label.shape != (self._request.clients[client].num_examples,)
+            or len(features) != len(label)
+        ):
             raise WorkerFailure("client_rows", f"the file of client number {client} has another shape than announced")
         return features, label

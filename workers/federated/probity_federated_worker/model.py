@@ -67,7 +67,12 @@ def loss_of(logits: tf.Tensor, label: tf.Tensor) -> tf.Tensor:
 
 
 def build_local_training(
-    model: tff.learning.models.FunctionalModel, *, local: LocalTraining, server: ServerOptimizer, groups: int, private: bool
+    model: tff.learning.models.FunctionalModel,
+    *,
+    local: LocalTraining,
+    server: ServerOptimizer,
+    groups: int,
+    private: bool,
 ) -> Callable[[Weights, Any], Any]:
     """Returns what a client does in a round, a function of the server's weights and the client's rows.
 
@@ -95,7 +100,9 @@ def build_local_training(
         found = tape.gradient(objective, weights)
         if server.proximal_strength:
             found = [g + server.proximal_strength * (w - s) for g, w, s in zip(found, weights, start, strict=True)]
-        right = tf.cast(tf.equal(tf.reshape(logits, [-1]) > 0, label > 0.5), tf.float32)  # == compares objects in graphs
+        right = tf.cast(
+            tf.equal(tf.reshape(logits, [-1]) > 0, label > 0.5), tf.float32
+        )  # == compares objects in graphs
         return found, tf.stack([tf.reduce_sum(losses), tf.reduce_sum(right)])
 
     @tf.function

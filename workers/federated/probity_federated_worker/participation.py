@@ -30,7 +30,7 @@ class Participation:
 def participants(request: Request, *, seed: int, round_number: int) -> Participation:
     """Returns who takes part in a round.
 
-    Guarantees: without privacy and with ``each_once_per_epoch`` the answer depends on seed and round alone, so that a
+    Guarantees: without privacy and with ``each_once_per_pass`` the answer depends on seed and round alone, so that a
     round can be repeated. Under privacy, Poisson sampling draws each client on its own with exactly ``sampling_prob``
     from the operating system's entropy: the amplification it is credited with needs a sample that nobody can predict.
 
@@ -54,7 +54,7 @@ def participants(request: Request, *, seed: int, round_number: int) -> Participa
 
 def max_participations(request: Request, *, rounds: int) -> int:
     """Returns in how many of so many rounds one client can take part at most."""
-    if request.sampling != "each_once_per_epoch":
+    if request.sampling != "each_once_per_pass":
         return rounds
     return -(-rounds // _rounds_per_pass(request))
 

@@ -20,7 +20,7 @@ __all__ = [
     "read_body",
 ]
 
-SAMPLINGS = ("uniform_without_replacement", "poisson", "each_once_per_epoch")
+SAMPLINGS = ("uniform_without_replacement", "poisson", "each_once_per_pass")
 SERVERS = ("fedavg", "fedprox", "fedadam", "fedsgd")
 LOCAL_OPTIMIZERS = ("sgd", "adam")
 MECHANISMS = ("dp_fedavg", "dp_ftrl")
