@@ -34,10 +34,9 @@ SecureAggregation = Literal["none", "simulated"]
 """Who could see single updates. ``none``: the server. ``simulated``: the arithmetic of a secure sum was executed -
 quantisation, clipping to a range, modular sums - but in the clear, in one process: it hides nothing from anybody."""
 
-NoiseSource = Literal["os_entropy", "os_seeded", "fixed_seed"]
-"""Where federated noise came from. ``os_entropy``: a cryptographic generator keyed by the operating system.
-``os_seeded``: another generator, keyed by the operating system; nobody has shown that its noise can be told from true
-noise, nor that it cannot. ``fixed_seed``: it can be repeated, so it hides nothing; for tests only."""
+NoiseSource = Literal["os_entropy", "fixed_seed"]
+"""Where noise and sampling came from. ``os_entropy``: a cryptographic generator of, or keyed by, the operating system.
+``fixed_seed``: they can be repeated, so they hide nothing; for tests only."""
 
 UNMITIGATED = "unmitigated"
 """Folder beside the model that holds the same training without mitigation, in the same layout."""

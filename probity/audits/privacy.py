@@ -59,10 +59,6 @@ _SECURE = {
     "clear; nothing was hidden from a curious server. Executed for real it would hide single updates from a server "
     "that follows the protocol, and not their sum",
 }
-_SOURCES = {
-    "os_entropy": "they came from a cryptographic generator under a key of the operating system",
-    "os_seeded": "they came from a generator that is not a cryptographic one, under a key of the operating system",
-}
 
 
 class PrivacyAudit:
@@ -278,7 +274,7 @@ def _assumptions(mechanism: Mechanism, *, unit: str, private: bool) -> list[str]
             *found,
             "the number of clients is public",
             "clipping and noise are the server's: it is trusted to apply them, and with each update before",
-            f"sampling and noise stay secret; {_SOURCES.get(mechanism.noise_source, mechanism.noise_source)}",
+            "sampling and noise stay secret; they came from the operating system's cryptographic generator",
             FLOATING_POINT,
         ]
     if not isinstance(mechanism, DpSgd):

@@ -198,6 +198,8 @@ class FederatedSettings(TrainerSettings):
 
     @model_validator(mode="after")
     def _what_goes_together(self) -> FederatedSettings:
+        if self.aggregation == "secure" and (self.compression != "none" or self.engine.workers):
+            raise ValueError("the secure sum is simulated on this machine and uncompressed; use aggregation: plain")
         if self.privacy == "none":
             return self
         if self.aggregation == "secure":
@@ -311,7 +313,7 @@ def _dp_ftrl(
 
 
 def _noise_source(privacy: DpFedAvgSettings | DpFtrlSettings) -> NoiseSource:
-    return "os_seeded" if privacy.noise_seed is None else "fixed_seed"
+    return "os_entropy" if privacy.noise_seed is None else "fixed_seed"
 
 
 def _require_fitting(settings: FederatedSettings, clients: int) -> None:

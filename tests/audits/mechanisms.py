@@ -21,7 +21,7 @@ def dp_fedavg(noise_multiplier, sampling_prob=0.02, rounds=100, **changes):
     values = {
         "clipping": FixedClipping(l2_clip_norm=1.0),
         "sampling": "poisson",
-        "noise_source": "os_seeded",
+        "noise_source": "os_entropy",
         "expected_clients_per_round": 20.0,
         "unit": "client",
         "secure_aggregation": "none",
@@ -35,7 +35,7 @@ def dp_ftrl(noise_multiplier, rounds=50, rounds_per_tree=50, **changes):
     values = {
         "l2_clip_norm": 1.0,
         "sampling": "shuffled",
-        "noise_source": "os_seeded",
+        "noise_source": "os_entropy",
         "expected_clients_per_round": 20.0,
         "unit": "client",
         "secure_aggregation": "none",

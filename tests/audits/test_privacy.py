@@ -160,7 +160,7 @@ def test_a_statement_about_clients_names_them(tmp_path):
     assert statement.epsilon == epsilon_of([mechanism], delta=1e-4)
     assert "one client, with all its rows," in statement.text
     assert "poisson, probability 0.02 per round, 100 rounds" in statement.sampling
-    assert any("not a cryptographic one" in text for text in statement.assumptions)
+    assert any("cryptographic generator" in text for text in statement.assumptions)
     assert any("the server saw each client's update" in text.lower() for text in statement.assumptions)
 
 

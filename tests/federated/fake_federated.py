@@ -85,7 +85,7 @@ def reply(body, history):
         "sampling": settings["sampling"],
         "sampling_prob": settings.get("sampling_prob"),
         "noise_multiplier": privacy.get("noise_multiplier"),
-        "noise_source": None if not privacy else "os_seeded" if privacy["noise_seed"] is None else "fixed_seed",
+        "noise_source": None if not privacy else "os_entropy" if privacy["noise_seed"] is None else "fixed_seed",
         "l2_clip_norm": privacy.get("l2_clip_norm", clipping.get("l2_clip_norm")),
         "clipped_count_stddev": clipping.get("clipped_count_stddev"),
         "rounds_per_tree": privacy.get("restart_every"),

@@ -30,6 +30,7 @@ def private(**given):
         ({"availability": 0.0}, "availability"),
         ({"local": {"noise_multiplier": 0}}, "noise_multiplier"),
         ({"engine": {"workers": ["not an address"]}}, "workers"),
+        ({"engine": {"workers": ["localhost:1"]}, "aggregation": "secure"}, "simulated on this machine"),
         ({"privacy": {"mechanism": "dp_fedavg"}}, "exactly one"),
         ({"privacy": {"mechanism": "dp_fedavg", "noise_multiplier": 1, "target_epsilon": 1}}, "exactly one"),
         ({"privacy": {"mechanism": "dp_fedavg", "noise_multiplier": 0}}, "greater than 0"),

@@ -204,7 +204,7 @@ def _write(task: Task, model: tf.keras.Model) -> None:
     np.savez(task.folder / WEIGHTS, **dict(zip(weight_names(len(weights)), weights, strict=True)))
     with np.load(task.folder / PROBE_INPUTS, allow_pickle=False) as arrays:
         logits = model.predict(arrays["features"], verbose=0)
-    np.savez(task.folder / PROBE, scores=tf.sigmoid(logits).numpy())
+    np.savez(task.folder / PROBE, scores=tf.sigmoid(logits).numpy().reshape(-1))
 
 
 def _warnings(
