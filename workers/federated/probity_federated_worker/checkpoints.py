@@ -1,7 +1,7 @@
 """What a killed training needs to go on: the state after each finished round, and which rounds were begun.
 
-``tff.program.FileProgramStateManager`` writes each state under another name and renames it, so that a kill leaves the one
-before. The state crosses as one array of bytes: a state of many tensors takes ten times as long to save.
+``tff.program.FileProgramStateManager`` writes each state under another name and renames it, so that a kill leaves the
+one before. The state crosses as one array of bytes: a state of many tensors takes ten times as long to save.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np

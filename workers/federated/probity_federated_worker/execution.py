@@ -47,6 +47,7 @@ class Execution:
         self._deadline_seconds = request.client_deadline_seconds
         self.lost: list[str] = []
         self._hosts = list(request.remote_workers)
+        self._remote: Any = None
         if self._hosts:
             self._leave_out_silent_hosts()
             return
@@ -66,10 +67,10 @@ class Execution:
         if not self._hosts:
             return call()
         while True:
-            attempt = _Attempt(call)
-            if attempt.ended(self._deadline_seconds, meanwhile=lambda: all(map(_answers, self._hosts))):
-                if attempt.error is None:
-                    return attempt.result
+            attempt = _Attempt(call, context=self._remote)
+            in_time = attempt.ended(self._deadline_seconds, meanwhile=lambda: all(map(_answers, self._hosts)))
+            if in_time and attempt.error is None:
+                return attempt.result
             before = len(self._hosts)
             self._leave_out_silent_hosts()
             if len(self._hosts) == before:
@@ -86,16 +87,16 @@ class Execution:
                 "remote_workers", f"none of {len(self.lost)} remote workers answers: {', '.join(self.lost)}"
             )
         contexts = [_context(host) for host in self._hosts]
-        tff.backends.native.set_mergeable_comp_execution_context(contexts)
+        self._remote = tff.backends.native.create_mergeable_comp_execution_context(contexts)
 
 
 class _Attempt:
     """A call in a thread that can be given up."""
 
-    def __init__(self, call: Callable[[], Any]) -> None:
+    def __init__(self, call: Callable[[], Any], *, context: Any) -> None:
         self.result: Any = None
         self.error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, args=[call], daemon=True)
+        self._thread = threading.Thread(target=self._run, args=[call, context], daemon=True)
         self._thread.start()
 
     def ended(self, deadline_seconds: float, *, meanwhile: Callable[[], bool]) -> bool:
@@ -109,9 +110,10 @@ class _Attempt:
                 return False
         return False
 
-    def _run(self, call: Callable[[], Any]) -> None:
+    def _run(self, call: Callable[[], Any], context: Any) -> None:
         try:
-            self.result = call()
+            with tff.framework.get_context_stack().install(context):  # each thread has a stack of its own
+                self.result = call()
         except Exception as error:
             self.error = error
 

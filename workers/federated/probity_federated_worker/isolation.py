@@ -1,8 +1,8 @@
 """A network of its own for the training, with nothing in it but this process and what it starts.
 
-TensorFlow Federated executes through a server of its own (``worker_binary``). That server takes a port, listens on every
-interface and asks nobody who they are; whoever reaches the port can run computations. It has no option to listen on the
-loopback interface only. Linux can give a process a network namespace whose loopback interface nobody else sees.
+TensorFlow Federated executes through a server of its own (``worker_binary``). That server takes a port, listens on
+every interface and asks nobody who they are; whoever reaches the port can run computations. It has no option to listen
+on the loopback interface only. Linux can give a process a network namespace whose loopback interface nobody else sees.
 """
 
 from __future__ import annotations

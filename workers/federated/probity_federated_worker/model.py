@@ -77,13 +77,15 @@ def build_local_training(
     """Returns what a client does in a round, a function of the server's weights and the client's rows.
 
     It returns the update (server's weights minus the client's), the number of rows, and sums for the report of the
-    round by client group. A client whose update is not finite has an update of zeros, no weight and no part in the sums.
+    round by client group. A client whose update is not finite has an update of zeros, no weight and no part in
+    the sums.
 
     Args:
         model: As a function of its weights.
         local: Steps of the client. ``fedsgd`` takes one step on all rows at once instead, with rate 1: its update is
             the gradient of the mean loss.
-        server: Names the algorithm; FedProx adds ``mu / 2 * |w - w_server|^2`` to the loss (Li et al. 2020, equation 2).
+        server: Names the algorithm; FedProx adds ``mu / 2 * |w - w_server|^2`` to the loss (Li et al. 2020,
+            equation 2).
         groups: Number of client groups.
         private: Whether sums of losses stay with the client, since they are no part of the noisy release.
     """

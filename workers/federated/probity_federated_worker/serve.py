@@ -1,9 +1,9 @@
 """``python -m probity_federated_worker.serve --port N``: executes the clients' work of trainings that run elsewhere.
 
-TensorFlow Federated's server (``worker_binary``) listens on every interface and asks nobody who they are: whoever reaches
-it can run computations on this machine. So it runs in a network of its own, and this program hands on what arrives at an
-address of its choice, the loopback interface unless told otherwise. Between machines, put a mutually authenticated
-tunnel around the port.
+TensorFlow Federated's server (``worker_binary``) listens on every interface and asks nobody who they are: whoever
+reaches it can run computations on this machine. So it runs in a network of its own, and this program hands on what
+arrives at an address of its choice, the loopback interface unless told otherwise. Between machines, put a mutually
+authenticated tunnel around the port.
 """
 
 from __future__ import annotations
@@ -40,8 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     if not options.expose and not _is_loopback(options.host):
         print(
-            "--host: seen an address that other machines reach, allowed are loopback addresses; whoever reaches the port"
-            " can run computations here: put a mutually authenticated tunnel in front of a loopback port, or add --expose",
+            "--host: seen an address that other machines reach, allowed are loopback addresses; whoever reaches the"
+            " port can run computations here: put a mutually authenticated tunnel in front of a loopback port, or add"
+            " --expose",
             file=sys.stderr,
         )
         return 2
@@ -132,7 +133,7 @@ def _start(port: int) -> subprocess.Popen[bytes]:
     if package is None or package.origin is None:
         raise SystemExit("tensorflow_federated is not installed here; run: probity workers sync federated")
     binary = Path(package.origin).parent / "data" / "worker_binary"
-    return subprocess.Popen([binary, f"--port={port}"], preexec_fn=_end_with_parent)  # noqa: S603, PLW1509
+    return subprocess.Popen([binary, f"--port={port}"], preexec_fn=_end_with_parent)  # noqa: S603 - a file of the package
 
 
 def _end_with_parent() -> None:
