@@ -23,7 +23,7 @@ from probity.errors import AuditError, DataError
 from probity.federation import FEDERATION, Federation
 from probity.findings import AuditReport, Estimate, Finding, finding_id
 from probity.metric import metric
-from probity.model import Federated
+from probity.model import DpFedAvg, DpFtrl, Federated
 from probity.storage import read_record
 
 __all__ = ["FederationAudit"]
@@ -52,7 +52,8 @@ class FederationAudit:
         """
         del workdir
         path = evidence.model_folder / FEDERATION
-        if not path.is_file():
+        federated = isinstance(evidence.model.mechanism, Federated | DpFedAvg | DpFtrl)
+        if not path.is_file() and not federated:
             return AuditReport(
                 audit=self.name,
                 status="not_applicable",

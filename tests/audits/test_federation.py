@@ -22,6 +22,12 @@ class TestContract(AuditContract):
     def make_audit(self):
         return FederationAudit()
 
+    @pytest.fixture(scope="class")
+    def evidence(self, tmp_path_factory):
+        made = make_evidence(tmp_path_factory.mktemp("evidence"), rows=240)
+        write_record(made.model_folder / FEDERATION, record())
+        return made
+
 
 def record(column="race"):
     return Federation(
@@ -106,3 +112,9 @@ def test_a_record_that_cannot_be_read_is_a_failure(evidence, tmp_path):
     (tmp_path / FEDERATION).write_text("{}")
     with pytest.raises(AuditError, match="no readable record"):
         FederationAudit().run(replace(evidence, model_folder=tmp_path), workdir=tmp_path)
+
+
+def test_clients_without_a_record_are_a_failure(evidence, tmp_path):
+    model = evidence.model.model_copy(update={"mechanism": ALONE})
+    with pytest.raises(AuditError, match="no readable record"):
+        FederationAudit().run(replace(evidence, model=model, model_folder=tmp_path), workdir=tmp_path)
