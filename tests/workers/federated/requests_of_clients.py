@@ -1,4 +1,4 @@
-"""Requests of small trainings, as a parent writes them; used by the tests and by what runs in the worker's interpreter."""
+"""Requests of small trainings, as a parent writes them; for the tests and for what runs in the worker's interpreter."""
 
 import json
 from pathlib import Path
@@ -10,8 +10,8 @@ WIDTH = 6
 
 def architecture(width=WIDTH, hidden=()):
     """Keras JSON of a network with one linear output, written by hand so that no TensorFlow is needed here."""
-    layers = [{"class_name": "InputLayer", "config": {"batch_input_shape": [None, width], "dtype": "float32", "name": "x"},
-               "name": "x", "inbound_nodes": []}]  # fmt: skip
+    config = {"batch_input_shape": [None, width], "dtype": "float32", "name": "x"}
+    layers = [{"class_name": "InputLayer", "config": config, "name": "x", "inbound_nodes": []}]
     for number, (units, activation) in enumerate([*((units, "relu") for units in hidden), (1, "linear")]):
         config = {"name": f"d{number}", "dtype": "float32", "units": units, "activation": activation, "use_bias": True}
         before = layers[-1]["name"]
