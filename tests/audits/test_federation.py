@@ -18,6 +18,7 @@ from tests.audits.mechanisms import dp_fedavg
 ALONE = Federated(num_clients=3, clients_per_round=2, rounds=1, secure_aggregation="none")
 
 
+@pytest.mark.heavy
 class TestContract(AuditContract):
     def make_audit(self):
         return FederationAudit()
