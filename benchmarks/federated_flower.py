@@ -18,6 +18,7 @@ from pathlib import Path
 os.environ.setdefault("RAY_DISABLE_DOCKER_CPU_WARNING", "1")
 os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_raylet_start_wait_time_s", "180")  # on a busy machine its start takes longer than it waits
 
 import numpy as np
 from flwr.client import ClientApp, NumPyClient
