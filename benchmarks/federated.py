@@ -184,7 +184,7 @@ def main() -> None:
     versus, own = compared(options.flower, rounds=options.rounds), alone(rounds=options.rounds // 2)
     text = [
         "# Federated rounds", "",
-        f"Written by `make bench-federated`: medians of {options.rounds} rounds, two turns each. {platform.machine()}, "
+        f"Written by `make bench-federated`: medians of {options.rounds} rounds, two turns. {platform.machine()}, "
         f"{os.cpu_count()} cores, Python {platform.python_version()}; load average at the end {os.getloadavg()[0]:.1f}. "
         "Only ratios carry over to other machines.", "",
         "## Beside Flower's simulation", "",

@@ -82,9 +82,12 @@ def main(source: Path, out: Path, *, rounds: int, per_round: int) -> None:
         features, label, clients = arrays["features"], arrays["label"], int(arrays["clients"])
         first = [arrays[f"w{i:04d}"] for i in range(int(arrays["weights"]))]
     strategy = Timed(
-        fraction_fit=per_round / clients, fraction_evaluate=0.0, min_fit_clients=per_round, min_available_clients=clients,
+        fraction_fit=per_round / clients,
+        fraction_evaluate=0.0,
+        min_fit_clients=per_round,
+        min_available_clients=clients,
         initial_parameters=ndarrays_to_parameters(first),
-    )  # fmt: skip
+    )
 
     def client(context: object) -> object:
         number = int(context.node_config["partition-id"])
