@@ -185,8 +185,8 @@ def main() -> None:
     text = [
         "# Federated rounds", "",
         f"Written by `make bench-federated`: medians of {options.rounds} rounds, two turns. {platform.machine()}, "
-        f"{os.cpu_count()} cores, Python {platform.python_version()}; load average at the end {os.getloadavg()[0]:.1f}. "
-        "Only ratios carry over to other machines.", "",
+        f"{os.cpu_count()} cores, Python {platform.python_version()}; load average at the end {os.getloadavg()[0]:.1f}."
+        " Only ratios carry over to other machines.", "",
         "## Beside Flower's simulation", "",
         "100 clients of 488 rows and 100 columns, 20 a round. Flower's clients compute in numpy; ours save each round.",
         "",
