@@ -3,9 +3,7 @@
     make bench-federated      # or: python benchmarks/federated.py [--flower PYTHON] [--rounds 40]
 
 Adult's size: 48,842 rows of 100 columns in 100 clients, 20 of them a round, one epoch in batches of 32. Both sides
-start from the same weights and train the same network; they take turns, twice. A round of ours includes sampling, the clip
-norm's and the noise's work where there is any, and saving the round; a round of Flower's is the time between two
-aggregations. Then ours alone: clients per round, number of clients, privacy, a secure sum, memory.
+start XX ours alone: clients per round, number of clients, privacy, a secure sum, memory.
 
 Writes benchmarks/federated.md.
 """
@@ -186,11 +184,12 @@ def main() -> None:
     versus, own = compared(options.flower, rounds=options.rounds), alone(rounds=options.rounds // 2)
     text = [
         "# Federated rounds", "",
-        f"Written by `make bench-federated`: medians of {options.rounds} rounds, two turns each. {platform.machine()}, "
-        f"{os.cpu_count()} cores, Python {platform.python_version()}; load average at the end {os.getloadavg()[0]:.1f}. Only "
-        "ratios carry over to other machines.", "",
+        f"Written by `make bench-federated`: medians of {options.rounds} rounds, two turns. {platform.machine()}, "
+        f"{os.cpu_count()} cores, Python {platform.python_version()}; load average at the end {os.getloadavg()[0]:.1f}."
+        " Only ratios carry over to other machines.", "",
         "## Beside Flower's simulation", "",
-        "100 clients of 488 rows and 100 columns, 20 a round. Flower's clients compute in numpy; ours save every round.", "",
+        "100 clients of 488 rows and 100 columns, 20 a round. Flower's clients compute in numpy; ours save each round.",
+        "",
         "| network | our rounds/s | Flower's rounds/s | ratio | our start |", "|---|---|---|---|---|", *versus, "",
         "## Ours alone, MLP 64-64", "",
         "The same 48,842 rows in all cases. Memory is that of all the worker's processes.", "",

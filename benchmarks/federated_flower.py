@@ -18,6 +18,7 @@ from pathlib import Path
 os.environ.setdefault("RAY_DISABLE_DOCKER_CPU_WARNING", "1")
 os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_raylet_start_wait_time_s", "180")  # on a busy machine its start takes longer than it waits
 
 import numpy as np
 from flwr.client import ClientApp, NumPyClient
@@ -81,9 +82,12 @@ def main(source: Path, out: Path, *, rounds: int, per_round: int) -> None:
         features, label, clients = arrays["features"], arrays["label"], int(arrays["clients"])
         first = [arrays[f"w{i:04d}"] for i in range(int(arrays["weights"]))]
     strategy = Timed(
-        fraction_fit=per_round / clients, fraction_evaluate=0.0, min_fit_clients=per_round, min_available_clients=clients,
+        fraction_fit=per_round / clients,
+        fraction_evaluate=0.0,
+        min_fit_clients=per_round,
+        min_available_clients=clients,
         initial_parameters=ndarrays_to_parameters(first),
-    )  # fmt: skip
+    )
 
     def client(context: object) -> object:
         number = int(context.node_config["partition-id"])

@@ -23,6 +23,7 @@ SECURE_BOUND = 4096.0
 
 _REPORT_BOUND = 2.0**20
 _QUANTIZED_BITS = 8
+_QUANTIZED_FROM = 2  # numbers in a tensor; by default the small tensors of such models would all be left as they are
 # Single-precision scaling may exceed the bound by a few units in the last place; a secure sum's rounding adds less.
 _HEADROOM = 1.0 - 1e-6
 
@@ -38,7 +39,9 @@ def aggregation_of(request: Request) -> tff.aggregators.WeightedAggregationFacto
             no_nan_division=True,
         )
     if request.quantized:
-        quantized = tff.aggregators.EncodedSumFactory.quantize_above_threshold(quantization_bits=_QUANTIZED_BITS)
+        quantized = tff.aggregators.EncodedSumFactory.quantize_above_threshold(
+            quantization_bits=_QUANTIZED_BITS, threshold=_QUANTIZED_FROM
+        )
         return tff.aggregators.MeanFactory(value_sum_factory=quantized, no_nan_division=True)
     return tff.aggregators.MeanFactory(no_nan_division=True)
 
