@@ -275,7 +275,7 @@ def _assumptions(mechanism: Mechanism, *, unit: str, private: bool) -> list[str]
             "the number of clients is public",
             "clipping and noise are the server's: it is trusted to apply them, and with each update before",
             "sampling and noise stay secret; they came from the operating system's cryptographic generator",
-            FLOATING_POINT,
+            "noise and sums are real numbers: they are computed in floating point",
         ]
     if not isinstance(mechanism, DpSgd):
         return found
