@@ -98,7 +98,10 @@ def main(source: Path, out: Path, *, rounds: int, per_round: int) -> None:
         server_app=ServerApp(server_fn=lambda _: components),
         client_app=ClientApp(client_fn=client),
         num_supernodes=clients,
-        backend_config={"client_resources": {"num_cpus": 1, "num_gpus": 0.0}},
+        backend_config={
+            "client_resources": {"num_cpus": 1, "num_gpus": 0.0},
+            "init_args": {"include_dashboard": False, "log_to_driver": False},
+        },
     )
     out.write_text(json.dumps(np.diff(strategy.ends).tolist()))
 
