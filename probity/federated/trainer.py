@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from probity.errors import ConfigError
 from probity.federated.settings import FederatedSettings, propose, target_delta
-from probity.federation import FEDERATION, Federation, Round
+from probity.federation import FEDERATION, SIZE_GROUPS, Federation, Round
 from probity.model import DpFedAvg, DpFtrl, Federated, Mechanism, TrainedModel
 from probity.storage import write_record
 from probity.task import Task
@@ -36,6 +36,8 @@ _NAME = "trainer federated"
 _WORKER = "federated"
 _INITIAL = "initial.npz"
 _PROBE_TOLERANCE = 1e-5
+_COVERED = ("l2_clip_norm",)
+_COUNTED = ("loss", "accuracy", "participants", "dropped", "failed", "l2_clip_norm")
 _KEPT = (REQUEST, RESULT, PROGRESS, LOG)
 
 
@@ -244,14 +246,30 @@ def _follower(job: _Job, report: Progress) -> Any:
     """Returns what is told of each round as it ends; under privacy only what the noise covers is said aloud."""
     from probity.federated.reply import parse_round
 
-    total = job.settings.rounds
+    total, told = job.settings.rounds, job.request.rounds
     report(0.0, f"starting the worker for {len(job.rows)} clients")
 
     def follow(progress: dict[str, Any]) -> None:
         finished = parse_round(progress)
-        report(min(finished.round / total, 1.0), f"round {finished.round} of {total}: {_shown(finished, job.private)}")
+        text, numbers = _shown(finished, job.private), _numbers(finished, job.private)
+        if told is not None:
+            epsilon = told.epsilon_after(finished.round)
+            if epsilon is not None:
+                text += f", epsilon below {epsilon:.3g} so far"
+                numbers["epsilon_so_far"] = epsilon
+            told.finished(finished.round, numbers)
+        report(min(finished.round / total, 1.0), f"round {finished.round} of {total}: {text}")
 
     return follow
+
+
+def _numbers(finished: Round, private: bool) -> dict[str, float]:
+    """Returns a round's numbers that the tracker may have; under privacy only what the noise covers."""
+    found = {name: getattr(finished, name) for name in (_COVERED if private else _COUNTED)}
+    if not private:
+        by_group = ((name, finished.groups.get(str(number))) for number, name in enumerate(SIZE_GROUPS))
+        found |= {f"loss_{name.replace(' ', '_')}": entry.loss for name, entry in by_group if entry is not None}
+    return {name: float(value) for name, value in found.items() if value is not None}
 
 
 def _shown(finished: Round, private: bool) -> str:
@@ -322,7 +340,7 @@ def _export(
 
 def _history(rounds: tuple[Round, ...], *, private: bool) -> dict[str, tuple[float, ...]]:
     """Returns what every round has a number for; under privacy only what the noise covers."""
-    names = ("l2_clip_norm",) if private else ("loss", "accuracy", "participants", "dropped", "failed", "l2_clip_norm")
+    names = _COVERED if private else _COUNTED
     columns = {name: [getattr(entry, name) for entry in rounds] for name in names}
     return {name: tuple(map(float, column)) for name, column in columns.items() if None not in column}
 

@@ -29,6 +29,7 @@ from probity.model_cards import render
 from probity.model_cards.compose import compose
 from probity.platform import adopt, canaries, gate, ingest, profile, schema, shadows, tracking, training, transform
 from probity.platform.lineage import Lineage, LineageRun
+from probity.platform.live_rounds import LiveRounds
 from probity.platform.plan import Plan, make_plan
 from probity.platform.release import push
 from probity.platform.stages import Observer, Progress, Stages, Stopped, environment, installed_digest
@@ -322,7 +323,10 @@ def _train(plan: Plan, workspace: Workspace, folder: RunFolder, stages: Stages) 
     def train(out: Path, report: Progress) -> None:
         key = stages.key("train", settings=asked, inputs=inputs)
         target = _subfolder(out, runs.MODEL)
-        model = budget.pay_for_training(plan.trainer, request(), key=key, workdir=target, report=report)
+        asked_for = request()
+        with LiveRounds(config, folder, workspace, mechanism=asked_for.mechanism, delta=budget.delta) as rounds:
+            told = replace(asked_for, rounds=rounds)
+            model = budget.pay_for_training(plan.trainer, told, key=key, workdir=target, report=report)
         write_record(target / "model.json", model)
 
     stages.perform("train", produce=train, settings=asked, inputs=inputs)

@@ -13,7 +13,8 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 from urllib.parse import urlsplit
@@ -27,7 +28,7 @@ from probity.platform.tracking_values import infinities_of, metrics_of, params_o
 from probity.runs import RunFolder, Workspace
 from probity.storage import write_atomically
 
-__all__ = ["TrackerStatus", "default_uri", "track", "track_run"]
+__all__ = ["TrackerStatus", "default_uri", "track", "track_rounds", "track_run"]
 
 TrackerStatus = Literal["FINISHED", "FAILED", "KILLED"]
 """MLflow's words. A run that the gate holds is finished; its verdict is a tag."""
@@ -155,6 +156,55 @@ def track(
     Raises:
         TrackingError: If the tracker cannot be reached or refuses the record. Nothing else is raised for that.
     """
+    with _reached(uri) as client:
+        run = _run(client, uri, experiment=experiment, run_name=run_name, resume=resume)
+        key = str(run.info.run_id)
+        new_metrics = {name: value for name, value in metrics.items() if name not in run.data.metrics}
+        new_history = {name: values for name, values in history.items() if name not in run.data.metrics}
+        new_params = {name: value for name, value in params.items() if name not in run.data.params}
+        _log(client, key, params=new_params, metrics=new_metrics, tags=tags, history=new_history)
+        if dataset is not None and not run.inputs.dataset_inputs:
+            client.log_inputs(key, datasets=[_dataset_input(dataset)])
+        for name, path in artifacts.items():
+            if path.is_dir():
+                client.log_artifacts(key, str(path), name)
+            else:
+                client.log_artifact(key, str(path), name.rpartition("/")[0] or None)
+        client.set_terminated(key, status)
+    return key
+
+
+def track_rounds(
+    *, uri: str, experiment: str, run_name: str, rounds: Mapping[int, Mapping[str, float]], resume: str | None
+) -> str:
+    """Adds rounds to an MLflow run that is going on, and begins it if there is none.
+
+    Args:
+        uri: As in :func:`track`.
+        experiment: As in :func:`track`.
+        run_name: As in :func:`track`.
+        rounds: Finite numbers by name, by the round's number.
+        resume: Id of the MLflow run, if it was begun.
+
+    Returns:
+        MLflow's run id. To be resumed, by these rounds' successors and by :func:`track`.
+
+    Raises:
+        TrackingError: If the tracker cannot be reached or refuses the record.
+    """
+    with _reached(uri) as client:
+        key = str(_run(client, uri, experiment=experiment, run_name=run_name, resume=resume).info.run_id)
+        _log_points(client, key, [(name, value, step) for step, own in rounds.items() for name, value in own.items()])
+    return key
+
+
+@contextmanager
+def _reached(uri: str) -> Iterator[Any]:
+    """Yields MLflow's client in our turn.
+
+    Raises:
+        TrackingError: For whatever is raised inside.
+    """
     if not urlsplit(uri).scheme:
         # MLflow takes a URI without a scheme for a folder, or for its own default in the current folder.
         raise TrackingError(
@@ -165,23 +215,7 @@ def track(
         )
     try:
         with turn(uri), quiet():
-            client = open_client(uri)
-            run = _find_run(client, resume) or client.create_run(
-                _experiment(client, experiment, uri), run_name=run_name
-            )
-            key = str(run.info.run_id)
-            new_metrics = {name: value for name, value in metrics.items() if name not in run.data.metrics}
-            new_history = {name: values for name, values in history.items() if name not in run.data.metrics}
-            new_params = {name: value for name, value in params.items() if name not in run.data.params}
-            _log(client, key, params=new_params, metrics=new_metrics, tags=tags, history=new_history)
-            if dataset is not None and not run.inputs.dataset_inputs:
-                client.log_inputs(key, datasets=[_dataset_input(dataset)])
-            for name, path in artifacts.items():
-                if path.is_dir():
-                    client.log_artifacts(key, str(path), name)
-                else:
-                    client.log_artifact(key, str(path), name.rpartition("/")[0] or None)
-            client.set_terminated(key, status)
+            yield open_client(uri)
     except Exception as error:
         # Whatever the tracker's many layers raise, its text may quote the record or the credentials in the URI.
         raise TrackingError(
@@ -190,7 +224,6 @@ def track(
             allowed="sqlite:///FILE, or the URI of a reachable MLflow server",
             remedy="check that it is reachable and writable; the run itself is complete in its folder",
         ) from error
-    return key
 
 
 def _shown(uri: str) -> str:
@@ -221,6 +254,10 @@ def _find_run(client: Any, key: str | None) -> Any | None:
         raise
 
 
+def _run(client: Any, uri: str, *, experiment: str, run_name: str, resume: str | None) -> Any:
+    return _find_run(client, resume) or client.create_run(_experiment(client, experiment, uri), run_name=run_name)
+
+
 def _experiment(client: Any, name: str, uri: str) -> str:
     from mlflow.exceptions import MlflowException
 
@@ -244,18 +281,24 @@ def _log(
     tags: Mapping[str, str],
     history: Mapping[str, Sequence[float]],
 ) -> None:
-    from mlflow.entities import Metric, Param, RunTag
+    from mlflow.entities import Param, RunTag
 
-    moment = int(time.time() * 1000)
-    points = [Metric(name, value, moment, 0) for name, value in metrics.items()]
+    points = [(name, value, 0) for name, value in metrics.items()]
     for name, values in history.items():
-        points += [Metric(name, value, moment, step) for step, value in enumerate(values, 1) if math.isfinite(value)]
-    for chunk in _chunks(points, 1000):
-        client.log_batch(key, metrics=chunk)
+        points += [(name, value, step) for step, value in enumerate(values, 1) if math.isfinite(value)]
+    _log_points(client, key, points)
     for chunk in _chunks([Param(name, value) for name, value in params.items()], 100):
         client.log_batch(key, params=chunk)
     for chunk in _chunks([RunTag(name, value) for name, value in tags.items()], 100):
         client.log_batch(key, tags=chunk)
+
+
+def _log_points(client: Any, key: str, points: Sequence[tuple[str, float, int]]) -> None:
+    from mlflow.entities import Metric
+
+    moment = int(time.time() * 1000)
+    for chunk in _chunks([Metric(name, value, moment, step) for name, value, step in points], 1000):
+        client.log_batch(key, metrics=chunk)
 
 
 def _chunks(items: Sequence[_Item], size: int) -> Iterable[Sequence[_Item]]:

@@ -21,7 +21,16 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-__all__ = ["Groups", "Population", "Progress", "Trainer", "TrainerSettings", "TrainingRequest", "Uncalibrated"]
+__all__ = [
+    "Groups",
+    "Population",
+    "Progress",
+    "Rounds",
+    "Trainer",
+    "TrainerSettings",
+    "TrainingRequest",
+    "Uncalibrated",
+]
 
 Progress = Callable[[float, str], None]
 """Called with the fraction done, in [0, 1], and a short text without data values."""
@@ -110,6 +119,16 @@ class Uncalibrated:
     with_noise_multiplier: Callable[[float], DpSgd | DpFedAvg | DpFtrl]
 
 
+class Rounds(Protocol):
+    """Who is told of each round while training goes on, and knows what rounds cost."""
+
+    def epsilon_after(self, rounds: int) -> float | None:
+        """Returns what so many rounds of the agreed mechanism cost, at most; ``None`` where nothing is known."""
+
+    def finished(self, number: int, numbers: Mapping[str, float]) -> None:
+        """A round, counted from 1, is over. Its numbers go to the tracker, so that they may be seen by all who do."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainingRequest:
     """Everything that training may depend on.
@@ -134,6 +153,7 @@ class TrainingRequest:
             column of clients.
         checkpoints: An existing folder that outlives this attempt and belongs to attempts at this very training;
             ``None``: an interrupted training starts over.
+        rounds: Who is told of rounds as they end; ``None``: nobody.
     """
 
     examples: TransformedExamples
@@ -151,6 +171,7 @@ class TrainingRequest:
     gradient_canaries: npt.NDArray[np.bool_] | None = None
     clients: npt.NDArray[np.int64] | None = None
     checkpoints: Path | None = None
+    rounds: Rounds | None = None
 
     @property
     def num_rows(self) -> int:

@@ -150,6 +150,34 @@ def test_under_privacy_only_what_the_noise_covers_is_said(world, tmp_path):
     assert worker.body["settings"]["availability"] == 1.0
 
 
+class Listener:
+    def __init__(self, epsilon=None):
+        self.epsilon, self.seen = epsilon, {}
+
+    def epsilon_after(self, rounds):
+        return None if self.epsilon is None else self.epsilon * rounds
+
+    def finished(self, number, numbers):
+        self.seen[number] = dict(numbers)
+
+
+def test_whoever_listens_is_told_of_each_round(world, tmp_path):
+    listener = Listener()
+    record, texts = train(world, tmp_path, settings(), rounds=listener)
+    assert list(listener.seen) == [1, 2, 3]
+    assert [entry["loss"] for entry in listener.seen.values()] == list(record.history["loss"])
+    assert listener.seen[1]["participants"] + listener.seen[1]["dropped"] == 4
+    assert not any("epsilon" in text for text in texts)
+
+
+def test_under_privacy_whoever_listens_is_told_what_the_noise_covers_and_what_it_costs(world, tmp_path):
+    listener = Listener(epsilon=0.5)
+    _, texts = train(world, tmp_path, settings(privacy=PRIVATE), rounds=listener)
+    assert all(set(entry) <= {"l2_clip_norm", "epsilon_so_far"} for entry in listener.seen.values())
+    assert [entry["epsilon_so_far"] for entry in listener.seen.values()] == [0.5, 1.0, 1.5]
+    assert any("epsilon below 1.5 so far" in text for text in texts)
+
+
 def test_clients_of_a_column(world, tmp_path):
     worker = FakeWorker()
     clients = np.arange(480) % 2
