@@ -21,7 +21,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -155,16 +155,7 @@ def releases(
         trusted_keys: If given, only versions that are as these keys signed them, be they expired. Without, whatever has
             a readable ``RELEASE.json`` of this model and version, which anybody can write.
     """
-    found = []
-    for path in versions_in(base_path / model_name):
-        if trusted_keys is None:
-            release = _read_release(path)
-        else:
-            checked = verify(path, trusted_keys=trusted_keys)
-            release = checked.release if checked.intact else None
-        if release is not None and release.model_name == model_name and str(release.version) == path.name:
-            found.append((release, path))
-    return tuple(sorted(found, key=lambda entry: entry[0].version, reverse=True))
+    return tuple(_released(base_path, model_name, trusted_keys))
 
 
 def latest(base_path: Path, model_name: str, *, trusted_keys: TrustedKeys | None = None) -> tuple[Release, Path] | None:
@@ -175,7 +166,18 @@ def latest(base_path: Path, model_name: str, *, trusted_keys: TrustedKeys | None
         model_name: The model.
         trusted_keys: As :func:`releases` has it.
     """
-    return next(iter(releases(base_path, model_name, trusted_keys=trusted_keys)), None)
+    return next(_released(base_path, model_name, trusted_keys), None)
+
+
+def _released(base_path: Path, model_name: str, keys: TrustedKeys | None) -> Iterator[tuple[Release, Path]]:
+    for path in sorted(versions_in(base_path / model_name), key=lambda path: int(path.name), reverse=True):
+        if keys is None:
+            release = _read_release(path)
+        else:
+            checked = verify(path, trusted_keys=keys)
+            release = checked.release if checked.intact else None
+        if release is not None and release.model_name == model_name and str(release.version) == path.name:
+            yield release, path
 
 
 def verify_release(path: Path) -> Release:
