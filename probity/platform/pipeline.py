@@ -199,14 +199,21 @@ def release(folder: RunFolder, *, workspace: Workspace, observer: Observer) -> R
 def require_permission(folder: RunFolder) -> GateDecision:
     """Returns the decision that a release of a run rests on, made now, with the approvals that were given.
 
-    Guarantees: what the gate said at the time of the run was ``release``, or ``hold`` for want of approval only; and
-    what it says now, of the evidence as it is now, is ``release``.
+    Guarantees: what the gate said at the time of the run, still as it was written, was ``release``, or ``hold`` for
+    want of approval only; and what it says now, by the same policy, of the evidence as it is now, is ``release``.
 
     Raises:
         ReleaseHeldError: Otherwise.
     """
     first, words = folder.decision(), reviews_of(folder, Project.of_run(folder))
-    again = decide(folder, reviews=words)
+    again, written = decide(folder, reviews=words), folder.receipt("gate")
+    if written is None or not folder.intact(written) or again.policy != first.policy:
+        raise ReleaseHeldError(
+            f"run {folder.id}",
+            seen="its decision, or the policy in its config, was changed after the gate decided",
+            allowed="a decision as it was written, by the policy that the config still states",
+            remedy="run the pipeline again; a changed policy is a new decision, and never an old one edited",
+        )
     if again.verdict != "release" or not (first.verdict == "release" or waits_for_approval(first)):
         raise ReleaseHeldError(
             f"run {folder.id}",
