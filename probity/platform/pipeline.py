@@ -25,7 +25,7 @@ from probity.canaries import Coins
 from probity.claims import CLAIMS
 from probity.decision import GateDecision, GatePolicy
 from probity.digest import digest_file, digest_tree
-from probity.errors import AuditError, ConfigError, ProbityError, ReleaseHeldError
+from probity.errors import AuditError, ConfigError, ProbityError, ReleaseHeldError, TrackingError
 from probity.findings import AuditReport, Subject
 from probity.model_cards import render
 from probity.model_cards.compose import compose
@@ -39,6 +39,7 @@ from probity.platform.release.approval import approval_terms, reviews_of
 from probity.platform.release.evidence import collect, expired_audits, waivers_of
 from probity.platform.release.history import utc_now
 from probity.platform.release.project import Project
+from probity.platform.release.registry import mirror
 from probity.platform.release.verification import EXTRA, verify
 from probity.platform.release.webhook import ask_for_review
 from probity.platform.stages import Observer, Progress, Stages, Stopped, environment, installed_digest
@@ -643,6 +644,10 @@ def _release(plan: Plan, folder: RunFolder, stages: Stages, observer: Observer) 
 
     made_by = "adopt" if folder.receipt("adopt") else "train"
     stages.perform("release", produce=publish, inputs=(made_by, "card", "gate"), cached=False)
+    try:
+        mirror(project, workspace=folder.path.parents[1])
+    except TrackingError as error:
+        observer.note(f"not mirrored in MLflow's registry - {error}")
 
 
 # -- around the stages ------------------------------------------------------------------------------------------------
