@@ -50,6 +50,7 @@ KINDS = {
     MetricKind.PRIVACY: ("Privacy", "What may be said about the privacy of the training rows."),
     MetricKind.DATA: ("Data", "Properties of the data, not of a model."),
     MetricKind.REGULATORY: ("Regulatory", "Rates and ratios as particular rules define them."),
+    MetricKind.SERVING: ("In a server", "How the exported model behaves in a server, measured before a push."),
     MetricKind.COMPARISON: ("Comparisons of groups", "Functions of the groups' rates."),
     MetricKind.EXPLANATION: ("Explanations", "How the model's output is made up."),
 }  # fmt: skip
