@@ -153,7 +153,7 @@ def test_processes_that_append_at_once_leave_one_chain(tmp_path, key):
     log = SignedLog(tmp_path / "log.jsonl")
     children = [append_in_child(log, key, 8) for _ in range(2)]
     for child in children:
-        child.communicate(timeout=60)
+        child.communicate(timeout=400)
         assert child.returncode == 0
     assert [line.number for line in log.read(trusted(key.public))] == list(range(1, 17))
 
