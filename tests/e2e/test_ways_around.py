@@ -50,7 +50,7 @@ class Place:
     def __init__(self, source: Path, target: Path) -> None:
         shutil.copytree(source, target)
         self.root, self.workspace = target, Workspace(target / ".probity")
-        (self.folder,) = self.workspace.runs()
+        self.folder = self.workspace.runs()[-1]  # the first one; other tests may have added runs
         shutil.rmtree(target / "serving")
         for name in (RELEASE, CLAIMS, ".run/receipts/release.json"):
             (self.folder.path / name).unlink()
