@@ -29,8 +29,8 @@ def load_config(path: Path, *, overrides: Iterable[str] = ()) -> RunConfig:
 
     A file may say ``extends: OTHER.yaml`` (relative to itself): mappings are merged (but not a trainer of another
     name or a model of another kind), everything else is replaced, and
-    relative paths of both start at the folder of the file that was asked for. Where ``card`` is a text, it names another
-    YAML file, relative to the file that says so, whose mapping is read in its place.
+    relative paths of both start at the folder of the file that was asked for. Where ``card`` is a text, it names
+    another YAML file, relative to the file that says so, whose mapping is read in its place.
 
     Args:
         path: The file.

@@ -10,6 +10,7 @@ from probity.findings import AuditReport, Estimate, Finding, Subject, finding_id
 from probity.metric import METRICS
 from probity.model_cards.compose import compose
 from probity.model_cards.disclosure import disclosure_of
+from probity.model_cards.publication import Publication
 from probity.model_cards.render import to_html, to_json, to_markdown
 
 MINIMUM = 100
@@ -176,9 +177,9 @@ def test_no_printed_form_holds_the_numbers_of_a_small_group(parts, request, fixt
         for entry in report.findings
         if entry.estimate.value is not None and ",".join(f"{k}={v}" for k, v in entry.slice.items()) not in small
     }
-    printed = {f"{float(text):.6f}" for text in re.findall(r"\d+\.\d{6,}", to_json(card))}
+    printed = {f"{float(text):.6f}" for text in re.findall(r"\d+\.\d{6,}", to_json(Publication(card=card)))}
     assert not printed & (secret - public)
-    for text in (to_html(card, plots={}), to_markdown(card)):
+    for text in (to_html(Publication(card=card)), to_markdown(Publication(card=card))):
         assert not [count for count in small.values() if re.search(rf"\b{count} rows", text) and count != MINIMUM]
 
 
