@@ -35,6 +35,7 @@ class Dialect:
         problems: Returns what the form's own rules forbid in a text, in words.
         loses: What a reader of this form does not learn.
         fits: Whether a card can be written in this form.
+        may_be_incomplete: Whether a text with problems is a draft that somebody has to complete, and not a fault.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Dialect:
     problems: Callable[[str], list[str]]
     loses: tuple[Loss, ...] = ()
     fits: Callable[[ModelCard], bool] = lambda card: True
+    may_be_incomplete: bool = False
 
 
 def _json_problems(text: str) -> list[str]:
@@ -90,6 +92,7 @@ DIALECTS = {
             write=to_dp_registry,
             problems=dp_registry_problems,
             fits=is_private,
+            may_be_incomplete=True,
         ),
     )
 }
