@@ -54,7 +54,7 @@ def document_of(publication: Publication, *, images: Mapping[str, Sequence[tuple
             ("Model", card.details.digests.get("model", "")),
             ("Test rows", card.subject.examples if card.subject else "not stated by any report"),
         ),
-        tiles=tuple(_tiles(card)),
+        tiles=tuple(_tiles(publication)),
         sections=(
             Section(anchor="details", title="Model details", blocks=tuple(_details(card))),
             Section(anchor="use", title="Use", blocks=tuple(_use(card))),
@@ -89,7 +89,8 @@ def _others(images: Mapping[str, Sequence[tuple[str, str]]]) -> list[tuple[str, 
     return [image for audit, mine in images.items() if audit not in ("attacks", "explanations") for image in mine]
 
 
-def _tiles(card: ModelCard) -> Iterator[Tile]:
+def _tiles(publication: Publication) -> Iterator[Tile]:
+    card, decision = publication.card, publication.decision
     at = card.metrics.decision_threshold
     wanted: tuple[tuple[str, float | None], ...] = (("auc", None), ("accuracy", at), ("selection_rate", at))
     if card.metrics.task != "binary":
@@ -101,6 +102,9 @@ def _tiles(card: ModelCard) -> Iterator[Tile]:
         yield Tile(label=label, cell=_tile_cell(number))
     found = card.privacy.findings.numbers if isinstance(card.privacy.findings, Numbers) else ()
     yield Tile(label="epsilon of the training", cell=_tile_cell(pick(found, "epsilon", None)))
+    if decision is not None:
+        detail = f"{len(decision.blocking)} of {len(decision.checks)} checks stand against a release"
+        yield Tile(label="gate decision", cell=Cell(text=decision.verdict, detail=detail))
 
 
 def _tile_cell(number: CardNumber | None) -> Cell:
@@ -227,6 +231,7 @@ def _metrics(card: ModelCard) -> Iterator[Block]:
             for entry in metrics.definitions
         ),
         numeric=False,
+        collapsed=True,
     )
 
 

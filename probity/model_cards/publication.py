@@ -39,6 +39,7 @@ class Publication:
         release: The release that followed, if one did.
         waived: Rules that were set aside.
         pictures: Drawings of the audits, for forms that can show them.
+        recorded: The card's JSON text as the gate digested it; ``None``: it was not read from a run.
     """
 
     card: ModelCard
@@ -46,6 +47,7 @@ class Publication:
     release: Release | None = None
     waived: tuple[Waived, ...] = ()
     pictures: tuple[Picture, ...] = ()
+    recorded: str | None = None
 
     @property
     def version(self) -> str:

@@ -33,8 +33,13 @@ class _Written(str):
 
 
 def to_json(publication: Publication) -> str:
-    """Returns the card as JSON text; :meth:`ModelCard.from_json` reads it back. The decision is another document."""
-    return json.dumps(publication.card.to_json(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    """Returns the card as JSON text, byte for byte as the run folder holds it and as the gate digests it.
+
+    :meth:`ModelCard.from_json` reads it back. The decision is another document.
+    """
+    if publication.recorded is not None:
+        return publication.recorded
+    return json.dumps(publication.card.to_json(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def to_markdown(publication: Publication) -> str:

@@ -72,8 +72,12 @@ def publication_of(folder: RunFolder) -> Publication:
             remedy="run the pipeline again; a card is not edited, say what is missing in the config",
         )
     return Publication(
-        card=folder.card(), decision=decision, release=folder.release(), pictures=folder.pictures()
-    )  # fmt: skip
+        card=folder.card(),
+        decision=decision,
+        release=folder.release(),
+        pictures=folder.pictures(),
+        recorded=path.read_text(encoding="utf-8"),
+    )
 
 
 def forms_of(publication: Publication) -> tuple[PublishedForm, ...]:
