@@ -34,27 +34,29 @@ def without(value: dict[str, Any], losses: Iterable[Loss]) -> dict[str, Any]:
     """Returns a card's JSON value without what is lost; a section of numbers that has none left is left out whole."""
     kept = copy.deepcopy(value)
     for loss in losses:
-        _remove(kept, loss, card=value)
-    return _pruned(kept)
+        _remove(kept, loss.path.split("."), loss.which, card=value)
+    return kept
 
 
-def _remove(value: dict[str, Any], loss: Loss, *, card: dict[str, Any]) -> None:
-    *parents, last = loss.path.split(".")
-    for key in parents:
-        value = value.get(key, {})
-    if last not in value:
+def _remove(
+    value: dict[str, Any],
+    path: list[str],
+    which: Callable[[Any, dict[str, Any]], bool] | None,
+    *,
+    card: dict[str, Any],
+) -> None:
+    """Removes what lies at a path, and what holds nothing more then."""
+    key, *rest = path
+    if key not in value:
         return
-    if loss.which is None:
-        del value[last]
-    elif isinstance(value[last], list):
-        value[last] = [item for item in value[last] if not loss.which(item, card)]
-    elif loss.which(value[last], card):
-        del value[last]
-
-
-def _pruned(value: dict[str, Any]) -> dict[str, Any]:
-    pruned = {key: _pruned(entry) if isinstance(entry, dict) else entry for key, entry in value.items()}
-    return {key: entry for key, entry in pruned.items() if entry != {} and not _is_empty_section(entry)}
+    if rest:
+        _remove(value[key], rest, which, card=card)
+    elif which is not None and isinstance(value[key], list):
+        value[key] = [item for item in value[key] if not which(item, card)]
+    elif which is None or which(value[key], card):
+        del value[key]
+    if value.get(key) == {} or _is_empty_section(value.get(key)):
+        del value[key]
 
 
 def _is_empty_section(value: object) -> bool:
