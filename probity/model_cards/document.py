@@ -103,7 +103,7 @@ def _tiles(publication: Publication) -> Iterator[Tile]:
     found = card.privacy.findings.numbers if isinstance(card.privacy.findings, Numbers) else ()
     yield Tile(label="epsilon of the training", cell=_tile_cell(pick(found, "epsilon", None)))
     if decision is not None:
-        detail = f"{len(decision.blocking)} of {len(decision.checks)} checks stand against a release"
+        detail = f"{len(decision.checks)} checks; against a release: {len(decision.blocking)}"
         yield Tile(label="gate decision", cell=Cell(text=decision.verdict, detail=detail))
 
 

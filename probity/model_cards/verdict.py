@@ -32,7 +32,7 @@ def decision_blocks(publication: Publication) -> Iterator[Block]:
         pairs=(
             ("Verdict", (decision.verdict,)),
             ("Released as", (_released(publication),)),
-            ("Checks", (f"{len(decision.checks)}, of which {len(decision.blocking)} stand against a release",)),
+            ("Checks", (f"{len(decision.checks)}; against a release: {len(decision.blocking)}",)),
         )
     )
     yield Facts(pairs=(("Policy", (decision.policy,)), ("Decision", (decision.record_digest(),))), monospace=True)

@@ -57,6 +57,7 @@ SPECIAL: dict[str, dict[str, Any]] = {
     "Paid": {"spending": {"kind": "non_private"}},
     "TransformConfig": {"boundaries": {"age": [25.0, 40.0]}},
     "BudgetConfig": {"url": "sqlite:///ledger.sqlite"},
+    "Basic": {"publication_date": "2026-01-01"},
     "Dataset": {
         "columns": [{"name": "y", "kind": "string", "roles": ["label"]}], "label": "y", "intersections": [],
     },
