@@ -112,6 +112,11 @@ class Disclosure:
                 f"No sizes are printed for the groups of {table}, and their numbers are rounded to {PUBLIC_DECIMALS} "
                 "decimals: the totals would give the size of the withheld groups away."
             )
+        if self.unnumbered or self.rare or self.rare_class:
+            notes.append(
+                "The rows behind some metrics, and some rates of labels, are not printed, because subtraction would "
+                f"find a count of fewer than {FEWEST_ROWS}."
+            )
         notes.append("This limits inference from the card alone; it is not a privacy guarantee in any formal sense.")
         return tuple(notes)
 
