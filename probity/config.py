@@ -15,6 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from probity.metric import METRICS, Direction, MetricKind
+from probity.owner import Contact, RegistryFacts, RiskAnswers
 from probity.record import Number, Record, Slug
 from probity.release_policy import Approval, SigningConfig
 from probity.suggestion import did_you_mean
@@ -56,6 +57,11 @@ def _may_be_one_name(schema: dict[str, Any]) -> None:
     """Tells editors of the short form: one name in place of a list."""
     listed = {key: schema.pop(key) for key in ("type", "items")}
     schema["anyOf"] = [listed, {"type": "string"}]
+
+
+def _may_be_a_file(schema: dict[str, Any]) -> None:
+    """Tells editors of the other form: the name of a file that holds the mapping."""
+    schema["anyOf"] = [{"$ref": schema.pop("$ref")}, {"type": "string"}]
 
 
 def _refuse_repeats(what: str, names: Iterable[str]) -> None:
@@ -620,6 +626,12 @@ class CardConfig(Record):
     """Why these fairness metrics and these tolerances were chosen."""
     licence: str | None = None
     """Licence of the model."""
+    contacts: tuple[Contact, ...] = ()
+    """Whom to turn to for what, beside ``contact``."""
+    risks: RiskAnswers = RiskAnswers()
+    """Answers to the questions on risk."""
+    registry: RegistryFacts = RegistryFacts()
+    """What a registry of differentially private deployments asks."""
 
 
 class RunConfig(Record):
@@ -653,8 +665,9 @@ class RunConfig(Record):
     """Where MLflow records the run."""
     budget: BudgetConfig = BudgetConfig()
     """Where the privacy spent on the data is added up."""
-    card: CardConfig = CardConfig()
-    """What only the owner of the model can say."""
+    card: CardConfig = Field(default=CardConfig(), json_schema_extra=_may_be_a_file)
+    """What only the owner of the model can say. The config file may give the name of a YAML file with these keys
+    instead, relative to itself."""
 
     @model_validator(mode="after")
     def _gate_names_what_is_audited(self) -> RunConfig:

@@ -31,7 +31,7 @@ from filelock import FileLock, Timeout
 from pydantic import Field
 
 from probity.canaries import TRAIN, Canaries
-from probity.card import ModelCard
+from probity.card import ModelCard, Picture
 from probity.config import RunConfig
 from probity.config_file import parse_config
 from probity.data import (
@@ -294,6 +294,15 @@ class RunFolder:
             except (DataError, OSError):
                 found[path.stem] = None
         return found
+
+    def pictures(self) -> tuple[Picture, ...]:
+        """Returns what the audits drew for readers, by audit; a file that is not the one that was drawn is left out."""
+        recorded = {name: digest for receipt in self.receipts() for name, digest in receipt.outputs.items()}
+        return tuple(
+            Picture(audit=path.parent.name, title=path.stem.replace("_", " "), svg=path.read_text(encoding="utf-8"))
+            for path in sorted((self.path / AUDITS).glob("*/*.svg"))
+            if recorded.get(path.relative_to(self.path).as_posix()) == digest_file(path)
+        )
 
     def card(self) -> ModelCard:
         """Returns the model card."""

@@ -29,6 +29,7 @@ from probity.errors import AuditError, ConfigError, ProbityError, ReleaseHeldErr
 from probity.findings import AuditReport, Subject
 from probity.model_cards import render
 from probity.model_cards.compose import compose
+from probity.model_cards.publication import Publication
 from probity.platform import adopt, canaries, gate, ingest, profile, schema, shadows, tracking, training, transform
 from probity.platform.gate_approval import APPROVAL, waits_for_approval
 from probity.platform.lineage import Lineage, LineageRun
@@ -582,8 +583,9 @@ def _decide(
         )
         target = _subfolder(out, runs.CARD)
         write_record(target / "card.json", card)
-        write_atomically(target / "card.md", render.to_markdown(card).encode())
-        write_atomically(target / "card.html", render.to_html(card, plots=_plots(folder)).encode())
+        printed = Publication(card=card, pictures=folder.pictures())
+        write_atomically(target / "card.md", render.to_markdown(printed).encode())
+        write_atomically(target / "card.html", render.to_html(printed).encode())
 
     reports = ("baseline", *plan.audits)
     read = ("ingest", "schema", "anomalies", *made_by, *reports)
@@ -694,11 +696,6 @@ def _write_config(plan: Plan, workspace: Workspace, folder: RunFolder) -> None:
         "waivers": [sealed.line for sealed in project.waivers()],
     }
     write_atomically(folder.path / runs.CONFIG, yaml.safe_dump(value, sort_keys=False).encode())
-
-
-def _plots(folder: RunFolder) -> dict[str, str]:
-    paths = sorted((folder.path / runs.AUDITS).glob("*/*.svg"))
-    return {path.stem.replace("_", " "): path.read_text(encoding="utf-8") for path in paths}
 
 
 def _subfolder(out: Path, name: str) -> Path:

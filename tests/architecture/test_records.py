@@ -64,6 +64,7 @@ SPECIAL: dict[str, dict[str, Any]] = {
     "Check": {"lifted_by": None},
     "Reviewer": {"key": PUBLIC_KEY},
     "BudgetConfig": {"url": "sqlite:///ledger.sqlite"},
+    "Basic": {"publication_date": "2026-01-01"},
     "Dataset": {
         "columns": [{"name": "y", "kind": "string", "roles": ["label"]}], "label": "y", "intersections": [],
     },

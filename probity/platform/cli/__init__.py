@@ -10,6 +10,7 @@ import typer
 from probity.platform.cli import (
     auditing,
     budget,
+    cards,
     check,
     compare,
     diff,
@@ -50,7 +51,7 @@ app.command("rollback")(releasing.rollback)
 app.command("releases")(releasing.releases)
 app.command("verify")(releasing.verify)
 app.add_typer(keys.app, name="key")
-app.command("card")(inspect.card)
+app.add_typer(cards.app, name="card")
 app.command("whatif")(whatif.whatif)
 app.command("thresholds")(thresholds.thresholds)
 app.add_typer(budget.app, name="budget")

@@ -1,11 +1,9 @@
-"""``runs``, ``show`` and ``card``: looking at what is there."""
+"""``runs`` and ``show``: looking at what is there."""
 
 from __future__ import annotations
 
 import json
-from enum import StrEnum
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -14,15 +12,7 @@ from probity.platform.cli.options import JsonOption, RunArgument, WorkspaceOptio
 if TYPE_CHECKING:
     from probity.runs import RunFolder, Workspace
 
-__all__ = ["card", "runs", "show"]
-
-
-class CardFormat(StrEnum):
-    """The forms of a card."""
-
-    HTML = "html"
-    MARKDOWN = "md"
-    JSON = "json"
+__all__ = ["runs", "show"]
 
 
 def runs(
@@ -89,35 +79,6 @@ def show(run: RunArgument, workspace: WorkspaceOption = None, as_json: JsonOptio
     _print_facts(value)
     if (folder.path / DECISION).is_file():
         print_decision(folder, folder.decision())
-
-
-def card(
-    run: RunArgument,
-    form: Annotated[CardFormat, typer.Option("--format", help="The form of the card.")] = CardFormat.MARKDOWN,
-    out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write here instead of stdout.")] = None,
-    workspace: WorkspaceOption = None,
-) -> None:
-    """Print the model card of a run.
-
-    Example: probity card latest --format html --out card.html
-    """
-    from probity.errors import DataError
-    from probity.runs import CARD
-    from probity.storage import write_atomically
-
-    folder = workspace_at(workspace).find(run)
-    path = folder.path / CARD / f"card.{form.value}"
-    if not path.is_file():
-        raise DataError(
-            f"run {folder.id}",
-            seen=f"no card ({folder.status()})",
-            allowed="a run that reached the stage card",
-            remedy="run the pipeline again without --until",
-        )
-    if out is None:
-        typer.echo(path.read_text(encoding="utf-8"), nl=False)
-    else:
-        write_atomically(out, path.read_bytes())
 
 
 def _row(folder: RunFolder) -> dict[str, Any]:
