@@ -56,6 +56,14 @@ test-heavy: setup ## Whole runs that the default suite covers in part
 test-browser: setup ## Real pages of real runs in an installed Chromium
 	$(BIN)/python -m pytest -m browser
 
+.PHONY: test-workers
+test-workers: workers ## Real worker processes in their own environments
+	$(BIN)/python -m pytest -m workers
+
+.PHONY: workers
+workers: setup ## The locked environments of the training workers, in workers/*/.venv
+	$(BIN)/probity workers sync
+
 .PHONY: check
 check: setup ## Format, lint, types, import contracts, generated reference
 	$(BIN)/ruff format --check .
@@ -87,6 +95,15 @@ bench: setup ## Measure; writes the tables in benchmarks/
 	VIRTUAL_ENV=$(CURDIR)/.venv-bench $(UV) pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
+.venv-bench-federated/.synced: requirements/bench-federated.txt | $(filter .tools/bin/uv,$(UV))
+	$(UV) venv --quiet --clear --python $(PYTHON) .venv-bench-federated
+	VIRTUAL_ENV=$(CURDIR)/.venv-bench-federated $(UV) pip sync --quiet --require-hashes requirements/bench-federated.txt
+	@touch $@
+
+.PHONY: bench-federated
+bench-federated: workers .venv-bench-federated/.synced ## Measure federated rounds beside Flower's simulation; writes benchmarks/federated.md
+	$(BIN)/python benchmarks/federated.py
+
 .PHONY: bench-attacks
 bench-attacks: setup ## False alarms, coverage and power of the attacks, where the truth is known
 	$(BIN)/python benchmarks/attacks.py
@@ -105,4 +122,4 @@ bench-explanations: setup ## Measure the methods of explanation beside SHAP's ow
 
 .PHONY: clean
 clean: ## Remove the environment, caches, runs and releases of the examples
-	rm -rf $(VENV) .venv-bench .tools .mypy_cache .ruff_cache serving $(EXAMPLE)/.probity
+	rm -rf $(VENV) workers/*/.venv .venv-bench .venv-bench-federated .tools .mypy_cache .ruff_cache serving $(EXAMPLE)/.probity

@@ -21,6 +21,7 @@ from probity.platform.cli import (
     running,
     thresholds,
     whatif,
+    workers,
 )
 
 __all__ = ["app"]
@@ -31,8 +32,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Train, audit, gate and release models that must be shown to be private and fair. "
-    "Exit codes: 0 done or released, 2 wrong config, data or arguments, 3 held by the gate, 4 privacy budget, 1 "
-    "unexpected. "
+    "Exit codes: 0 done or released, 2 wrong config, data or arguments, 3 held by the gate, 4 privacy budget, 5 "
+    "worker environment not ready, 1 unexpected. "
     "Add --debug to any command for tracebacks.",
 )
 app.command("init")(project.init)
@@ -55,5 +56,6 @@ app.add_typer(cards.app, name="card")
 app.command("whatif")(whatif.whatif)
 app.command("thresholds")(thresholds.thresholds)
 app.add_typer(budget.app, name="budget")
+app.add_typer(workers.app, name="workers")
 app.command("doctor")(check.doctor)
 app.command("schema")(check.schema)
