@@ -84,6 +84,11 @@ class Ledger:
         self._by = by or _user()
         self._place = place
 
+    @property
+    def accountant(self) -> Accountant:
+        """What composes."""
+        return self._accountant
+
     # -- changes ---------------------------------------------------------------------------------------------------
 
     def grant(

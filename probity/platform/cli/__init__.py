@@ -7,7 +7,19 @@ from __future__ import annotations
 
 import typer
 
-from probity.platform.cli import auditing, budget, check, compare, diff, inspect, project, running, thresholds, whatif
+from probity.platform.cli import (
+    auditing,
+    budget,
+    check,
+    compare,
+    dashboard,
+    diff,
+    inspect,
+    project,
+    running,
+    thresholds,
+    whatif,
+)
 
 __all__ = ["app"]
 
@@ -33,6 +45,7 @@ app.command("release")(running.release)
 app.command("card")(inspect.card)
 app.command("whatif")(whatif.whatif)
 app.command("thresholds")(thresholds.thresholds)
+app.command("dashboard")(dashboard.dashboard)
 app.add_typer(budget.app, name="budget")
 app.command("doctor")(check.doctor)
 app.command("schema")(check.schema)
