@@ -73,7 +73,7 @@ def comparisons(workspace: Workspace) -> tuple[Comparison, ...]:
 
 
 def pareto_front(points: list[Point]) -> list[Point]:
-    """Returns the points that no other one beats in both, a smaller epsilon and a larger value; ascending in epsilon."""
+    """Returns the points that no other one beats in both, smaller epsilon and larger value; ascending in epsilon."""
     front: list[Point] = []
     for point in sorted(points, key=lambda point: (point.x, -(point.y or -math.inf))):
         if point.y is not None and all(point.y > (better.y or -math.inf) for better in front):

@@ -90,7 +90,8 @@ def lines(
             axes.plot([0, 1], [0, 1], color=grid, linewidth=1.2)
         if reference is not None:
             axes.axvline(reference, color=ink, linewidth=0.9, linestyle=":")
-        for place, entry in enumerate(series):
+        drawn = [entry for entry in series if any(_drawable(point.y) for point in entry.points)]
+        for place, entry in enumerate(drawn):
             _series(axes, entry, place)
         if unit_square:
             axes.set_xlim(-0.01, 1.01)
@@ -102,7 +103,7 @@ def lines(
             axes.minorticks_off()
         axes.set_xlabel(x, parse_math=False)
         axes.set_ylabel(y, parse_math=False)
-        _legend(axes, len(series))
+        _legend(axes, len(drawn))
 
     return _svg(draw, title=title, height=4.2 if unit_square else 3.4, width=7.0, dark=dark, grid="both")
 
@@ -212,15 +213,15 @@ def flow(boxes: Sequence[Box], *, title: str, dark: bool = False) -> str:
                                facecolor="none", edgecolor=COLOURS[0], linewidth=1.2)
             )  # fmt: skip
             middle = box.column * 2 + wide / 2
-            axes.text(middle, box.row + 0.22, _short(box.name, 20), ha="center", va="center", fontsize=8.5,
+            axes.text(middle, box.row + 0.22, _short(box.name, 19), ha="center", va="center", fontsize=7.5,
                       color=ink, parse_math=False)  # fmt: skip
-            axes.text(middle, box.row + 0.45, _short(box.detail, 22), ha="center", va="center", fontsize=7,
+            axes.text(middle, box.row + 0.45, _short(box.detail, 19), ha="center", va="center", fontsize=6.5,
                       color=ink, parse_math=False)  # fmt: skip
         axes.set_xlim(-0.1, columns * 2 - 0.3)
         axes.set_ylim(deepest, -0.2)
         axes.axis("off")
 
-    return _svg(draw, title=title, height=0.6 + 0.52 * deepest, width=1.75 * columns, dark=dark, grid=None)
+    return _svg(draw, title=title, height=0.5 + 0.42 * deepest, width=1.2 * columns, dark=dark, grid=None)
 
 
 def _series(axes: Any, series: Series, place: int) -> None:

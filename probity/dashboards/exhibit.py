@@ -17,6 +17,8 @@ Rows = Sequence[Mapping[str, str]]
 """Lines of a table: the same heads in each, every cell a text."""
 
 _LONG = 40
+_DOWNLOADED = frozenset({"finding", "key"})
+"""Columns for machines: they are in the downloads only."""
 
 
 def heading(text: str, *, about: str = "") -> None:
@@ -122,12 +124,13 @@ def _shown(rows: Rows) -> None:
     import pandas as pd
     import streamlit as st
 
-    if not rows:
+    visible = [{head: cell for head, cell in row.items() if head not in _DOWNLOADED} for row in rows]
+    if not visible:
         st.caption("nothing there yet")
-    elif len(rows) > _LONG:
-        st.dataframe(pd.DataFrame(list(rows)), hide_index=True, width="stretch")
+    elif len(visible) > _LONG:
+        st.dataframe(pd.DataFrame(visible), hide_index=True, width="stretch")
     else:
-        escaped = [{plain(head) or head: plain(cell) for head, cell in row.items()} for row in rows]
+        escaped = [{plain(head) or head: plain(cell) for head, cell in row.items()} for row in visible]
         st.table(pd.DataFrame(escaped), hide_index=True)
 
 

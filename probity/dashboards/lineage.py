@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from probity.dashboards.drawing import Box
 from probity.dashboards.report import Report
 from probity.dashboards.words import digest_text
+from probity.runs import CARD, DECISION
 
 __all__ = ["Thing", "boxes", "on_the_same_data", "things"]
 
@@ -87,14 +88,12 @@ def _model(report: Report) -> Iterator[Thing]:
 def _judged(report: Report) -> Iterator[Thing]:
     card, decision, release = report.card(), report.decision(), report.release()
     if card is not None:
-        for name, digest in sorted(card.reports.items()):
-            yield Thing(name=f"audit: {name}", digest=digest, made_from=("model",), column=5)
-        judged = tuple(f"audit: {name}" for name in sorted(card.reports))
-        yield Thing(name="card", digest=card.record_digest(), made_from=judged, column=6)
+        judged = {f"audit: {name}": digest for name, digest in sorted(card.reports.items())}
+        for name, digest in judged.items():
+            yield Thing(name=name, digest=digest, made_from=("model",), column=5)
+        yield Thing(name="card", digest=report.file_digest(f"{CARD}/card.json"), made_from=tuple(judged), column=6)
     if decision is not None:
-        yield Thing(
-            name=f"decision: {decision.verdict}", digest=decision.record_digest(), made_from=("card",), column=7
-        )
-    if decision is not None and release is not None:
         name = f"decision: {decision.verdict}"
-        yield Thing(name=f"version {release.version}", digest=release.model, made_from=(name,), column=8)
+        yield Thing(name=name, digest=report.file_digest(DECISION), made_from=("card",), column=7)
+        if release is not None:
+            yield Thing(name=f"version {release.version}", digest=release.model, made_from=(name,), column=8)

@@ -50,6 +50,12 @@ PAGES = (
     Page(name="live", title="Live", icon=":material/rocket_launch:", of_a_run=False),
 )
 
+# Drawn here: Streamlit would load an icon of its own from another machine.
+_ICON = (
+    "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 24 24'><circle cx='12' cy='12' r='11' fill='#0072B2'/>"
+    "<path d='M7 12l4 4 7-8' fill='none' stroke='#fff' stroke-width='2.5'/></svg>"
+)
+
 # Constant style: it hides on paper what only a screen needs, and keeps wide tables inside the page.
 _STYLE = """<style>
 @media print {
@@ -68,7 +74,7 @@ def show(workspace: Path, *, mode: Mode) -> None:
     """Builds the whole screen for one reader: login, navigation, the choice of a run, and the page."""
     import streamlit as st
 
-    st.set_page_config(page_title="probity", page_icon=":material/verified:", layout="wide")
+    st.set_page_config(page_title="probity", page_icon=_ICON, layout="wide")
     st.html(_STYLE)
     role = _role(mode) if _safe(mode) else None
     if role is None:

@@ -16,6 +16,7 @@ from probity.dashboards.catalogue import Line, fingerprint
 from probity.dashboards.evidence import Audited, from_card, from_report
 from probity.data import Anomalies, Dataset, Schema, Statistics
 from probity.decision import GateDecision, Release
+from probity.digest import digest_file
 from probity.errors import ProbityError
 from probity.findings import AuditReport, EpsilonByEpoch
 from probity.model import TrainedModel
@@ -95,6 +96,10 @@ class Report:
     def card(self) -> ModelCard | None:
         """Returns the model card."""
         return _card(self.folder.path, fingerprint(self.folder))
+
+    def file_digest(self, name: str) -> str | None:
+        """Returns the digest of a file of the run as it is now; ``None`` if it is absent."""
+        return _readable(lambda: digest_file(self.folder.path / name))
 
     def decision(self) -> GateDecision | None:
         """Returns the gate's decision."""

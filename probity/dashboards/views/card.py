@@ -34,7 +34,7 @@ def render(report: Report) -> None:
         st.info("There is no model card: the run did not come that far, or the file cannot be read.")
         return
     _counts(card)
-    _judged(report, card)
+    _judged(report)
     table(
         [{"part": name.replace("_", " "), "why it is missing": reason} for name, reason in gaps(card)],
         name="gaps",
@@ -75,13 +75,13 @@ def _counts(card: ModelCard) -> None:
         column.metric(label, sum(status in (None, number.status) for number in numbers), border=True)
 
 
-def _judged(report: Report, card: ModelCard) -> None:
+def _judged(report: Report) -> None:
     import streamlit as st
 
     decision = report.decision()
     if decision is None:
         return
-    own = card.record_digest()
+    own = report.file_digest(f"{CARD}/card.json")
     if decision.card == own:
         st.success(f"The gate judged this card ({digest_text(own)}).")
     else:

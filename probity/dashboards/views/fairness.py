@@ -8,7 +8,7 @@ from probity.card import CardNumber
 from probity.dashboards.drawing import Series, heat, intervals, lines
 from probity.dashboards.evidence import Audited, pick
 from probity.dashboards.exhibit import exhibit, heading, not_assessed, notes, table
-from probity.dashboards.numbers_shown import groupings, number_rows, point, table_choice, tables_of
+from probity.dashboards.numbers_shown import group_rows, groupings, number_rows, point, table_choice, tables_of
 from probity.dashboards.report import Report
 from probity.dashboards.words import OUTCOMES, number_cells, number_title
 from probity.model_cards.wording import group_label, metric_title, value_text
@@ -190,5 +190,10 @@ def _regulatory(report: Report) -> None:
         return
     for attributes in found.attributes:
         mine = [n for n in tables_of(found.numbers, attributes) if n.metric != "adverse_action_reason_share"]
-        table(number_rows(mine), name=f"regulatory_{'_'.join(attributes)}", title=f"By {table_choice(attributes)}")
+        heads = [(name, metric_title(name)) for name in dict.fromkeys(number.metric for number in mine)]
+        table(
+            group_rows(mine, heads),
+            name=f"regulatory_{'_'.join(attributes)}",
+            title=f"Selection by {table_choice(attributes)}",
+        )
     notes(found)

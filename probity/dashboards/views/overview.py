@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from probity.dashboards.catalogue import Line, Measures, held_first, measures
+from probity.dashboards.catalogue import GAP_METRICS, Line, Measures, held_first, measures
 from probity.dashboards.drawing import Point, Series, lines
 from probity.dashboards.exhibit import exhibit, heading, table
 from probity.dashboards.report import Report
 from probity.dashboards.words import STATUSES, moment, short_number
-from probity.model_cards.wording import ABSENT
+from probity.findings import PrivacyStatement
+from probity.model_cards.wording import ABSENT, metric_title
 
 __all__ = ["render"]
 
@@ -47,12 +48,19 @@ def _waiting(report: Report) -> None:
     """Lists the runs that somebody has to decide about."""
     waiting = [line for line in report.lines if line.status == "approved"]
     table(
-        [_words(line, None) | {"to do": f"probity release {line.run}"} for line in waiting[:_ON_A_PAGE]],
+        [
+            {"since (UTC)": moment(line.created_at), "trainer": line.trainer or ABSENT, "to do": _next(line)}
+            for line in waiting[:_ON_A_PAGE]
+        ],
         name="waiting",
         title="Waiting for a person",
         about="The gate says release, and nothing was pushed yet.",
         empty="no run waits",
     )
+
+
+def _next(line: Line) -> str:
+    return f"probity release {line.run}"
 
 
 def _filtered(report: Report) -> list[Line]:
@@ -130,10 +138,14 @@ def _trend(report: Report, chosen: Sequence[Line]) -> None:
         for trainer in trainers
     ]
     steps = max(len(newest) // 6, 1)
-    ticks = [(place, line.created_at[5:10]) for place, (line, _) in enumerate(found) if place % steps == 0]
+    one_day = len({line.created_at[:10] for line in newest}) == 1
+    part = slice(11, 16) if one_day else slice(5, 10)
+    ticks = [(place, line.created_at[part]) for place, (line, _) in enumerate(found) if place % steps == 0]
     exhibit(
         report,
-        lambda dark: lines(series, title=f"{what}, {project}", x="day of the run", y=what, dark=dark, ticks=ticks),
+        lambda dark: lines(
+            series, title=f"{what}, {project}", x="when the run was made", y=what, dark=dark, ticks=ticks
+        ),
         [
             {"run": line.run, "trainer": line.trainer or ABSENT, "when": moment(line.created_at), what: short_number(y)}
             for line, y in found
@@ -144,24 +156,39 @@ def _trend(report: Report, chosen: Sequence[Line]) -> None:
 
 
 def _numbers(report: Report, line: Line) -> Measures:
-    """Returns a run's main numbers; for the public, those of whole tables that every card publishes."""
-    return measures(report.at(line.run).folder)
+    """Returns a run's main numbers; for the public, those that its card publishes."""
+    of_run = report.at(line.run)
+    return _published(of_run) if report.public else measures(of_run.folder)
 
 
-def _words(line: Line, found: Measures | None) -> dict[str, str]:
-    cells = {
+def _published(report: Report) -> Measures:
+    card, at = report.card(), report.decision_threshold()
+    statement = card.privacy.statement if card else None
+    auc = report.audited("performance").one("auc")
+    gaps = [
+        (number.value, f"{metric_title(number.metric)} by {number.across[0]}")
+        for number in report.audited("fairness").of(comparison="gap", threshold=at, status="measured")
+        if number.metric in GAP_METRICS and len(number.across) == 1 and number.value is not None
+    ]
+    gap, gap_of = max(gaps, default=(None, ""))
+    return Measures(
+        epsilon=statement.epsilon if isinstance(statement, PrivacyStatement) else None,
+        auc=auc.value if auc is not None and auc.status == "measured" else None,
+        gap=gap,
+        gap_of=gap_of,
+    )
+
+
+def _words(line: Line, found: Measures) -> dict[str, str]:
+    return {
         "status": STATUSES.get(line.status, line.status),
         "run": line.run,
-        "project": line.project,
         "trainer": line.trainer or ABSENT,
-        "when (UTC)": moment(line.created_at),
-    }
-    if found is None:
-        return cells
-    return cells | {
         "epsilon": short_number(found.epsilon),
         "AUC": short_number(found.auc),
         "largest gap": short_number(found.gap),
         "of": found.gap_of,
+        "when (UTC)": moment(line.created_at),
+        "project": line.project,
         "version": ABSENT if line.version is None else str(line.version),
     }

@@ -176,7 +176,7 @@ def _shapes(report: Report, curves: Curves) -> None:
         ],
         title=f"Calibration by {table_choice(attributes)}",
         name="calibration",
-        about="On the line, a score of 0.7 means that 7 in 10 are positive. Tenths with fewer than 10 rows are left out.",
+        about="On the line, a score of 0.7 means that 7 in 10 are positive. Tenths of fewer than 10 rows are left out.",
     )
     _too_small(curves.small(attributes))
 
