@@ -25,7 +25,7 @@ def heading(text: str, *, about: str = "") -> None:
     """Writes the heading of a part of the page, and a sentence below it. Both may hold names from data."""
     import streamlit as st
 
-    st.subheader(plain(text))
+    st.subheader(plain(text[:1].upper() + text[1:]))
     if about:
         st.caption(plain(about))
 

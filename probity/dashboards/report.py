@@ -20,7 +20,7 @@ from probity.digest import digest_file
 from probity.errors import ProbityError
 from probity.findings import AuditReport, EpsilonByEpoch
 from probity.model import TrainedModel
-from probity.runs import AUDITS, RunFolder, Workspace
+from probity.runs import AUDITS, Receipt, RunError, RunFolder, Workspace
 from probity.storage import read_record
 
 __all__ = ["Report"]
@@ -108,6 +108,19 @@ class Report:
     def release(self) -> Release | None:
         """Returns the release that followed."""
         return _readable(self.folder.release)
+
+    def receipts(self) -> list[Receipt]:
+        """Returns what is known of finished stages, oldest first."""
+        return _readable(self.folder.receipts) or []
+
+    def error(self) -> RunError | None:
+        """Returns why the run ended without a decision, if it did."""
+        return _readable(lambda: self.folder.error)
+
+    def environment(self) -> dict[str, str]:
+        """Returns versions and digests of what the run was made with."""
+        found = (_readable(self.folder.provenance) or {}).get("environment", {})
+        return {name: str(entry) for name, entry in found.items()} if isinstance(found, dict) else {}
 
     def config(self) -> RunConfig | None:
         """Returns the config."""

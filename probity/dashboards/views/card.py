@@ -37,7 +37,7 @@ def render(report: Report) -> None:
     _judged(report)
     table(
         [{"part": name.replace("_", " "), "why it is missing": reason} for name, reason in gaps(card)],
-        name="gaps",
+        name="missing",
         title="What is missing",
         about="Every gap is printed on the card with its reason. The owner's own words come from the section card of "
         "the config.",

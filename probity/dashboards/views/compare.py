@@ -54,6 +54,7 @@ def _utility(report: Report, chosen: Comparison) -> None:
             y=metric_title(metric),
             dark=dark,
             log_x=True,
+            ticks=[(x, f"{x:.2g}") for x in sorted({p.x for p in private})],
         ),
         [{"epsilon": short_number(p.x), metric_title(metric): short_number(p.y)} for p in front],
         title="Pareto front",
@@ -77,8 +78,12 @@ def _groups(report: Report, chosen: Comparison) -> None:
     title = f"{metric_title(metric)} by {attribute} against epsilon"
     _against_epsilon(report, chosen, names, title=title, name="groups_by_epsilon")
     gaps = [name for name in chosen.measured if name.startswith("gap:")]
-    if gaps:
-        _against_epsilon(report, chosen, gaps, title="Gaps between groups against epsilon", name="gaps_by_epsilon")
+    compared = list(dict.fromkeys(name.split(":")[1] for name in gaps))
+    rate = st.selectbox("Gap between groups in", compared, format_func=metric_title, key="gap by epsilon")
+    mine = [name for name in gaps if name.split(":")[1] == rate]
+    if mine:
+        title = f"Gap between groups in {metric_title(rate or '')} against epsilon"
+        _against_epsilon(report, chosen, mine, title=title, name="gaps_by_epsilon")
 
 
 def _against_epsilon(report: Report, chosen: Comparison, names: Sequence[str], *, title: str, name: str) -> None:

@@ -25,7 +25,7 @@ def render(report: Report) -> None:
 def _state(report: Report) -> None:
     import streamlit as st
 
-    line, error = report.line, report.folder.error
+    line, error = report.line, report.error()
     if error is not None:
         st.error(f"It ended in stage {plain(error.stage or '?')}: {plain(error.message)}")
     if line is not None:
@@ -71,7 +71,7 @@ def _flow(report: Report) -> None:
 
 
 def _stages(report: Report) -> None:
-    receipts = report.folder.receipts()
+    receipts = report.receipts()
     rows = [
         {
             "stage": receipt.stage,
@@ -139,9 +139,8 @@ def _settings(report: Report) -> None:
     if config is None:
         st.info("The run's config cannot be read.")
         return
-    environment = report.folder.provenance().get("environment", {})
     table(
-        [{"what": name, "version or digest": str(found)} for name, found in environment.items()],
+        [{"what": name, "version or digest": found} for name, found in report.environment().items()],
         name="environment",
         title="Environment",
     )
