@@ -84,7 +84,7 @@ def full(workspace):
 def test_a_full_run_fills_every_page(full):
     assert [title.value for title in full.title] == [page.title for page in PAGES]
     words = "\n".join(texts(full))
-    assert "Not assessed: there is no report" not in words
+    assert not [name for name in FAILING if f"**{name}** - Not assessed" in words]
     for heading in ("From data to release", "Confusion matrix", "Differences between groups", "What may be claimed"):
         assert heading in words
     assert "Release" in full.success[0].value
@@ -93,9 +93,7 @@ def test_a_full_run_fills_every_page(full):
 def test_the_slider_reads_the_counts_at_its_threshold(workspace, rows):
     app = shown(workspace, FULL, names=("performance",))
     app.slider(key="threshold").set_value(0.3).run()
-    table = next(
-        entry.value for entry in app.table if "true positive rate" in entry.value.columns and "rows" in entry.value
-    )
+    table = next(entry.value for entry in app.table if "all rows" in list(entry.value.get("group", ())))
     positive = rows.scores > 0.3
     expected = (positive & rows.labels).sum() / rows.labels.sum()
     found = table[table["group"] == "all rows"].iloc[0]["true positive rate"]
