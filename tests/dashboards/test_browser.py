@@ -23,6 +23,12 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(1500)]
 EXAMPLE = Path(__file__).parents[2] / "examples" / "adult_income"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 SLOWEST_SECONDS = 60
+TOUR = (EXAMPLE.parents[1] / "docs" / "tutorials" / "dashboard-tour.md").read_text(encoding="utf-8")
+FURTHER_DOWN = {
+    ("performance", "plain"): [("performance-threshold", "What another threshold would do")],
+    ("privacy", "dp_sgd"): [("privacy-budget", "Where the budget stands")],
+}
+"""Pictures of what stands further down on a page: name, and the heading to start at."""
 
 
 @pytest.fixture(scope="session")
@@ -94,9 +100,7 @@ def page(chromium):
     """A tab that remembers what went wrong in it, and what it asked of other machines."""
     tab = chromium.new_page(viewport={"width": 1280, "height": 900})
     tab.troubles = []
-    tab.on(
-        "console", lambda said: tab.troubles.append(f"{said.text} {said.location}") if said.type == "error" else None
-    )
+    tab.on("console", lambda said: tab.troubles.append(f"{said.text} {said.location}") if is_trouble(said) else None)
     tab.on("pageerror", lambda error: tab.troubles.append(str(error)))
     tab.on("request", lambda asked: tab.troubles.append(asked.url) if is_elsewhere(asked.url) else None)
     yield tab
@@ -136,11 +140,11 @@ def settled(tab, *, title):
     return tab
 
 
-def picture(tab, name, *, whole=False):
+def picture(tab, name):
     folder = os.environ.get("PROBITY_DASHBOARD_IMAGES")
-    if folder:
+    if folder and f"dashboard/{name}.png" in TOUR:
         tab.wait_for_timeout(600)  # rows of a grid are painted after they are there
-        tab.screenshot(path=str(Path(folder) / f"{name}.png"), full_page=whole)
+        tab.screenshot(path=str(Path(folder) / f"{name}.png"))
 
 
 @pytest.mark.parametrize("kind", ["plain", "dp_sgd", "held"])
@@ -149,6 +153,10 @@ def test_every_page_of_a_run_opens_without_an_error(page, site, runs, kind):
         path = "" if entry.name == "overview" else entry.name
         opened(page, f"{site}/{path}?run={runs[kind].id}", title=entry.title)
         picture(page, f"{entry.name}-{kind}")
+        for name, heading in FURTHER_DOWN.get((entry.name, kind), ()):
+            page.get_by_role("heading", name=heading, exact=True).scroll_into_view_if_needed()
+            page.get_by_role("heading", name=heading, exact=True).evaluate("heading => heading.scrollIntoView()")
+            picture(page, name)
         assert page.troubles == []
 
 
