@@ -122,6 +122,11 @@ class Report:
         found = (_readable(self.folder.provenance) or {}).get("environment", {})
         return {name: str(entry) for name, entry in found.items()} if isinstance(found, dict) else {}
 
+    def config_folder(self) -> Path | None:
+        """Returns the folder of the config that the run was started from."""
+        found = (_readable(self.folder.provenance) or {}).get("config_folder")
+        return (self.workspace.root / str(found)).resolve() if found is not None else None
+
     def config(self) -> RunConfig | None:
         """Returns the config."""
         return _readable(self.folder.config)

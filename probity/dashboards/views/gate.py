@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from probity.dashboards.evidence import published
 from probity.dashboards.exhibit import heading, table
 from probity.dashboards.report import Report
-from probity.dashboards.words import OUTCOMES, digest_text
+from probity.dashboards.signed_history import history_rows, known_history, words_on_run
+from probity.dashboards.words import OUTCOMES, digest_text, plain
 from probity.decision import Check, GateDecision
 from probity.model_cards.wording import ABSENT, value_text
 
@@ -90,9 +91,19 @@ def _to_do(report: Report, decision: GateDecision) -> None:
     """Says which command comes next. This page holds no key and decides nothing."""
     import streamlit as st
 
-    run, config = report.folder.id, report.config()
+    run, config, history = report.folder.id, report.config(), known_history(report)
     needed = config.gate.approval.required if config else "never"
     heading("Approval", about=f"This policy asks for a person's approval: {needed.replace('_', ' ')}.")
+    for problem in history.problems:
+        st.error(plain(f"The signed history cannot be followed further: {problem}"))
+    table(
+        history_rows(words_on_run(history, run), public=report.public),
+        name="reviews",
+        about="Verified with the public keys of the reviewers. Whether they still count - the same evidence, enough "
+        "reviewers, not the one who started the run - is what probity gate says.",
+        title="What reviewers said",
+        empty="nobody has approved or rejected this run",
+    )
     commands = [f"probity gate {run}", f"probity verify {report.folder.path}"]
     if needed != "never":
         commands += [

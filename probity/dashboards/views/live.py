@@ -6,9 +6,10 @@ from itertools import pairwise
 
 from probity.dashboards.catalogue import Line
 from probity.dashboards.drawing import Point, Series, lines
-from probity.dashboards.exhibit import exhibit, heading, table
+from probity.dashboards.exhibit import exhibit, table
 from probity.dashboards.report import Report
-from probity.dashboards.words import digest_text, moment, short_number
+from probity.dashboards.signed_history import history_rows, known_history
+from probity.dashboards.words import digest_text, moment, plain, short_number
 from probity.decision import Release
 from probity.model_cards.wording import ABSENT
 
@@ -30,7 +31,7 @@ def render(report: Report) -> None:
     found.sort(key=lambda pair: pair[1].released_at)
     _now(found)
     _history(report, found)
-    _absent(report)
+    _signed(report, chosen)
 
 
 def _now(found: list[tuple[Line, Release]]) -> None:
@@ -72,8 +73,7 @@ def _history(report: Report, found: list[tuple[Line, Release]]) -> None:
         rows,
         name="history",
         title="What was live when",
-        about="By the releases of this workspace: each version until the next one. Who is recorded where the workspace "
-        "keeps a signed history.",
+        about="By the releases of this workspace: each version until the next one. The signed history has roll-backs.",
     )
     _numbers(report, found)
 
@@ -100,12 +100,23 @@ def _numbers(report: Report, found: list[tuple[Line, Release]]) -> None:
     )  # fmt: skip
 
 
-def _absent(report: Report) -> None:
+def _signed(report: Report, chosen: str) -> None:
+    """Shows the signed history, the roll-out and what expired, as far as the history of this model tells."""
     import streamlit as st
 
-    if report.public:
-        return
-    heading("Rollout, monitoring, attestations")
-    st.info(
-        "Not assessed: nothing is recorded in this workspace about a rollout, about monitoring, or about signatures."
+    line = next(line for line in reversed(report.lines) if line.model_name == chosen)
+    history = known_history(report.at(line.run))
+    for problem in history.problems:
+        st.error(plain(f"The signed history cannot be followed further: {problem}"))
+    table(
+        history_rows(history.entries, public=report.public),
+        name="signed_history",
+        title="Who moved what, and why",
+        about="Every line was signed by whoever did it, and was verified with the keys beside the config.",
+        empty="not assessed: there is no signed history of this model",
     )
+    kinds = {"stage_entered": "Roll-out", "evidence_expired": "Evidence that no longer counts"}
+    for kind, title in kinds.items():
+        mine = tuple(entry for entry in history.entries if entry.event.kind == kind)
+        empty = f"not assessed: the history says nothing about it ({title.lower()})"
+        table(history_rows(mine, public=report.public), name=kind, title=title, empty=empty)

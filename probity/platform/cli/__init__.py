@@ -15,7 +15,9 @@ from probity.platform.cli import (
     dashboard,
     diff,
     inspect,
+    keys,
     project,
+    releasing,
     running,
     thresholds,
     whatif,
@@ -41,7 +43,14 @@ app.command("diff")(diff.diff)
 app.command("runs")(inspect.runs)
 app.command("show")(inspect.show)
 app.command("gate")(running.gate)
+app.command("approve")(releasing.approve)
+app.command("reject")(releasing.reject)
+app.command("waive")(releasing.waive)
 app.command("release")(running.release)
+app.command("rollback")(releasing.rollback)
+app.command("releases")(releasing.releases)
+app.command("verify")(releasing.verify)
+app.add_typer(keys.app, name="key")
 app.command("card")(inspect.card)
 app.command("whatif")(whatif.whatif)
 app.command("thresholds")(thresholds.thresholds)
