@@ -197,23 +197,21 @@ def flow(boxes: Sequence[Box], *, title: str, dark: bool = False) -> str:
     from matplotlib.patches import FancyBboxPatch
 
     places = {box.key: box for box in boxes}
-    wide, high = 1.55, 0.62
+    wide, high = 1.7, 0.62
     columns, deepest = max(box.column for box in boxes) + 1, max(box.row for box in boxes) + 1
 
     def draw(axes: Any, ink: str, grid: str) -> None:
         for box in boxes:
             for source in (places[key] for key in box.made_from if key in places):
-                start = (source.column * 2 + wide, source.row + high / 2)
-                axes.annotate(
-                    "", xy=(box.column * 2, box.row + high / 2), xytext=start,
-                    arrowprops={"arrowstyle": "->", "color": ink, "linewidth": 0.7, "alpha": 0.6},
-                )  # fmt: skip
+                start, end = _ends(source, box, wide=wide, high=high)
+                arrow = {"arrowstyle": "->", "color": ink, "linewidth": 0.7, "alpha": 0.6}
+                axes.annotate("", xy=end, xytext=start, arrowprops=arrow)
             axes.add_patch(
                 FancyBboxPatch((box.column * 2, box.row), wide, high, boxstyle="round,pad=0.02,rounding_size=0.08",
                                facecolor="none", edgecolor=COLOURS[0], linewidth=1.2)
             )  # fmt: skip
             middle = box.column * 2 + wide / 2
-            axes.text(middle, box.row + 0.22, _short(box.name, 19), ha="center", va="center", fontsize=7.5,
+            axes.text(middle, box.row + 0.22, _short(box.name, 20), ha="center", va="center", fontsize=7,
                       color=ink, parse_math=False)  # fmt: skip
             axes.text(middle, box.row + 0.45, _short(box.detail, 19), ha="center", va="center", fontsize=6.5,
                       color=ink, parse_math=False)  # fmt: skip
@@ -222,6 +220,14 @@ def flow(boxes: Sequence[Box], *, title: str, dark: bool = False) -> str:
         axes.axis("off")
 
     return _svg(draw, title=title, height=0.5 + 0.42 * deepest, width=1.2 * columns, dark=dark, grid=None)
+
+
+def _ends(source: Box, box: Box, *, wide: float, high: float) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Returns where an arrow starts and ends: from side to side, or downwards within a column."""
+    if source.column == box.column:
+        middle = box.column * 2 + wide / 2
+        return (middle, source.row + high), (middle, float(box.row))
+    return (source.column * 2 + wide, source.row + high / 2), (box.column * 2.0, box.row + high / 2)
 
 
 def _series(axes: Any, series: Series, place: int) -> None:

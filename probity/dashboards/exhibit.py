@@ -75,7 +75,16 @@ def table(rows: Rows, *, name: str, title: str = "", about: str = "", empty: str
 
 def facts(pairs: Sequence[tuple[str, str]], *, name: str) -> None:
     """Shows names and what they are, one to a line."""
-    table([{"": key, " ": value} for key, value in pairs], name=name)
+    import pandas as pd
+    import streamlit as st
+
+    rows = [{"what": key, "is": value} for key, value in pairs]
+    st.table(
+        pd.DataFrame([{key: plain(cell) for key, cell in row.items()} for row in rows]),
+        hide_index=True,
+        hide_header=True,
+    )
+    _download(st, "Download CSV", to_csv(rows), f"{name}.csv", "text/csv")
 
 
 def notes(audited: Audited) -> None:

@@ -49,7 +49,7 @@ def boxes(found: tuple[Thing, ...]) -> list[Box]:
                 key=thing.name,
                 column=thing.column,
                 row=row,
-                name=thing.name,
+                name=thing.name.removeprefix("audit: "),
                 detail=digest_text(thing.digest),
                 made_from=thing.made_from,
             )
