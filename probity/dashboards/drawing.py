@@ -215,7 +215,7 @@ def flow(boxes: Sequence[Box], *, title: str, dark: bool = False) -> str:
                       color=ink, parse_math=False)  # fmt: skip
             axes.text(middle, box.row + 0.45, _short(box.detail, 19), ha="center", va="center", fontsize=6.5,
                       color=ink, parse_math=False)  # fmt: skip
-        axes.set_xlim(-0.1, columns * 2 - 0.3)
+        axes.set_xlim(-0.1, columns * 2 - 0.2)
         axes.set_ylim(deepest, -0.2)
         axes.axis("off")
 

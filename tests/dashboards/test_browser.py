@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(1500)]
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "adult_income"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-SLOWEST_SECONDS = 60
+SLOWEST_SECONDS = 120
 TOUR = (EXAMPLE.parents[1] / "docs" / "tutorials" / "dashboard-tour.md").read_text(encoding="utf-8")
 FURTHER_DOWN = {
     ("performance", "plain"): [("performance-threshold", "What another threshold would do")],
@@ -123,7 +123,7 @@ def is_elsewhere(url):
 
 def opened(tab, address, *, title):
     """Goes to an address and waits until its page stands still."""
-    tab.goto(address)
+    tab.goto(address, timeout=SLOWEST_SECONDS * 1000)
     return settled(tab, title=title)
 
 
@@ -135,7 +135,8 @@ def settled(tab, *, title):
         " && !document.querySelector('[data-testid=\"stSkeleton\"]')",
         timeout=SLOWEST_SECONDS * 1000,
     )
-    tab.wait_for_function("[...document.images].every(image => image.complete && image.naturalWidth > 0)")
+    drawn = "[...document.images].every(image => image.complete && image.naturalWidth > 0)"
+    tab.wait_for_function(drawn, timeout=SLOWEST_SECONDS * 1000)
     assert tab.locator("[data-testid='stException']").count() == 0, f"an error box on {title}"
     return tab
 

@@ -40,7 +40,7 @@ def _now(found: list[tuple[Line, Release]]) -> None:
     line, release = found[-1]
     left, middle, right = st.columns(3)
     left.metric("Newest version", str(release.version), border=True)
-    middle.metric("Released (UTC)", moment(release.released_at), border=True)
+    middle.metric("Released", release.released_at[:10], border=True)
     right.metric("Releases so far", len(found), border=True)
     table(
         [
