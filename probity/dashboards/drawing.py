@@ -127,8 +127,8 @@ def intervals(
         drawn = [(place, found) for place, (_, found) in enumerate(rows) if found and _drawable(found.y)]
         for place, found in drawn:
             if _drawable(found.lower) and _drawable(found.upper):
-                axes.plot([found.lower, found.upper], [place, place], color=COLOURS[0], linewidth=2.4, alpha=0.55)
-            axes.plot([found.y], [place], "o", color=COLOURS[0], markersize=6)
+                axes.plot([found.lower, found.upper], [place, place], color=_main(dark), linewidth=2.4, alpha=0.55)
+            axes.plot([found.y], [place], "o", color=_main(dark), markersize=6)
         start = axes.get_xlim()[0] if drawn else 0.0
         for place, (_, point) in enumerate(rows):
             if point is None or not _drawable(point.y):
@@ -143,7 +143,7 @@ def bars(rows: Sequence[tuple[str, Point]], *, title: str, x: str, dark: bool = 
     def draw(axes: Any, ink: str, grid: str) -> None:
         _rows(axes, [name for name, _ in rows])
         for place, (_, point) in enumerate(rows):
-            axes.barh(place, point.y or 0.0, height=0.62, color=COLOURS[0])
+            axes.barh(place, point.y or 0.0, height=0.62, color=_main(dark))
             if _drawable(point.lower) and _drawable(point.upper):
                 axes.plot([point.lower, point.upper], [place, place], color=ink, linewidth=1.2)
         axes.axvline(0.0, color=ink, linewidth=0.8)
@@ -208,7 +208,7 @@ def flow(boxes: Sequence[Box], *, title: str, dark: bool = False) -> str:
                 axes.annotate("", xy=end, xytext=start, arrowprops=arrow)
             axes.add_patch(
                 FancyBboxPatch((box.column * 2, box.row), wide, high, boxstyle="round,pad=0.02,rounding_size=0.08",
-                               facecolor="none", edgecolor=COLOURS[0], linewidth=1.2)
+                               facecolor="none", edgecolor=_main(dark), linewidth=1.2)
             )  # fmt: skip
             middle = box.column * 2 + wide / 2
             axes.text(middle, box.row + 0.22, _short(box.name, 20), ha="center", va="center", fontsize=7,
@@ -228,6 +228,11 @@ def _ends(source: Box, box: Box, *, wide: float, high: float) -> tuple[tuple[flo
         middle = box.column * 2 + wide / 2
         return (middle, source.row + high), (middle, float(box.row))
     return (source.column * 2 + wide, source.row + high / 2), (box.column * 2.0, box.row + high / 2)
+
+
+def _main(dark: bool) -> str:
+    """Returns the blue that stands out on the page's ground."""
+    return COLOURS[4] if dark else COLOURS[0]
 
 
 def _series(axes: Any, series: Series, place: int) -> None:

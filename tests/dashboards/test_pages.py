@@ -143,6 +143,7 @@ def test_the_public_sees_what_the_card_publishes(workspace, rows):
     assert any("618" in text for text in texts(shown(workspace, FULL, names=("gate",))))
 
 
+@pytest.mark.heavy
 def test_viewers_see_reports_but_no_curves_and_no_statistics(workspace):
     app = shown(workspace, FULL, role=Role.VIEWER, names=("run", "performance", "explanations"))
     assert not app.slider
@@ -168,6 +169,7 @@ def test_names_from_data_are_never_markup(tmp_path, write_run):
     assert all(element.proto.body.startswith("<style>") for element in app.get("html"))
 
 
+@pytest.mark.heavy
 def test_five_hundred_runs_are_listed_page_by_page(tmp_path, write_run):
     place = Workspace(tmp_path)
     held = write_run(place, "20260101T000000Z-adult-income-0000", verdict="hold", released=False)
