@@ -32,7 +32,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
 
 def many(source: RunFolder, root: Path) -> Workspace:
-    """Returns a workspace of 500 runs, each a folder of its own with linked files, without the parts that no page reads."""
+    """Returns a workspace of 500 runs, in folders of their own with linked files, without what no page reads."""
     left_out = shutil.ignore_patterns("03_examples", "examples", "saved_model", "logs", "*.parquet", "tfma", "*.svg")
     for number in range(RUNS):
         name = f"20260101T{number // 3600:02d}{number // 60 % 60:02d}{number % 60:02d}Z-adult-income-{number:04x}"
