@@ -69,6 +69,22 @@ def test_calibration_is_the_share_of_positives_in_each_tenth(curves, rows):
             assert point.y == pytest.approx(rows.labels[chosen].mean())
 
 
+def test_scores_of_zero_are_in_the_first_tenth():
+    """Two rows with score 0, one of them positive, and one row with score 0.95: no decision counts the first two."""
+    kept = {
+        "thresholds": [round(step / 100, 2) for step in range(100)],
+        "decision_threshold": 0.5,
+        "groups": [
+            {"slice": {}, "rows": 3, "sufficient": True, "tp": [1] * 95 + [0] * 5, "fp": [0] * 100, "tn": [1] * 100,
+             "fn": [1] * 95 + [2] * 5}
+        ],
+    }  # fmt: skip
+    curves = curves_of(kept)
+    found = curves.calibration(curves.groups[0])
+    assert [number for _, number in found] == [2, 0, 0, 0, 0, 0, 0, 0, 0, 1]
+    assert [point.y for point, _ in found] == [0.5, *[None] * 8, 1.0]
+
+
 def test_small_groups_are_named_and_not_drawn(curves):
     assert set(curves.small(("race",))) == {"Amer-Indian-Eskimo", "Other"}
     assert all(group.rows >= 100 for group in curves.by(("race",)))
@@ -162,6 +178,7 @@ def test_the_public_gets_the_numbers_of_the_card(tmp_path, write_run, reports):
     folder = write_run(Workspace(tmp_path), FIRST)
     public, full = from_card("performance", folder.card()), from_report("performance", reports["performance"])
     small = {"race": "Other"}
+    assert public.of(slice=small)
     assert all(n.value is None and n.n is None for n in public.of(slice=small))
     assert all(n.n is not None for n in full.of(slice=small))
     assert public.one("auc").value == full.one("auc").value
