@@ -120,6 +120,10 @@ bench-mitigation: setup ## Measure what each mitigation changes on Adult; writes
 bench-explanations: setup ## Measure the methods of explanation beside SHAP's own; writes benchmarks/explanations.md
 	$(BIN)/python benchmarks/explanations.py
 
+.PHONY: bench-dashboard
+bench-dashboard: setup ## Time every page of the dashboards with 500 runs; writes benchmarks/dashboard.md
+	$(BIN)/python benchmarks/dashboard.py
+
 .PHONY: clean
 clean: ## Remove the environment, caches, runs and releases of the examples
 	rm -rf $(VENV) workers/*/.venv .venv-bench .venv-bench-federated .tools .mypy_cache .ruff_cache serving $(EXAMPLE)/.probity

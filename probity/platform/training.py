@@ -299,14 +299,19 @@ class RunBudget:
 def cumulative_spending(
     config: RunConfig, workspace: Workspace, dataset: Dataset, model: TrainedModel
 ) -> CumulativeSpending | None:
-    """Returns what all trainings on a run's data set reveal together, at the delta of the run's own statement."""
+    """Returns what all trainings on a run's data set reveal together, at the delta of the run's own statement.
+
+    Leaves a statement of the account in the workspace, for those who only read.
+    """
     from probity.audits.accounting import default_delta
     from probity.platform.budget.ledger import account_of, open_ledger
+    from probity.platform.budget.statement import leave_statement
 
     delta = model.target_delta or default_delta(model.num_train_units)
-    account = account_of(config, dataset).id
+    account, ledger = account_of(config, dataset).id, open_ledger(config, workspace)
+    leave_statement(ledger, account, workspace)
     unit = getattr(model.mechanism, "unit", dataset.privacy_unit)  # a client may be another unit than the data declares
-    return open_ledger(config, workspace).cumulative(account, unit=unit, delta=delta)
+    return ledger.cumulative(account, unit=unit, delta=delta)
 
 
 @contextmanager

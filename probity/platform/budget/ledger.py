@@ -83,6 +83,11 @@ class Ledger:
         self._by = by or current_user()
         self._place = place
 
+    @property
+    def accountant(self) -> Accountant:
+        """What composes."""
+        return self._accountant
+
     # -- changes ---------------------------------------------------------------------------------------------------
 
     def grant(

@@ -13,6 +13,7 @@ from probity.platform.cli import (
     cards,
     check,
     compare,
+    dashboard,
     diff,
     inspect,
     keys,
@@ -55,6 +56,7 @@ app.add_typer(keys.app, name="key")
 app.add_typer(cards.app, name="card")
 app.command("whatif")(whatif.whatif)
 app.command("thresholds")(thresholds.thresholds)
+app.command("dashboard")(dashboard.dashboard)
 app.add_typer(budget.app, name="budget")
 app.add_typer(workers.app, name="workers")
 app.command("doctor")(check.doctor)
