@@ -7,10 +7,10 @@ With ``a_i`` the mean of ``x`` before request ``i`` and ``V`` the sum of ``(x_i 
     exp(bet * (sum of x_i - n * m) - V * (-log(1 - bet) - bet)),    0 < bet < 1,
 
 is a supermartingale that starts at 1 if the conditional means of ``x`` are at most ``m`` (Howard et al. 2021, section
-3; Waudby-Smith and Ramdas 2024, theorem 2), and below one of them if only their average so far is at most ``m``. The
-same holds for its average over several bets, which is the method of mixtures (Robbins 1970). By Ville's inequality it ever
-reaches ``1 / error`` with probability at most ``error``. Nothing is assumed of the distribution, and traffic may change
-by the hour: the statement is about the average of the conditional means so far.
+3; Waudby-Smith and Ramdas 2024, theorem 2), and below one of them if only their average so far is at most ``m``. So is
+its average over several bets, which is the method of mixtures (Robbins 1970). By Ville's inequality it ever reaches
+``1 / error`` with probability at most ``error``. Nothing is assumed of the distribution, and traffic may change by the
+hour: the statement is about the average of the conditional means so far.
 
 References:
     Howard, S., Ramdas, A., McAuliffe, J. and Sekhon, J. (2021). Time-uniform, nonparametric, nonasymptotic confidence
