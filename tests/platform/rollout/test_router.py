@@ -98,7 +98,7 @@ def test_in_the_shadow_the_client_gets_the_incumbents_answer_and_the_rollout_goe
     assert json.loads(found[0][2]) == {"predictions": [[0.9]]}
     asked = [path for path, _, _ in requests]
     assert asked.count("/v1/models/m/versions/1:predict") == 60
-    assert asked.count("/v1/models/m/versions/2:predict") == 60
+    assert 50 <= asked.count("/v1/models/m/versions/2:predict") <= 60  # no copies once the stage is over
     assert state.stage == "1%"
     errors, women = state.evidence[0].comparisons[0], state.evidence[0].comparisons[-1]
     assert 50 <= errors.candidate_requests <= 60  # it may have gone on as soon as there were 50
