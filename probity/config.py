@@ -15,6 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from probity.metric import METRICS, Direction, MetricKind
+from probity.monitoring import MonitoringConfig, Retraining
 from probity.record import Number, Record, Slug
 from probity.suggestion import did_you_mean
 from probity.task import Task
@@ -639,6 +640,10 @@ class RunConfig(Record):
     """Where the privacy spent on the data is added up."""
     card: CardConfig = CardConfig()
     """What only the owner of the model can say."""
+    monitoring: MonitoringConfig = MonitoringConfig()
+    """The limits within which a released model goes on serving without being asked about."""
+    retraining: Retraining | None = None
+    """Why the watch over an earlier model asks for this run; written by ``probity monitor``."""
 
     @model_validator(mode="after")
     def _gate_names_what_is_audited(self) -> RunConfig:

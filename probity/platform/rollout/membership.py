@@ -70,8 +70,9 @@ class Membership:
         return tuple(sorted({group for of_row in self._groups.values() for group in of_row}))
 
     def of(self, tracking_ids: Sequence[str]) -> tuple[frozenset[str], ...]:
-        """Returns the groups of each row."""
-        return tuple(self._groups.get(tracking_id, self._unknown) for tracking_id in tracking_ids)
+        """Returns the groups of each row; ``ID/3``, a row of a request, has those of ``ID`` unless it has its own."""
+        found = (self._groups.get(name) or self._groups.get(name.rsplit("/", 1)[0]) for name in tracking_ids)
+        return tuple(groups or self._unknown for groups in found)
 
 
 def _unusable(seen: str) -> DataError:

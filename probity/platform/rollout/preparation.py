@@ -1,4 +1,4 @@
-"""From two released versions to the plan of a rollout: both verified, the decision read from the candidate's own card."""
+"""Two released versions to the plan of a rollout: both verified, the decision read from the candidate's own card."""
 
 from __future__ import annotations
 

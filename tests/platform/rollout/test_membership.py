@@ -30,6 +30,11 @@ def test_nobody_is_left_out():
     )
 
 
+def test_rows_of_a_request_belong_to_its_tracking_id():
+    found = Membership(pa.table({"tracking_id": ["a", "a/1"], "sex": ["Female", "Male"]}))
+    assert found.of(["a/0", "a/1"]) == ({"sex=Female"}, {"sex=Male"})
+
+
 def test_numbers_are_texts():
     found = Membership(pa.table({"tracking_id": [1, 2], "band": [25.0, 40.0]}))
     assert found.of(["2"]) == ({"band=40"},)
