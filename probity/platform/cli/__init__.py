@@ -7,7 +7,19 @@ from __future__ import annotations
 
 import typer
 
-from probity.platform.cli import auditing, budget, check, compare, diff, inspect, project, running, thresholds, whatif
+from probity.platform.cli import (
+    auditing,
+    budget,
+    check,
+    compare,
+    diff,
+    inspect,
+    project,
+    running,
+    serving,
+    thresholds,
+    whatif,
+)
 
 __all__ = ["app"]
 
@@ -30,6 +42,7 @@ app.command("runs")(inspect.runs)
 app.command("show")(inspect.show)
 app.command("gate")(running.gate)
 app.command("release")(running.release)
+app.command("serve")(serving.serve)
 app.command("card")(inspect.card)
 app.command("whatif")(whatif.whatif)
 app.command("thresholds")(thresholds.thresholds)
