@@ -160,7 +160,8 @@ def _typed(values: list[Any], spec: TensorSpec, name: str) -> Array:
         found = sorted(_KINDS.get(kind, "Object") for kind in kinds - allowed)
         raise _refuse(f"JSON Value of input {name}, Type: {found[0]} is not of expected type: {np.dtype(wanted).name}")
     try:
-        array = np.array(values, wanted)
+        with np.errstate(over="ignore"):  # what became infinite is refused below
+            array = np.array(values, wanted)
     except (OverflowError, ValueError) as error:
         raise _refuse(f"Cannot convert JSON value of input {name} to {np.dtype(wanted).name}") from error
     if np.dtype(wanted).kind == "f":
@@ -269,7 +270,9 @@ def _fill(feature: Any, values: Sequence[Any], name: str) -> None:
         feature.bytes_list.value.extend(_bytes(value, f"Feature: {name}") for value in values)
     elif kind == "float":
         flat = np.array(values, np.float64)
-        _require_lossless(list(values), flat.astype(np.float32), whole=False, name=name)
+        with np.errstate(over="ignore"):
+            single = flat.astype(np.float32)
+        _require_lossless(list(values), single, whole=False, name=name)
         feature.float_list.value.extend(values)
     else:
         feature.int64_list.value.extend(int(value) for value in values)
