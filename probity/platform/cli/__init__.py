@@ -14,9 +14,11 @@ from probity.platform.cli import (
     compare,
     diff,
     inspect,
+    monitor,
     project,
     rollout,
     running,
+    serving,
     thresholds,
     whatif,
 )
@@ -42,7 +44,10 @@ app.command("runs")(inspect.runs)
 app.command("show")(inspect.show)
 app.command("gate")(running.gate)
 app.command("release")(running.release)
+app.command("serve")(serving.serve)
 app.command("rollout")(rollout.rollout)
+app.command("monitor")(monitor.monitor)
+app.command("feedback")(monitor.feedback)
 app.command("card")(inspect.card)
 app.command("whatif")(whatif.whatif)
 app.command("thresholds")(thresholds.thresholds)
