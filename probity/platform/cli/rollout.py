@@ -29,9 +29,9 @@ def rollout(
     stages: Annotated[
         str, typer.Option("--stages", metavar="P,P,...", help="Percentages of requests.")
     ] = "1,10,50,100",
-    base_path: Annotated[
-        Path, typer.Option("--model-base-path", metavar="DIR", help="Folder that holds MODEL/VERSION.")
-    ] = Path("serving"),
+    config: Annotated[
+        Path, typer.Option("--config", metavar="FILE", help="The model's config: base path and keys.")
+    ] = Path("probity.yaml"),
     server: Annotated[
         str, typer.Option("--server", metavar="URL", help="REST address of the server that holds the versions.")
     ] = "http://127.0.0.1:8501",
@@ -80,11 +80,12 @@ def rollout(
     Example: probity rollout adult_income --to 1767225600 --stages 1,10,50,100 --groups groups.parquet
     """
     from probity.platform.rollout.control import ask_to_stop
-    from probity.platform.rollout.preparation import prepare, state_path
+    from probity.platform.rollout.preparation import prepare, project_of, state_path
     from probity.rollout import RolloutState
     from probity.storage import read_record
 
-    path = state_path(base_path, model)
+    project = project_of(model, config)
+    path = state_path(project)
     if stop is not None:
         ask_to_stop(path, stop)
         typer.echo("the router ends the rollout at its next look; if none runs, the next one does")
@@ -102,7 +103,7 @@ def rollout(
         "latency_limit_milliseconds": latency_limit,
         "tolerance": {"error_rise": error_rise, "slow_rise": slow_rise, "selection_drop": selection_drop},
     }
-    plan = prepare(base_path, model, candidate=_required(to), incumbent=of, settings=settings)
+    plan = prepare(project, candidate=_required(to), incumbent=of, settings=settings)
     if manifests is not None:
         _print_manifests(plan, manifests, storage)
         return
@@ -110,12 +111,13 @@ def rollout(
     from probity.platform.rollout.preparation import set_aside
     from probity.platform.rollout.router import Router
     from probity.platform.rollout.routing import route
+    from probity.platform.rollout.telling import telling
 
     if anew:
         from datetime import UTC, datetime
 
         set_aside(path, now=datetime.now(UTC))
-    running = Rollout(plan, path=path, tell=lambda *_: None)
+    running = Rollout(plan, path=path, tell=telling(project))
     router = Router(running, incumbent=server, candidate=candidate_server or server, membership=membership)
     end = route(router, running, host=host, port=port, until_decided=until_decided, report=_report(host))
     if as_json:

@@ -11,7 +11,10 @@ import typer
 from probity.platform.cli.options import quiet
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from probity.platform.serving.options import Batching, ModelSource, ServerOptions
+    from probity.platform.serving.prediction_log import PredictionLog
 
 __all__ = ["serve"]
 
@@ -44,6 +47,13 @@ def serve(
         _Path, typer.Option(metavar="FILE", help="TensorFlow Serving's BatchingParameters.")
     ] = None,
     ssl_config_file: Annotated[_Path, typer.Option(metavar="FILE", help="TensorFlow Serving's SSLConfig.")] = None,
+    prediction_log: Annotated[
+        _Path, typer.Option(metavar="DIR", help="Keep tracking id, version and score of every prediction there.")
+    ] = None,
+    log_inputs: Annotated[
+        str, typer.Option(metavar="POLICY", help="Whose inputs the log keeps: none, consented or all.")
+    ] = "none",
+    consented: Annotated[_Path, typer.Option(metavar="FILE", help="Tracking ids of who agreed, one per line.")] = None,
     monitoring_config_file: Annotated[
         _Path, typer.Option(metavar="FILE", help="TensorFlow Serving's MonitoringConfig.")
     ] = None,
@@ -69,6 +79,7 @@ def serve(
         poll_seconds=poll_seconds,
         batching=_batching(enable_batching, batching_parameters_file),
         tls=None if ssl_config_file is None else model_config.read_tls(ssl_config_file),
+        prediction_log=_log(prediction_log, log_inputs, consented),
     )
     if monitoring_config_file is not None:
         options = replace(options, monitoring_path=model_config.read_monitoring_path(monitoring_config_file))
@@ -105,3 +116,22 @@ def _say(options: ServerOptions) -> None:
     typer.echo(f"REST on {options.host}:{options.rest_api_port}, gRPC on {options.host}:{options.port}")
     for model in options.models:
         typer.echo(f"model {model.name} from {model.base_path}")
+
+
+def _log(folder: Path | None, inputs: str, consented: Path | None) -> Callable[[], PredictionLog] | None:
+    from functools import partial
+
+    from probity.errors import ConfigError
+    from probity.platform.monitoring.prediction_log import POLICIES, ParquetLog
+
+    if folder is None:
+        return None
+    policy = next((entry for entry in POLICIES if entry == inputs), None)
+    if policy is None or (policy == "consented") != (consented is not None):
+        raise ConfigError(
+            "--log-inputs",
+            seen=f"{inputs!r}, {'with' if consented else 'without'} a list of who consented",
+            allowed=f"{', '.join(POLICIES)}; consented needs --consented FILE, and nothing else takes it",
+            remedy="choose what the law and those who are asked allow",
+        )
+    return partial(ParquetLog, folder.resolve(), inputs=policy, consented=consented)

@@ -34,9 +34,12 @@ from probity.errors import DataError
 if TYPE_CHECKING:
     from probity.platform.serving.prediction_log import Prediction
 
-__all__ = ["Inputs", "ParquetLog", "forget", "read_log", "row_ids"]
+__all__ = ["POLICIES", "Inputs", "ParquetLog", "forget", "read_log", "row_ids"]
 
 Inputs = Literal["none", "consented", "all"]
+
+POLICIES: tuple[Inputs, ...] = ("none", "consented", "all")
+"""The consent policies."""
 
 _INPUT = "input:"
 _NUMBERS = itertools.count()
