@@ -14,8 +14,10 @@ from probity.platform.cli import (
     compare,
     diff,
     inspect,
+    keys,
     monitor,
     project,
+    releasing,
     rollout,
     running,
     serving,
@@ -43,11 +45,18 @@ app.command("diff")(diff.diff)
 app.command("runs")(inspect.runs)
 app.command("show")(inspect.show)
 app.command("gate")(running.gate)
+app.command("approve")(releasing.approve)
+app.command("reject")(releasing.reject)
+app.command("waive")(releasing.waive)
 app.command("release")(running.release)
 app.command("serve")(serving.serve)
 app.command("rollout")(rollout.rollout)
 app.command("monitor")(monitor.monitor)
 app.command("feedback")(monitor.feedback)
+app.command("rollback")(releasing.rollback)
+app.command("releases")(releasing.releases)
+app.command("verify")(releasing.verify)
+app.add_typer(keys.app, name="key")
 app.command("card")(inspect.card)
 app.command("whatif")(whatif.whatif)
 app.command("thresholds")(thresholds.thresholds)
