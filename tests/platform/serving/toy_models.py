@@ -22,9 +22,7 @@ def half_plus(folder: Path, *, plus: float) -> None:
         signatures = {
             "serving_default": _signature("predict", {"x": x}, {"y": x * half + rest}),
             "tensorflow/serving/regress": _signature("regress", {"inputs": serialized}, {"outputs": y_of_examples}),
-            "classify_x_to_y": _signature(
-                "classify", {"inputs": serialized}, {"classes": labels, "scores": scores}
-            ),
+            "classify_x_to_y": _signature("classify", {"inputs": serialized}, {"classes": labels, "scores": scores}),
             **_named(v1, tf),
         }
         session.run(v1.global_variables_initializer())
