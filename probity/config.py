@@ -16,12 +16,12 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from probity.metric import METRICS, Direction, MetricKind
 from probity.record import Number, Record, Slug
+from probity.release_policy import Approval, SigningConfig
 from probity.suggestion import did_you_mean
 from probity.task import Task
 
 __all__ = [
     "SPLITS",
-    "Approval",
     "AuditsConfig",
     "BudgetConfig",
     "CanariesConfig",
@@ -37,6 +37,7 @@ __all__ = [
     "RunConfig",
     "SensitiveConfig",
     "ServingConfig",
+    "Severity",
     "TrackingConfig",
     "TrainerConfig",
     "TransformConfig",
@@ -403,6 +404,10 @@ _CHANGES = (
 )
 
 
+Severity = Literal["block", "warn"]
+"""Whether a rule that is not kept holds the release."""
+
+
 class Rule(Record):
     """One condition of the gate on one metric.
 
@@ -442,6 +447,8 @@ class Rule(Record):
     """Upper bound on the largest minus the smallest group."""
     ratio_at_least: float | None = Field(default=None, gt=0.0, le=1.0)
     """Lower bound on the smallest over the largest group; 0.8 is the four-fifths rule."""
+    severity: Severity = Field(default="block", exclude_if=lambda severity: severity == "block")
+    """``block``: a rule that is not kept holds the release. ``warn``: it is reported and holds nothing."""
 
     @field_validator("across", mode="before")
     @classmethod
@@ -513,13 +520,6 @@ class Rule(Record):
         return [name for name in names if getattr(self, name) is not None]
 
 
-class Approval(Record):
-    """Whether a person must sign before a release."""
-
-    required: Literal["always", "on_insufficient_evidence", "never"] = "never"
-    """When a person must sign."""
-
-
 JudgedBy = Literal["interval", "joint_interval", "estimate"]
 """What of a finding must keep the bound of a rule."""
 
@@ -534,7 +534,12 @@ class GateConfig(Record):
     breaks one is released with at most the error that one interval permits. ``joint_interval``: the same with wider
     intervals that hold all together. ``estimate``: the value alone decides, and chance with it."""
     approval: Approval = Approval()
-    """Whether a person must sign as well."""
+    """Whether people must sign as well."""
+    waivers: str = "waivers.jsonl"
+    """File with signed waivers (``probity waive``), relative to the config file."""
+    expires_after_days: dict[str, int] = Field(default={})
+    """Audit to the number of days for which its report counts, for example ``{fairness: 365}``: after that nothing is
+    released on it, and a version that rests on it no longer verifies, until the model is audited again."""
     uncovered_preprocessing: Literal["forbidden", "allowed"] = "forbidden"
     """Whether a model with a finite epsilon may be released although constants of its transform, or weights of its
     mitigation, were computed from private rows without noise, which its epsilon does not cover."""
@@ -543,6 +548,13 @@ class GateConfig(Record):
     def joint_statements(self) -> int:
         """How many rules are judged by an interval; those on privacy and on counts are not."""
         return sum(rule.is_statistical for rule in self.rules)
+
+    @field_validator("expires_after_days")
+    @classmethod
+    def _at_least_a_day(cls, days: dict[str, int]) -> dict[str, int]:
+        if any(number < 1 for number in days.values()):
+            raise ValueError("expires_after_days needs at least one day for each audit")
+        return days
 
     @model_validator(mode="after")
     def _names_differ(self) -> GateConfig:
@@ -633,6 +645,8 @@ class RunConfig(Record):
     """The release policy."""
     serving: ServingConfig
     """Where a released model goes."""
+    signing: SigningConfig = SigningConfig()
+    """Whose key signs it."""
     tracking: TrackingConfig = TrackingConfig()
     """Where MLflow records the run."""
     budget: BudgetConfig = BudgetConfig()

@@ -57,12 +57,14 @@ __all__ = [
     "AUDITS",
     "CANARIES",
     "CARD",
+    "CLAIMS",
     "CONFIG",
     "DATASET",
     "DECISION",
     "EXAMPLES",
     "MODEL",
     "RELEASE",
+    "RELEASE_DECISION",
     "SCHEMA",
     "SCHEMA_RECORD",
     "SCORED_ROWS",
@@ -94,6 +96,10 @@ AUDITS = "08_audits"
 CARD = "09_card"
 DECISION = "10_decision.json"
 RELEASE = "11_release.json"
+RELEASE_DECISION = "11_decision.json"
+"""The decision that a release rests on, where approvals made it another one than that of the run."""
+CLAIMS = "11_claims.jsonl"
+"""What was attested about the released model."""
 
 SCORED_ROWS = f"{AUDITS}/scored_rows.parquet"
 """Row-level scores, labels and groups of the test split: for audits and dashboards, never for publication."""
