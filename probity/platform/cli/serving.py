@@ -35,8 +35,12 @@ def serve(
     processes: Annotated[int, typer.Option(min=1, help="Processes that answer on the same ports.")] = 1,
     require_verified: Annotated[
         bool,
-        typer.Option("--require-verified/--no-require-verified", help="Load only versions that are what was released."),
+        typer.Option("--require-verified/--no-require-verified", help="Load only versions that verify."),
     ] = True,
+    key: Annotated[
+        list[Path] | None,
+        typer.Option("--key", metavar="PATH", help="Public key that is trusted, or a folder of them. Default: keys."),
+    ] = None,
     poll_seconds: Annotated[
         float, typer.Option("--file-system-poll-wait-seconds", min=0.05, help="How often to look for versions.")
     ] = 1.0,
@@ -76,6 +80,7 @@ def serve(
         rest_api_port=rest_api_port,
         processes=processes,
         require_verified=require_verified,
+        trusted_keys=tuple(key or (Path("keys"),)),
         poll_seconds=poll_seconds,
         batching=_batching(enable_batching, batching_parameters_file),
         tls=None if ssl_config_file is None else model_config.read_tls(ssl_config_file),

@@ -11,40 +11,48 @@ from collections.abc import Callable
 from pathlib import Path
 
 from probity.errors import ProbityError
-from probity.platform.release.push import verify_release
+from probity.platform.release.keys import keys_in
+from probity.platform.release.verification import require_verified
+from probity.platform.serving.options import ServerOptions
 from probity.platform.serving.status import Code, ServingError
+from probity.signing import TrustedKeys
 
-__all__ = ["Admission", "admit_any", "admit_verified"]
+__all__ = ["Admission", "admission", "admit_any", "admit_verified"]
 
-Admission = Callable[[Path, str, int, Path], Path]
-"""Returns the folder to load: from a version's folder, the model's name, the number and a place for a copy."""
+Admission = Callable[[Path, Path], Path]
+"""Returns the folder to load: from a version's folder, and a place ``<model name>/<version>`` for a copy of it."""
 
 
-def admit_verified(path: Path, name: str, version: int, place: Path) -> Path:
-    """Copies a version to ``place`` and checks the copy.
+def admission(options: ServerOptions) -> Admission:
+    """Returns what decides for a server.
 
     Raises:
-        ServingError: ``FAILED_PRECONDITION`` if it is not what was released, or was released as another model or
-            version.
+        SignatureError: If versions are to be verified and there is no key to do it with.
     """
-    shutil.rmtree(place, ignore_errors=True)
-    try:
-        shutil.copytree(path, place, symlinks=True)
-        release = verify_release(place)
-    except OSError as error:
-        raise ServingError(Code.UNAVAILABLE, f"The version cannot be read ({type(error).__name__})") from error
-    except ProbityError as error:
-        raise ServingError(
-            Code.FAILED_PRECONDITION, f"The version is not what was released: {error.argument}: {error.seen}"
-        ) from error
-    if (release.model_name, release.version) != (name, version):
-        raise ServingError(
-            Code.FAILED_PRECONDITION,
-            f"The version was released as version {release.version} of {release.model_name}",
-        )
-    return place
+    return admit_verified(keys_in(options.trusted_keys)) if options.require_verified else admit_any
 
 
-def admit_any(path: Path, name: str, version: int, place: Path) -> Path:
+def admit_verified(trusted_keys: TrustedKeys) -> Admission:
+    """Returns an admission that copies a version and checks the copy.
+
+    It raises ``ServingError`` (``FAILED_PRECONDITION``) if the copy does not verify under the name and the number of
+    its place, and ``UNAVAILABLE`` if the version cannot be read.
+    """
+
+    def admit(path: Path, place: Path) -> Path:
+        shutil.rmtree(place, ignore_errors=True)
+        try:
+            shutil.copytree(path, place, symlinks=True)
+            require_verified(place, trusted_keys=trusted_keys)
+        except (OSError, shutil.Error) as error:
+            raise ServingError(Code.UNAVAILABLE, f"The version cannot be read ({type(error).__name__})") from error
+        except ProbityError as error:
+            raise ServingError(Code.FAILED_PRECONDITION, f"The version does not verify: {error.seen}") from error
+        return place
+
+    return admit
+
+
+def admit_any(path: Path, place: Path) -> Path:
     """Takes a version as it is."""
     return path

@@ -285,7 +285,8 @@ class _Rest:
         try:
             value: dict[str, Any] = json.loads(text)
         except ValueError as error:
-            raise ServingError(Code.INTERNAL, f"HTTP status {response.status} without JSON") from error
+            code = Code.INTERNAL if response.status == 200 else _code(response.status)
+            raise ServingError(code, f"HTTP status {response.status} without JSON") from error
         if response.status != 200:
             raise ServingError(_code(response.status), str(value.get("error", "")))
         return value, response.headers

@@ -24,7 +24,7 @@ from pathlib import Path
 from threading import Event, Lock, Thread
 
 from probity.errors import ConfigError
-from probity.platform.serving.admission import admit_any, admit_verified
+from probity.platform.serving.admission import admission
 from probity.platform.serving.catalogue import Fleet, ModelView
 from probity.platform.serving.options import ModelSource, ServerOptions
 from probity.platform.serving.status import Code, ServingError
@@ -229,7 +229,9 @@ def start_server(options: ServerOptions) -> Iterator[ServerOptions]:
 
     Raises:
         ConfigError: If a port is taken.
+        SignatureError: If versions are to be verified and there is no key to do it with.
     """
+    admit = admission(options)
     with contextlib.ExitStack() as held:
         folder = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="probity-serving-")))  # mode 0700
         (folder / "metrics").mkdir()
@@ -243,7 +245,7 @@ def start_server(options: ServerOptions) -> Iterator[ServerOptions]:
         watcher = VersionWatcher(
             settled.models,
             fleet=processes,
-            admit=admit_verified if settled.require_verified else admit_any,
+            admit=admit,
             copies=folder / "versions",
         )
         processes.on_reload = watcher.reload
@@ -264,6 +266,7 @@ def serve(options: ServerOptions, *, ready: Callable[[ServerOptions], None] = la
 
     Raises:
         ConfigError: If a port is taken.
+        SignatureError: If versions are to be verified and there is no key to do it with.
     """
     stop = Event()
     previous = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGTERM, signal.SIGINT)}

@@ -118,7 +118,8 @@ class ServerOptions:
         port: Of gRPC; 0 chooses a free one, ``None`` leaves gRPC off.
         rest_api_port: Of REST; as ``port``.
         processes: How many answer, on the same ports.
-        require_verified: Load only versions that still are what was released.
+        require_verified: Load only versions that verify: what was released, signed by a trusted key, not expired.
+        trusted_keys: Public keys for that: PEM files, or folders with ``.pub`` files.
         poll_seconds: How often the base paths are looked at, above 0.
         batching: ``None`` runs every request by itself.
         limits: What clients may take.
@@ -136,6 +137,7 @@ class ServerOptions:
     rest_api_port: int | None = 8501
     processes: int = 1
     require_verified: bool = True
+    trusted_keys: tuple[Path, ...] = (Path("keys"),)
     poll_seconds: float = 1.0
     batching: Batching | None = Batching()
     limits: Limits = Limits()

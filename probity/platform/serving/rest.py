@@ -69,7 +69,7 @@ class RestServer(web.Server):
         super().connection_made(handler, transport)
         if len(self._connections) > self._limits.max_connections:
             transport.write(_FULL)
-            transport.close()
+            self._loop.call_soon(transport.close)  # not at once: aiohttp is still setting the connection up
 
     def drain(self) -> None:
         """Closes every connection after its next answer."""

@@ -14,7 +14,7 @@ from threading import Event, Thread
 from typing import Any
 
 from probity.errors import ConfigError
-from probity.platform.serving.admission import admit_any, admit_verified
+from probity.platform.serving.admission import admission
 from probity.platform.serving.batching import Batcher
 from probity.platform.serving.catalogue import Catalogue, Fleet, Loader
 from probity.platform.serving.grpc_services import Reload, add_services
@@ -151,6 +151,7 @@ class EmbeddedServer:
 
     Raises:
         ConfigError: If a port is taken.
+        SignatureError: If versions are to be verified and there is no key to do it with.
     """
 
     def __init__(self, options: ServerOptions) -> None:
@@ -167,7 +168,7 @@ class EmbeddedServer:
             self._watcher = VersionWatcher(
                 self._options.models,
                 fleet=Fleet(catalogue),
-                admit=admit_verified if self._options.require_verified else admit_any,
+                admit=admission(self._options),
                 copies=copies,
             )
             self._watcher.step()

@@ -150,7 +150,7 @@ class VersionWatcher:
         place = self._copies / name / str(version)
         try:
             place.parent.mkdir(parents=True, exist_ok=True)
-            folder = self._admit(path, name, version, place)
+            folder = self._admit(path, place)
             self._fleet.load(name, version, folder)
         except ServingError as error:
             _log.error("version %s of %s is not served: %s", version, name, error.message)

@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
-import sys
+
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
 
-from toy_models import half_plus
+
+from tests.platform.serving.toy_models import half_plus
 
 from probity.platform.serving import Client
 from probity.platform.serving.model_config import read_models
