@@ -19,9 +19,8 @@ from probity.platform.monitoring.distances import as_trained, column_measures, s
 from probity.platform.monitoring.feedback import Labelled, labels
 from probity.platform.monitoring.outcomes import quality_measures, selection_measures
 from probity.platform.monitoring.prediction_log import read_log
-from probity.platform.profile import load_statistics, statistics_of
 from probity.platform.rollout.membership import Membership
-from probity.runs import SCORED_ROWS, STATISTICS, RunFolder
+from probity.runs import SCORED_ROWS, RunFolder
 
 __all__ = ["Watched", "look", "watched"]
 
@@ -180,13 +179,13 @@ def _of_inputs(entry: Watched, dataset: Dataset, config: MonitoringConfig) -> li
         reason = f"{kept.num_rows} rows with inputs, {config.min_rows} are needed"
         return [Measure(kind="skew", of="all columns", status="insufficient", n=kept.num_rows, reason=reason)]
     rows = as_trained(kept, dataset.features)
-    train = load_statistics(entry.run.path / STATISTICS / entry.run.statistics().splits["train"])
+    train = entry.run.examples().table("train").select([feature.name for feature in dataset.features])
     found = column_measures("skew", rows, train, categorical=config.skew_l_infinity, numeric=config.skew_jensen_shannon)
     if earlier.num_rows >= config.min_rows:
         found += column_measures(
             "drift",
             rows,
-            statistics_of(as_trained(earlier, dataset.features)),
+            as_trained(earlier, dataset.features),
             categorical=config.drift_l_infinity,
             numeric=config.drift_jensen_shannon,
         )

@@ -76,9 +76,10 @@ def quality_measures(
 def _slices(groups: Sequence[frozenset[str]], audited: ScoredRows) -> Mapping[str, tuple[Flags, Flags]]:
     """Returns by name which logged and which audited rows are compared: all, then group by group."""
     found = {"": (np.ones(len(groups), bool), np.ones(len(audited), bool))}
-    if not any(groups):
-        return found
+    joined = {group.split("=", 1)[0] for of_row in groups for group in of_row}
     for attribute, names in audited.names.items():
+        if attribute not in joined:
+            continue  # the group table does not speak of it
         for code, name in enumerate(names):
             of_group = np.array([f"{attribute}={name}" in of_row for of_row in groups], bool)
             found[f" of {attribute}={name}"] = (of_group, audited.groups[attribute] == code)
