@@ -73,9 +73,9 @@ class Rollout:
             raise
         self.state = found or started(plan, now=now())
         self._watch = Watch(plan, self.state.evidence[-1].comparisons)
+        self._owed = list(self.state.transitions)
         write_record(path, self.state)
-        for transition in self.state.transitions:
-            tell(self.state, transition)
+        self._settle()
 
     def answers_from_candidate(self, tracking_id: str) -> bool:
         """Returns whether the candidate answers this request now."""
@@ -100,7 +100,11 @@ class Rollout:
                 self._watch.single(answer, by_candidate=by_candidate, groups=groups)
 
     def tick(self) -> RolloutState:
-        """Decides on what was seen so far; the traffic follows the state that is returned, which is on disk."""
+        """Decides on what was seen so far; the traffic follows the state that is returned, which is on disk.
+
+        Raises:
+            ProbityError: If the history does not take what happened. The traffic has followed all the same.
+        """
         with self._deciding:
             wish = _stop_file(self._path)
             if wish.exists():
@@ -109,6 +113,7 @@ class Rollout:
                 wish.unlink()
             elif self.state.status == "running":
                 self._become(moved(self._up_to_now(), now=self._now()))
+            self._settle()
             return self.state
 
     def close(self) -> None:
@@ -131,8 +136,13 @@ class Rollout:
             self.state = state
             if len(state.transitions) > before:
                 self._watch = Watch(state.plan, state.evidence[-1].comparisons)
-        for transition in state.transitions[before:]:
-            self._tell(state, transition)
+        self._owed += state.transitions[before:]
+
+    def _settle(self) -> None:
+        """Tells the history what it is owed; what it does not take is told at the next tick."""
+        while self._owed:
+            self._tell(self.state, self._owed[0])
+            del self._owed[0]
 
 
 def ask_to_stop(path: Path, reason: str) -> None:

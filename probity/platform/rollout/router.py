@@ -12,6 +12,7 @@ sent holds neither the id nor anything of the group table.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 import uuid
 from collections.abc import Mapping
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 from aiohttp import web
 
+from probity.errors import ProbityError
 from probity.platform.rollout.answers import read_answer
 from probity.platform.rollout.comparison import Answer
 from probity.platform.rollout.control import Rollout
@@ -32,6 +34,8 @@ __all__ = ["TRACKING_HEADER", "VERSION_HEADER", "Router"]
 
 TRACKING_HEADER = "x-tracking-id"
 VERSION_HEADER = "x-model-version"
+
+_LOG = logging.getLogger(__name__)
 
 _MOST_COPIES = 256
 """Copies under way at once; further requests are not copied, so that a slow candidate cannot pile up memory."""
@@ -99,7 +103,10 @@ class Router:
         while True:
             await asyncio.sleep(self._tick_seconds)
             # Its disk and the history's lock may make it wait; requests are not to wait with it.
-            await asyncio.to_thread(self._rollout.tick)
+            try:
+                await asyncio.to_thread(self._rollout.tick)
+            except (ProbityError, OSError) as error:  # the next look tries again; requests go on being answered
+                _LOG.error("the rollout could not be written down: %s", type(error).__name__)
 
     async def _divided(self, request: web.Request) -> web.Response:
         body, verb = await request.read(), request.match_info["verb"]

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from probity.history import StageEntered, live_at
 from probity.platform.person import current_user
-from probity.platform.release.history import add_event
+from probity.platform.release.history import NO_MODEL, add_event
 from probity.platform.release.project import Project
 from probity.platform.release.push import releases
 from probity.platform.release.rollback import roll_back
@@ -43,11 +43,8 @@ def _tell(project: Project, state: RolloutState, transition: Transition) -> None
     told = {(entry.event.at, entry.event.stage) for entry in entries if isinstance(entry.event, StageEntered)}
     if (transition.at, transition.to) in told:
         return
-    model = next(
-        release.model
-        for release, _ in releases(project.base_path, plan.model_name)
-        if release.version == plan.candidate
-    )
+    found = releases(project.base_path, plan.model_name)
+    models = {release.version: release.model for release, _ in found}  # somebody may have removed the candidate
     event = StageEntered(
         at=transition.at,
         by=current_user(),
@@ -57,7 +54,14 @@ def _tell(project: Project, state: RolloutState, transition: Transition) -> None
         incumbent=plan.incumbent,
     )
     signer = project.keys().signer
-    add_event(project.base_path, plan.model_name, event, model=model, keys=project.writers(), signer=signer)
+    add_event(
+        project.base_path,
+        plan.model_name,
+        event,
+        model=models.get(plan.candidate, NO_MODEL),
+        keys=project.writers(),
+        signer=signer,
+    )
 
 
 def _take_back(project: Project, state: RolloutState, transition: Transition) -> None:

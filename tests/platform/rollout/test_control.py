@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from probity.errors import ConfigError
+from probity.errors import ConfigError, ReleaseError
 from probity.platform.rollout.comparison import Answer
 from probity.platform.rollout.control import Rollout, ask_to_stop, position
 from probity.rollout import RolloutPlan, RolloutState
@@ -105,6 +105,27 @@ def test_a_person_may_stop_it(path):
     ask_to_stop(path, "on second thoughts")
     assert rollout.tick().status == "stopped"
     assert rollout.state.transitions[-1].reason == "on second thoughts"
+    rollout.close()
+
+
+def test_a_history_that_does_not_take_it_is_told_again_and_holds_up_no_traffic(path):
+    told, broken = [], [True]
+
+    def tell(_, entry):
+        if broken[0] and entry.to == "rolled_back":
+            raise ReleaseError("history", seen="a full disk", allowed="space", remedy="make some")
+        told.append(entry.to)
+
+    rollout = Rollout(PLAN, path=path, tell=tell)
+    feed(rollout, BAD, 100)
+    with pytest.raises(ReleaseError):
+        rollout.tick()
+    assert rollout.state.status == "rolled_back"
+    assert not rollout.answers_from_candidate("anybody")
+    broken[0] = False
+    rollout.tick()
+    rollout.tick()
+    assert told == ["shadow", "rolled_back"]
     rollout.close()
 
 
