@@ -15,6 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from probity.metric import METRICS, Direction, MetricKind
+from probity.monitoring import MonitoringConfig, Retraining
 from probity.owner import Contact, RegistryFacts, RiskAnswers
 from probity.record import Number, Record, Slug
 from probity.release_policy import Approval, SigningConfig
@@ -668,6 +669,10 @@ class RunConfig(Record):
     card: CardConfig = Field(default=CardConfig(), json_schema_extra=_may_be_a_file)
     """What only the owner of the model can say. The config file may give the name of a YAML file with these keys
     instead, relative to itself."""
+    monitoring: MonitoringConfig = MonitoringConfig()
+    """The limits within which a released model goes on serving without being asked about."""
+    retraining: Retraining | None = None
+    """Why the watch over an earlier model asks for this run; written by ``probity monitor``."""
 
     @model_validator(mode="after")
     def _gate_names_what_is_audited(self) -> RunConfig:

@@ -67,6 +67,7 @@ SPECIAL: dict[str, dict[str, Any]] = {
     "DpSgdSettings": {"target_epsilon": None, "noise_multiplier": 1.0, "l2_clip_norm": 1.0},
     "Reserved": {"spending": {"kind": "non_private"}},
     "Paid": {"spending": {"kind": "non_private"}},
+    "RolloutPlan": {"candidate": 2, "incumbent": 1, "stages": [1, 100]},
     "TransformConfig": {"boundaries": {"age": [25.0, 40.0]}},
     "Check": {"lifted_by": None},
     "Reviewer": {"key": PUBLIC_KEY},

@@ -17,9 +17,12 @@ from probity.platform.cli import (
     diff,
     inspect,
     keys,
+    monitor,
     project,
     releasing,
+    rollout,
     running,
+    serving,
     thresholds,
     whatif,
     workers,
@@ -49,6 +52,10 @@ app.command("approve")(releasing.approve)
 app.command("reject")(releasing.reject)
 app.command("waive")(releasing.waive)
 app.command("release")(running.release)
+app.command("serve")(serving.serve)
+app.command("rollout")(rollout.rollout)
+app.command("monitor")(monitor.monitor)
+app.command("feedback")(monitor.feedback)
 app.command("rollback")(releasing.rollback)
 app.command("releases")(releasing.releases)
 app.command("verify")(releasing.verify)
