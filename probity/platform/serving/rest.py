@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import time
 import urllib.parse
@@ -63,6 +64,7 @@ class RestServer(web.Server):
         self._monitoring_path = monitoring_path
         self._pending_bytes = 0
         self._draining = False
+        self._active: set[RequestHandler] = set()
 
     def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
         """Takes a connection, or sends it away if there are too many."""
@@ -71,10 +73,17 @@ class RestServer(web.Server):
             transport.write(_FULL)
             self._loop.call_soon(transport.close)  # not at once: aiohttp is still setting the connection up
 
-    def drain(self) -> None:
-        """Closes every connection after its next answer."""
+    async def drain(self, seconds: float) -> None:
+        """Closes idle connections, and the others after their next answer; at the latest after ``seconds``, all."""
         self._draining = True
-        self.pre_shutdown()
+        for handler in self.connections:
+            if handler not in self._active:
+                handler.close()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self._active:
+                    await asyncio.sleep(0.01)
+        await self.shutdown(1.0)
 
     def _request(self, message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.BaseRequest:
         return web.BaseRequest(
@@ -82,6 +91,14 @@ class RestServer(web.Server):
         )
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        # aiohttp reads no further from a connection that it was told to close, so a drain must know who is busy.
+        self._active.add(request.protocol)
+        try:
+            return await self._respond(request)
+        finally:
+            self._active.discard(request.protocol)
+
+    async def _respond(self, request: web.BaseRequest) -> web.StreamResponse:
         started = time.perf_counter()
         path = request.rel_url.raw_path
         if path == self._monitoring_path and request.method == "GET":
