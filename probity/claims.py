@@ -105,6 +105,8 @@ class DecisionClaim(Record):
     """The policy that was applied, as canonical JSON text: its digest is the one in the decision."""
     evidence: Digest
     """Digest of everything that was there to decide on; an approval names the same."""
+    files: dict[str, str]
+    """What that was: file of the run to its digest, or ``absent``."""
     approval: ApprovalTerms | None = None
     """``None``: no approval was needed."""
 

@@ -476,6 +476,8 @@ class Rule(Record):
             raise ValueError("give across or slice, not both")
         if METRICS[self.metric].kind is MetricKind.DATA and (given[0] not in ("at_least", "at_most") or not self.slice):
             raise ValueError(f"{self.metric} speaks of the data: give a slice, and at_least or at_most")
+        if METRICS[self.metric].kind is MetricKind.SERVING and (given[0] != "at_most" or self.slice):
+            raise ValueError(f"{self.metric} speaks of the model in a server: give at_most, and no slice")
         wrong = {"_at_least": Direction.LOWER_IS_BETTER, "_at_most": Direction.HIGHER_IS_BETTER}
         if given[0] in _CHANGES and any(
             given[0].endswith(end) and METRICS[self.metric].direction is way for end, way in wrong.items()
@@ -511,7 +513,7 @@ class Rule(Record):
     @property
     def is_statistical(self) -> bool:
         """Whether its metric is estimated from test rows; one on privacy or on a count is not."""
-        return METRICS[self.metric].kind not in (MetricKind.PRIVACY, MetricKind.COUNT)
+        return METRICS[self.metric].kind not in (MetricKind.PRIVACY, MetricKind.COUNT, MetricKind.SERVING)
 
     @property
     def conditions(self) -> list[str]:

@@ -44,6 +44,8 @@ class MetricKind(StrEnum):
     EXPLANATION = "explanation"
     REGULATORY = "regulatory"
     """A rate or ratio as a particular rule defines it."""
+    SERVING = "serving"
+    """How the exported model behaves in a server, measured before a push."""
     COMPARISON = "comparison"
     """Defined between groups only."""
 
@@ -314,6 +316,18 @@ _ALL = (
         direction=_NEITHER,
         definition="share of rows of the slice whose label is the positive one (base rate)",
         gateable=False,
+    ),
+    Metric(
+        name="serving_latency_p95_ms",
+        kind=MetricKind.SERVING,
+        direction=Direction.LOWER_IS_BETTER,
+        definition="95th percentile of the time in milliseconds that a clean server takes to answer one row",
+    ),
+    Metric(
+        name="model_size_bytes",
+        kind=MetricKind.SERVING,
+        direction=Direction.LOWER_IS_BETTER,
+        definition="size of the exported model's files in bytes",
     ),
     Metric(
         name="representation_ratio",

@@ -9,14 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from probity.digest import digest_bytes
-from probity.errors import ConfigError, SignatureError
+from probity.errors import SignatureError
 from probity.history import parse_time
 from probity.record import Digest, Record
 from probity.signing import PublicKey, Signer, parse_public_key, seal, trusted, unseal
@@ -29,7 +27,6 @@ __all__ = [
     "SealedWaiver",
     "Waiver",
     "quorum_problem",
-    "read_reviewers",
     "seal_review",
     "seal_waiver",
     "unseal_review",
@@ -150,25 +147,6 @@ class SealedWaiver:
     waiver: Waiver
     line: str
     owner: PublicKey
-
-
-def read_reviewers(path: Path) -> Reviewers:
-    """Reads ``reviewers.yaml``; an absent file names nobody.
-
-    Raises:
-        ConfigError: If it cannot be read.
-    """
-    try:
-        return Reviewers.from_json(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        return Reviewers()
-    except (OSError, ValueError, ValidationError, yaml.YAMLError) as error:
-        raise ConfigError(
-            path.name,
-            seen="no readable list of reviewers",
-            allowed="reviewers: [{name, key: public key in PEM, users, may_waive}], names and keys all different",
-            remedy="correct the file; a public key is what probity key create wrote to the .pub file",
-        ) from error
 
 
 def seal_review(review: Review, signer: Signer) -> str:

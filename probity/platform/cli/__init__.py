@@ -14,7 +14,9 @@ from probity.platform.cli import (
     compare,
     diff,
     inspect,
+    keys,
     project,
+    releasing,
     running,
     serving,
     thresholds,
@@ -41,8 +43,15 @@ app.command("diff")(diff.diff)
 app.command("runs")(inspect.runs)
 app.command("show")(inspect.show)
 app.command("gate")(running.gate)
+app.command("approve")(releasing.approve)
+app.command("reject")(releasing.reject)
+app.command("waive")(releasing.waive)
 app.command("release")(running.release)
+app.command("rollback")(releasing.rollback)
+app.command("releases")(releasing.releases)
+app.command("verify")(releasing.verify)
 app.command("serve")(serving.serve)
+app.add_typer(keys.app, name="key")
 app.command("card")(inspect.card)
 app.command("whatif")(whatif.whatif)
 app.command("thresholds")(thresholds.thresholds)

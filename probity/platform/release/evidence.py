@@ -27,8 +27,19 @@ from probity.platform.release.project import Project
 from probity.review import Reviewers, SealedReview, SealedWaiver, unseal_waiver
 from probity.runs import RunFolder
 
-__all__ = ["CARD_FILES", "Evidence", "collect", "evidence_digest", "expired_audits", "recipe_of", "waivers_of"]
+__all__ = [
+    "CARD_FILES",
+    "SAVED_MODEL",
+    "Evidence",
+    "collect",
+    "evidence_digest",
+    "evidence_files",
+    "expired_audits",
+    "recipe_of",
+    "waivers_of",
+]
 
+SAVED_MODEL = f"{runs.MODEL}/saved_model"
 CARD_FILES = ("card.json", "card.md", "card.html")
 
 
@@ -49,6 +60,11 @@ def evidence_digest(folder: RunFolder) -> str:
     Guarantees: a change of any byte of the config, the data's record, the examples' digests, the SavedModel and its
     record, a report, the card or the decision changes it.
     """
+    return digest_json(evidence_files(folder))
+
+
+def evidence_files(folder: RunFolder) -> dict[str, str]:
+    """Returns that evidence: name in the run folder to digest, or ``absent``."""
     files = [
         folder.path / runs.CONFIG,
         folder.path / runs.DATASET,
@@ -60,8 +76,8 @@ def evidence_digest(folder: RunFolder) -> str:
     ]
     named = {path.relative_to(folder.path).as_posix(): _digest(path) for path in files}
     model = folder.path / runs.MODEL / "saved_model"
-    named["saved_model"] = digest_tree(model) if model.is_dir() else "absent"
-    return digest_json(named)
+    named[SAVED_MODEL] = digest_tree(model) if model.is_dir() else "absent"
+    return named
 
 
 def expired_audits(folder: RunFolder, policy: GatePolicy, project: Project, *, now: datetime) -> dict[str, str]:
@@ -124,6 +140,7 @@ def collect(
             verdict=decision.verdict,
             policy=canonical_json(policy.to_json()).decode(),
             evidence=evidence_digest(folder),
+            files=evidence_files(folder),
             approval=terms,
         )
     )

@@ -27,7 +27,7 @@ from probity.claims import (
     TrainingClaim,
 )
 from probity.decision import GateDecision, Release
-from probity.digest import digest_bytes, digest_file
+from probity.digest import digest_bytes, digest_file, digest_json
 from probity.errors import SignatureError
 from probity.history import parse_time
 from probity.platform.release.model_signature import MODEL_SIGNATURE, model_signature_problem
@@ -249,6 +249,9 @@ def _evidence_problems(extra: Path, claims: tuple[Claim, ...], last: ReleaseClai
         yield Problem("10_decision.json", "the gate says hold")
     if decision.model != release.model or decision.card != release.card:
         yield Problem("10_decision.json", "it is about another model, or another card")
+    seen = stated.files.get("07_model/saved_model"), stated.files.get("09_card/card.json")
+    if digest_json(stated.files) != stated.evidence or seen != (release.model, release.card):
+        yield Problem("decision", "the evidence that was decided on is not what was released")
     if digest_bytes(stated.policy.encode()) != decision.policy:
         yield Problem("policy", "the policy that was signed is not the one that was applied")
     if isinstance(card, CardClaim):

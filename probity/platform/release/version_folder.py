@@ -150,6 +150,7 @@ def seal_version(
     after: Line | None = None,
     why: str = "",
     expires_at: str | None = None,
+    replaces: int | None = None,
 ) -> None:
     """Writes the release record and the claims of a version whose other files are there.
 
@@ -161,13 +162,16 @@ def seal_version(
         after: The last line of the claims that were signed before.
         why: Why it is released.
         expires_at: When the first thing expires that it rests on.
+        replaces: After a rollback, the version that was live until then.
     """
     extra = folder / EXTRA
     content, stated = before
     write_json(extra / RELEASE_FILE, release.to_json())
     files = {path.relative_to(folder).as_posix(): digest_file(path) for path in folder.rglob("*") if path.is_file()}
     files.pop(f"{EXTRA}/{CLAIMS}", None)
-    last = ReleaseClaim(release=release, by=current_user(), why=why, files=files, expires_at=expires_at)
+    last = ReleaseClaim(
+        release=release, by=current_user(), why=why, files=files, expires_at=expires_at, replaces=replaces
+    )
     for kind, facts in (*stated, (last.kind, facts_of(last))):
         raw, after = next_line(
             kind, facts, subject=release.model, name=release.model_name, after=after, signer=keys.signer

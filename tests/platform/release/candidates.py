@@ -8,7 +8,7 @@ from pathlib import Path
 
 from probity.claims import AuditClaim, CardClaim, DatasetClaim, DecisionClaim, TrainingClaim
 from probity.decision import Check, GateDecision, Recipe
-from probity.digest import digest_bytes, digest_file, digest_tree
+from probity.digest import digest_bytes, digest_file, digest_json, digest_tree
 from probity.platform.release.evidence import Evidence
 from probity.platform.release.keys import ReleaseKeys, project_keys
 from probity.release_policy import SigningConfig
@@ -82,13 +82,18 @@ def attest(
             decision=decision.record_digest(),
             verdict=decision.verdict,
             policy=POLICY,
-            evidence=digest_bytes(b"evidence"),
+            evidence=digest_json(files_of(decision)),
+            files=files_of(decision),
             approval=approval,
         ),
         *claims,
     )
     made = recipe or Recipe(architecture="mlp", hyperparameters=DATASET, data=DATASET)
     return Evidence(claims=stated, recipe=made, expires_at=expires_at)
+
+
+def files_of(decision: GateDecision) -> dict[str, str]:
+    return {"07_model/saved_model": str(decision.model), "09_card/card.json": str(decision.card)}
 
 
 def keys_at(root: Path) -> ReleaseKeys:
