@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from probity.metric import METRICS, Direction, MetricKind
 from probity.record import Number, Record, Slug
 from probity.release_policy import Approval, SigningConfig
+from probity.serving_policy import InfraValidationConfig
 from probity.suggestion import did_you_mean
 from probity.task import Task
 
@@ -587,6 +588,8 @@ class ServingConfig(Record):
     """Name under which TensorFlow Serving offers the model; part of its path."""
     base_path: str = "serving"
     """Folder of TensorFlow Serving's layout, relative to the config file."""
+    infra_validation: InfraValidationConfig | None = InfraValidationConfig()
+    """Serve the candidate in a clean process and ask it for real rows, before the gate decides; ``null`` does not."""
 
 
 class TrackingConfig(Record):

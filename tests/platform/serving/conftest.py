@@ -5,21 +5,17 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-
-
-from tests.platform.serving.toy_models import half_plus
-
 from probity.platform.serving import Client
 from probity.platform.serving.model_config import read_models
 from probity.platform.serving.options import ServerOptions
 from probity.platform.serving.server import EmbeddedServer
+from tests.platform.serving.toy_models import half_plus
 
 MODELS = """
 model_config_list {{
