@@ -159,6 +159,8 @@ def _typed(values: list[Any], spec: TensorSpec, name: str) -> Array:
     if not kinds <= allowed:
         found = sorted(_KINDS.get(kind, "Object") for kind in kinds - allowed)
         raise _refuse(f"JSON Value of input {name}, Type: {found[0]} is not of expected type: {np.dtype(wanted).name}")
+    if np.dtype(wanted).kind in "iu":
+        _require_in_range(values, np.iinfo(wanted), name)
     try:
         with np.errstate(over="ignore"):  # what became infinite is refused below
             array = np.array(values, wanted)
@@ -177,6 +179,12 @@ _KINDS = {
 
 def _kind(value: object) -> str:
     return _KINDS.get(type(value), "Object")
+
+
+def _require_in_range(values: list[Any], limits: Any, name: str) -> None:
+    # numpy 1 wraps what is too large for an int32 around, with no more than a warning.
+    if values and (min(values) < limits.min or max(values) > limits.max):
+        raise _refuse(f"Cannot convert JSON value of input {name} to {limits.dtype.name}")
 
 
 def _require_lossless(values: list[Any], array: Array, *, whole: bool, name: str) -> None:
