@@ -103,6 +103,10 @@ bench-mitigation: setup ## Measure what each mitigation changes on Adult; writes
 bench-explanations: setup ## Measure the methods of explanation beside SHAP's own; writes benchmarks/explanations.md
 	$(BIN)/python benchmarks/explanations.py
 
+.PHONY: bench-serving
+bench-serving: setup ## Measure the embedded server over REST and gRPC; writes benchmarks/serving.md
+	$(BIN)/python benchmarks/serving.py
+
 .PHONY: clean
 clean: ## Remove the environment, caches, runs and releases of the examples
 	rm -rf $(VENV) .venv-bench .tools .mypy_cache .ruff_cache serving $(EXAMPLE)/.probity
