@@ -14,7 +14,7 @@ from typing import Any
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
-from probity.platform.serving import json_tensors, messages
+from probity.platform.serving import json_answers, json_tensors, messages
 from probity.platform.serving.catalogue import Target
 from probity.platform.serving.inference import Inference
 from probity.platform.serving.metrics import Metrics
@@ -109,7 +109,7 @@ class RestServer(web.Server):
             code, status = Code.OK, 200
         except ServingError as error:
             code, status, tracking_id = error.code, seen.status or error.code.http, None
-            body = json_tensors.encode_error(error.message)
+            body = json_answers.encode_error(error.message)
         self._metrics.answered(
             seen.model, status=code.name, api=seen.api, entrypoint="REST", seconds=time.perf_counter() - started
         )
@@ -146,14 +146,14 @@ class RestServer(web.Server):
             seen.model = model.name
             arrays, by_row = json_tensors.decode_predict(body, signature)
             answer = await self._inference.predict(model, signature, arrays, tracking_id=tracking_id)
-            return json_tensors.encode_predict(answer.outputs, by_row=by_row), answer.tracking_id
+            return json_answers.encode_predict(answer.outputs, by_row=by_row), answer.tracking_id
         seen.model = self._inference.catalogue.find(target).name
         examples = json_tensors.decode_examples(body)
         if seen.api == "Classify":
             answer, classes = await self._inference.classify(target, name, examples, tracking_id=tracking_id)
-            return json_tensors.encode_classes(classes), answer.tracking_id
+            return json_answers.encode_classes(classes), answer.tracking_id
         answer, values = await self._inference.regress(target, name, examples, tracking_id=tracking_id)
-        return json_tensors.encode_regressions(values), answer.tracking_id
+        return json_answers.encode_regressions(values), answer.tracking_id
 
     def _facts(self, target: Target, *, metadata: bool, seen: _Seen) -> bytes:
         if metadata:

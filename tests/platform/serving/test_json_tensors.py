@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from probity.platform.serving import json_tensors
+from probity.platform.serving import json_answers, json_tensors
 from probity.platform.serving.saved_model import Signature, TensorSpec
 from probity.platform.serving.status import ServingError
 
@@ -59,13 +59,13 @@ def test_whatever_bytes_come_are_an_object_or_refused(body):
 @given(values=st.lists(st.floats(width=32), min_size=1, max_size=20))
 def test_floats_come_back_as_the_same_float32(values):
     array = np.array(values, np.float32)
-    answer = json.loads(json_tensors.encode_predict({"y": array}, by_row=True))["predictions"]
+    answer = json.loads(json_answers.encode_predict({"y": array}, by_row=True))["predictions"]
     np.testing.assert_array_equal(np.array(answer, np.float32), array)
 
 
 @pytest.mark.parametrize("value", [0.2, 3.5, 1e-07, 0.1, 100000.0, 1e20])
 def test_floats_are_written_as_short_as_they_can_be(value):
-    answer = json_tensors.encode_predict({"y": np.array([value], np.float32)}, by_row=True).decode()
+    answer = json_answers.encode_predict({"y": np.array([value], np.float32)}, by_row=True).decode()
     assert json.loads(answer)["predictions"][0] == value  # and not 0.20000000298023224
 
 
@@ -109,7 +109,7 @@ def test_what_does_not_fit_is_refused(value, dtype):
 def test_binary_values_are_base64_in_both_directions():
     arrays, _ = decode({"instances": [{"b64": "AP8="}]}, x=STRING)
     assert arrays["x"].tolist() == [b"\x00\xff"]
-    answer = json_tensors.encode_predict({"image_bytes": arrays["x"]}, by_row=True)
+    answer = json_answers.encode_predict({"image_bytes": arrays["x"]}, by_row=True)
     assert json.loads(answer)["predictions"] == [{"b64": "AP8="}]
 
 
@@ -136,7 +136,7 @@ def test_examples_that_cannot_be_are_refused(entry):
 def test_outputs_by_row_need_equally_many_rows():
     two, three = np.zeros(2, np.float32), np.zeros(3, np.float32)
     with pytest.raises(ServingError):
-        json_tensors.encode_predict({"a": two, "b": three}, by_row=True)
+        json_answers.encode_predict({"a": two, "b": three}, by_row=True)
     with pytest.raises(ServingError):
-        json_tensors.encode_predict({"a": np.float32(1).reshape(())}, by_row=True)
-    assert json.loads(json_tensors.encode_predict({"a": two, "b": three}, by_row=False))["outputs"]["a"] == [0.0, 0.0]
+        json_answers.encode_predict({"a": np.float32(1).reshape(())}, by_row=True)
+    assert json.loads(json_answers.encode_predict({"a": two, "b": three}, by_row=False))["outputs"]["a"] == [0.0, 0.0]

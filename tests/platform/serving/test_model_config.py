@@ -68,7 +68,8 @@ def test_the_documented_batching_parameters_are_read(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text", ["max_batch_size { value: 0 }", "pad_variable_length_inputs: true", "batch_timeout_micros { value: -1 }", "x"]
+    "text",
+    ["max_batch_size { value: 0 }", "pad_variable_length_inputs: true", "batch_timeout_micros { value: -1 }", "x"],
 )
 def test_batching_parameters_that_mean_nothing_here_are_refused(tmp_path, text):
     with pytest.raises(ConfigError, match="--batching-parameters-file"):
