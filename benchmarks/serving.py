@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import multiprocessing
 import os
 import platform
 import shutil
@@ -45,6 +46,7 @@ class Cell:
     p50_ms: float
     p99_ms: float
     failures: int
+    cpu_ms: float
 
 
 class RestLoad(asyncio.Protocol):
@@ -55,6 +57,7 @@ class RestLoad(asyncio.Protocol):
         self.received = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Sends the first request."""
         self.transport = transport
         self._send()
 
@@ -63,6 +66,7 @@ class RestLoad(asyncio.Protocol):
         self.transport.write(self.request)
 
     def data_received(self, data: bytes) -> None:
+        """Sends the next one once an answer is complete."""
         self.received += data
         head, found, body = self.received.partition(b"\r\n\r\n")
         if not found:
@@ -139,6 +143,15 @@ def example() -> bytes:
     return made.SerializeToString()
 
 
+def server_seconds() -> float:
+    """Returns the processor time that all server processes have taken."""
+    ticks = 0
+    for process in multiprocessing.active_children():
+        fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])  # utime and stime, proc(5)
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
 def measure(base_path: Path, *, processes: int, duration: float) -> list[Cell]:
     """Measures every cell."""
     cells = []
@@ -163,13 +176,12 @@ def measure(base_path: Path, *, processes: int, duration: float) -> list[Cell]:
                 for rows in ROWS:
                     for clients in CLIENTS:
                         asyncio.run(load(port, rows, clients, 0.5))
-                        started = time.perf_counter()
+                        started, spent = time.perf_counter(), server_seconds()
                         seconds, failures = asyncio.run(load(port, rows, clients, duration))
                         rate = len(seconds) / (time.perf_counter() - started)
-                        cuts = statistics.quantiles(seconds, n=100)
-                        cells.append(
-                            Cell(wire, batching, rows, clients, rate, cuts[49] * 1e3, cuts[98] * 1e3, failures)
-                        )
+                        cpu = (server_seconds() - spent) / len(seconds)
+                        cuts = [cut * 1e3 for cut in statistics.quantiles(seconds, n=100)]
+                        cells.append(Cell(wire, batching, rows, clients, rate, cuts[49], cuts[98], failures, cpu * 1e3))
                         print(cells[-1])
     return cells
 
@@ -179,23 +191,24 @@ def page(cells: list[Cell], *, processes: int, load: tuple[float, float]) -> str
     lines = [
         "# The embedded server",
         "",
-        "`make bench-serving`: the model of examples/adult_income (10 columns, an MLP of 128 and 64), every client with",
+        "`make bench-serving`: the model of examples/adult_income (10 columns, an MLP of 128 and 64); every client has",
         "one request under way all the time. REST sends the columns as JSON to `predict_columns`, gRPC serialized",
-        "`tf.Example` to `serving_default`. The load generator is one more Python process on the same machine; over gRPC",
-        "it is the dearer half.",
+        "`tf.Example` to `serving_default`. The load generator is one more Python process on the same machine; over",
+        "gRPC it is the dearer half. Server CPU is the processor time of all server processes per request: cores over",
+        "it is what the server could answer if nothing else ran.",
         "",
         f"Measured {time.strftime('%Y-%m-%d')} on {platform.machine()}, {os.cpu_count()} cores, Python "
         f"{platform.python_version()}, {processes} server processes. Load average before {load[0]:.1f}, after "
         f"{load[1]:.1f}; the measurement itself adds up to {processes + 1}.",
         "",
-        "| wire | batching | rows per request | clients | requests/s | rows/s | p50 ms | p99 ms | failed |",
-        "|---|---|---:|---:|---:|---:|---:|---:|---:|",
+        "| wire | batching | rows | clients | requests/s | rows/s | p50 ms | p99 ms | server CPU ms | failed |",
+        "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for cell in cells:
         lines.append(
             f"| {cell.wire} | {'on' if cell.batching else 'off'} | {cell.rows} | {cell.clients} | "
             f"{cell.requests_per_second:,.0f} | {cell.requests_per_second * cell.rows:,.0f} | {cell.p50_ms:.2f} | "
-            f"{cell.p99_ms:.2f} | {cell.failures} |"
+            f"{cell.p99_ms:.2f} | {cell.cpu_ms:.2f} | {cell.failures} |"
         )
     return "\n".join(lines) + "\n"
 
