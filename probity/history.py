@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, TypeAdapter, ValidationError, field_validator
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 
 from probity.record import Digest, Record
 from probity.signed_log import Line, SignedLog
@@ -24,6 +24,7 @@ __all__ = [
     "Event",
     "EvidenceExpired",
     "HistoryEntry",
+    "Moment",
     "Moved",
     "Promoted",
     "Rejected",
@@ -39,21 +40,22 @@ __all__ = [
 ]
 
 
+def _spelt(text: str) -> str:
+    return parse_time(text).isoformat()
+
+
+Moment = Annotated[str, AfterValidator(_spelt)]
+"""A time, in UTC and ISO 8601; read in any zone."""
+
+
 class _Event(Record):
     """When, who, why."""
 
     schema_version: Literal[1] = 1
-    at: str
-    """UTC, ISO 8601."""
+    at: Moment
     by: str = Field(min_length=1)
     """Who did it, as the machine or the reviewers' file names them."""
     why: str = ""
-
-    @field_validator("at")
-    @classmethod
-    def _is_time(cls, at: str) -> str:
-        parse_time(at)
-        return at
 
 
 class Promoted(_Event):
@@ -103,7 +105,7 @@ class Waived(_Event):
 
     kind: Literal["waived"] = "waived"
     rule: str
-    until: str
+    until: Moment
 
 
 class StageEntered(_Event):

@@ -15,7 +15,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from probity.digest import digest_bytes
 from probity.errors import SignatureError
-from probity.history import parse_time
+from probity.history import Moment
 from probity.record import Digest, Record
 from probity.signing import PublicKey, Signer, parse_public_key, seal, trusted, unseal
 
@@ -47,8 +47,7 @@ class Review(Record):
     """Digest of everything that was there to look at."""
     outcome: Literal["approve", "reject"]
     reviewer: str = Field(min_length=1)
-    at: str
-    """UTC, ISO 8601."""
+    at: Moment
     comment: str = ""
 
 
@@ -61,14 +60,9 @@ class Waiver(Record):
     """Name of the rule, as the config has it."""
     owner: str = Field(min_length=1)
     reason: str = Field(min_length=1)
-    until: str
-    """UTC, ISO 8601: from then on the rule counts again."""
-    at: str
-
-    @field_validator("until", "at")
-    @classmethod
-    def _is_time(cls, text: str) -> str:
-        return parse_time(text).isoformat()
+    until: Moment
+    """From then on the rule counts again."""
+    at: Moment
 
 
 class Reviewer(Record):

@@ -25,7 +25,7 @@ from probity.canaries import Coins
 from probity.claims import CLAIMS
 from probity.decision import GateDecision, GatePolicy
 from probity.digest import digest_file, digest_tree
-from probity.errors import AuditError, ConfigError, ProbityError, ReleaseHeldError
+from probity.errors import AuditError, ConfigError, ProbityError, ReleaseHeldError, TrackingError
 from probity.findings import AuditReport, Subject
 from probity.model_cards import render
 from probity.model_cards.compose import compose
@@ -39,6 +39,7 @@ from probity.platform.release.approval import approval_terms, reviews_of
 from probity.platform.release.evidence import collect, expired_audits, waivers_of
 from probity.platform.release.history import utc_now
 from probity.platform.release.project import Project
+from probity.platform.release.registry import mirror
 from probity.platform.release.verification import EXTRA, verify
 from probity.platform.release.webhook import ask_for_review
 from probity.platform.stages import Observer, Progress, Stages, Stopped, environment, installed_digest
@@ -220,14 +221,21 @@ def release(folder: RunFolder, *, workspace: Workspace, observer: Observer) -> R
 def require_permission(folder: RunFolder) -> GateDecision:
     """Returns the decision that a release of a run rests on, made now, with the approvals that were given.
 
-    Guarantees: what the gate said at the time of the run was ``release``, or ``hold`` for want of approval only; and
-    what it says now, of the evidence as it is now, is ``release``.
+    Guarantees: what the gate said at the time of the run, still as it was written, was ``release``, or ``hold`` for
+    want of approval only; and what it says now, by the same policy, of the evidence as it is now, is ``release``.
 
     Raises:
         ReleaseHeldError: Otherwise.
     """
     first, words = folder.decision(), reviews_of(folder, Project.of_run(folder))
-    again = decide(folder, reviews=words)
+    again, written = decide(folder, reviews=words), folder.receipt("gate")
+    if written is None or not folder.intact(written) or again.policy != first.policy:
+        raise ReleaseHeldError(
+            f"run {folder.id}",
+            seen="its decision, or the policy in its config, was changed after the gate decided",
+            allowed="a decision as it was written, by the policy that the config still states",
+            remedy="run the pipeline again; a changed policy is a new decision, and never an old one edited",
+        )
     if again.verdict != "release" or not (first.verdict == "release" or waits_for_approval(first)):
         raise ReleaseHeldError(
             f"run {folder.id}",
@@ -676,6 +684,10 @@ def _release(plan: Plan, folder: RunFolder, stages: Stages, observer: Observer) 
 
     made_by = "adopt" if folder.receipt("adopt") else "train"
     stages.perform("release", produce=publish, inputs=(made_by, "card", "gate"), cached=False)
+    try:
+        mirror(project, workspace=folder.path.parents[1])
+    except TrackingError as error:
+        observer.note(f"not mirrored in MLflow's registry - {error}")
 
 
 # -- around the stages ------------------------------------------------------------------------------------------------

@@ -22,6 +22,11 @@ from probity.digest import digest_bytes
 from probity.record import Record
 
 DIGEST = digest_bytes(b"x")
+PUBLIC_KEY = """-----BEGIN PUBLIC KEY-----
+MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEVN1F+ZnNiV82UrYTXf/jKx+cukdh
+GJWDyqpBZnyOjf9C86L/fwkvnz1wLJ+7lNazIcPteuwojHgHBw6ZfGkyfQ==
+-----END PUBLIC KEY-----
+"""
 
 # Per record: fields whose annotation alone does not lead to a valid value.
 SPECIAL: dict[str, dict[str, Any]] = {
@@ -56,6 +61,8 @@ SPECIAL: dict[str, dict[str, Any]] = {
     "Reserved": {"spending": {"kind": "non_private"}},
     "Paid": {"spending": {"kind": "non_private"}},
     "TransformConfig": {"boundaries": {"age": [25.0, 40.0]}},
+    "Check": {"lifted_by": None},
+    "Reviewer": {"key": PUBLIC_KEY},
     "BudgetConfig": {"url": "sqlite:///ledger.sqlite"},
     "Dataset": {
         "columns": [{"name": "y", "kind": "string", "roles": ["label"]}], "label": "y", "intersections": [],

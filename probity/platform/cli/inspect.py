@@ -25,15 +25,22 @@ class CardFormat(StrEnum):
     JSON = "json"
 
 
-def runs(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
+def runs(
+    workspace: WorkspaceOption = None,
+    waiting: Annotated[bool, typer.Option("--waiting", help="Only runs that wait for approval, and for whom.")] = False,
+    as_json: JsonOption = False,
+) -> None:
     """List the runs of the workspace, newest first.
 
     Example: probity runs --workspace examples/adult_income/.probity
     """
     place = workspace_at(workspace)
-    rows = [_row(folder) for folder in place.runs()]
+    rows = _waiting(place) if waiting else [_row(folder) for folder in place.runs()]
     if as_json:
         typer.echo(json.dumps(rows, indent=1))
+        return
+    if not rows and waiting:
+        typer.echo("no run waits for approval")
         return
     if not rows:
         typer.echo(f"no runs in {place.root}; start one with: probity run CONFIG")
@@ -48,6 +55,21 @@ def runs(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None
     for row in rows:
         table.add_row(*(str(value or "-") for value in row.values()))
     wide_console().print(table)
+
+
+def _waiting(place: Workspace) -> list[dict[str, Any]]:
+    from probity.platform.release.approval import waiting_runs
+
+    return [
+        {
+            "run": entry.run,
+            "model": entry.model_name,
+            "approved by": ", ".join(entry.approved_by),
+            "needed": entry.quorum,
+            "card": entry.card,
+        }
+        for entry in waiting_runs(place)
+    ]
 
 
 def show(run: RunArgument, workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:

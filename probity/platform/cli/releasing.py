@@ -80,6 +80,7 @@ def rollback(
     to: Annotated[int | None, typer.Option("--to", metavar="VERSION", help="Default: what was live before.")] = None,
     why: Annotated[str, typer.Option("--comment", metavar="TEXT", help="Why; kept in the history.")] = "",
     config: ConfigOption = Path("probity.yaml"),
+    workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Publish the bytes of an earlier version as the newest one, which is what a server loads. Nothing is deleted.
@@ -87,9 +88,16 @@ def rollback(
     Example: probity rollback adult_income --comment "complaints about the new version"
     """
     quiet()
+    from probity.errors import TrackingError
+    from probity.platform.release.registry import mirror
     from probity.platform.release.rollback import roll_back
 
-    released = roll_back(_project(config, model), to=to, why=why)
+    project = _project(config, model)
+    released = roll_back(project, to=to, why=why)
+    try:
+        mirror(project, workspace=workspace_at(workspace, beside=config.resolve().parent).root)
+    except TrackingError as error:
+        typer.echo(f"not mirrored in MLflow's registry - {error}", err=True)
     if as_json:
         typer.echo(json.dumps(released.to_json(), indent=1))
     else:

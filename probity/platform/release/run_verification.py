@@ -54,13 +54,14 @@ def verify_run(folder: RunFolder, *, trusted_keys: TrustedKeys) -> Verification:
 
 
 def _evidence_problems(folder: RunFolder, claims: tuple[Claim, ...]) -> Iterator[Problem]:
+    reports = folder.reports()
     for claim in claims:
         if isinstance(claim, DecisionClaim):
             yield from _file_problems(folder, claim)
         elif isinstance(claim, DatasetClaim):
             yield from _example_problems(folder, claim)
         elif isinstance(claim, AuditClaim):
-            report = folder.reports().get(claim.audit)
+            report = reports.get(claim.audit)
             if report is None or report.record_digest() != claim.report:
                 yield Problem(f"08_audits/{claim.audit}.json", "not the report that was signed")
 
