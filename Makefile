@@ -124,6 +124,10 @@ bench-explanations: setup ## Measure the methods of explanation beside SHAP's ow
 bench-dashboard: setup ## Time every page of the dashboards with 500 runs; writes benchmarks/dashboard.md
 	$(BIN)/python benchmarks/dashboard.py
 
+.PHONY: bench-serving
+bench-serving: setup ## Measure the embedded server over REST and gRPC; writes benchmarks/serving.md
+	$(BIN)/python benchmarks/serving.py
+
 .PHONY: clean
 clean: ## Remove the environment, caches, runs and releases of the examples
-	rm -rf $(VENV) workers/*/.venv .venv-bench .venv-bench-federated .tools .mypy_cache .ruff_cache serving $(EXAMPLE)/.probity
+	rm -rf $(VENV) workers/*/.venv .venv-bench .venv-bench-federated .tools .mypy_cache .ruff_cache serving $(EXAMPLE)/.probity $(EXAMPLE)/serving

@@ -19,6 +19,7 @@ from probity.monitoring import MonitoringConfig, Retraining
 from probity.owner import Contact, RegistryFacts, RiskAnswers
 from probity.record import Number, Record, Slug
 from probity.release_policy import Approval, SigningConfig
+from probity.serving_policy import InfraValidationConfig
 from probity.suggestion import did_you_mean
 from probity.task import Task
 
@@ -594,6 +595,8 @@ class ServingConfig(Record):
     """Name under which TensorFlow Serving offers the model; part of its path."""
     base_path: str = "serving"
     """Folder of TensorFlow Serving's layout, relative to the config file."""
+    infra_validation: InfraValidationConfig | None = InfraValidationConfig()
+    """Serve the candidate in a clean process and ask it for real rows, before the gate decides; ``null`` does not."""
 
 
 class TrackingConfig(Record):

@@ -52,10 +52,26 @@ from probity.trainers.base import TrainingRequest
 __all__ = ["audit", "decide", "policy_of", "release", "run", "stage_names"]
 
 
+SERVING = "serving"
+"""Stage and report of the infra validation."""
+
+
 def stage_names() -> tuple[str, ...]:
     """Returns the stages in order, as ``--until`` takes them."""
     data = ("ingest", "statistics", "schema", "anomalies", "transform")
-    return (*data, "canaries", "train", "shadows", "score", "baseline", *audits.names(), "card", "gate", "release")
+    return (
+        *data,
+        "canaries",
+        "train",
+        "shadows",
+        "score",
+        "baseline",
+        *audits.names(),
+        SERVING,
+        "card",
+        "gate",
+        "release",
+    )
 
 
 def run(
@@ -86,7 +102,11 @@ def run(
         ProbityError: If a stage could not do its work. What was finished before stays on disk.
     """
     config = plan.config
-    optional = {"canaries": config.audits.canaries is not None, "shadows": config.audits.shadow_models > 0}
+    optional = {
+        "canaries": config.audits.canaries is not None,
+        "shadows": config.audits.shadow_models > 0,
+        SERVING: config.serving.infra_validation is not None,
+    }
     if until is not None and not optional.get(until, True):
         raise ConfigError(
             f"--until {until}",
@@ -101,10 +121,11 @@ def run(
             workspace, folder, lineage=lineage, observer=observer, use_cache=use_cache, until=until
         )  # fmt: skip
         with _failures_kept(folder, stages):
-            _write_config(plan, workspace, folder)
+            _write_config(plan, workspace, folder, further=(SERVING,) if plan.config.serving.infra_validation else ())
             _read_data(plan, folder, stages)
             _train(plan, workspace, folder, stages)
             _audit(plan, folder, stages)
+            _validate_infra(plan, folder, stages)
             _decide(plan, workspace, folder, stages)
             if push_release and folder.decision().verdict == "release":
                 _release(plan, folder, stages, observer)
@@ -504,6 +525,24 @@ def _audit(plan: Plan, folder: RunFolder, stages: Stages, *, made_by: tuple[str,
         )
 
 
+def _validate_infra(plan: Plan, folder: RunFolder, stages: Stages) -> None:
+    """Serves the candidate once, unless the config says not to."""
+    settings = plan.config.serving.infra_validation
+    if settings is None:
+        return
+    examples, model = folder.examples(), folder.model()
+    subject = Subject(model=model.digest, examples=examples.files["test"].digest)
+
+    def serve(out: Path, report: Progress) -> None:
+        from probity.platform.serving.infra_validation import validate
+
+        saved_model = folder.path / runs.MODEL / "saved_model"
+        found = validate(saved_model, examples.table("test"), subject=subject, settings=settings)
+        write_record(_subfolder(out, runs.AUDITS) / f"{SERVING}.json", found)
+
+    stages.perform(SERVING, produce=serve, settings=settings.to_json(), inputs=("ingest", "train"))
+
+
 def _write_failed(plan: Plan, folder: RunFolder, stages: Stages, reason: str, *, inputs: tuple[str, ...]) -> None:
     subject = Subject(model=folder.model().digest, examples=folder.examples().files["test"].digest)
 
@@ -595,7 +634,8 @@ def _decide(
         write_atomically(target / "card.md", render.to_markdown(printed).encode())
         write_atomically(target / "card.html", render.to_html(printed).encode())
 
-    reports = ("baseline", *plan.audits)
+    served = (SERVING,) if folder.receipt(SERVING) else ()
+    reports = ("baseline", *plan.audits, *served)
     read = ("ingest", "schema", "anomalies", *made_by, *reports)
     stages.perform("card", produce=write_card, inputs=read, cached=False)
 
@@ -691,13 +731,14 @@ def _failures_kept(folder: RunFolder, stages: Stages) -> Iterator[None]:
         raise
 
 
-def _write_config(plan: Plan, workspace: Workspace, folder: RunFolder) -> None:
+def _write_config(plan: Plan, workspace: Workspace, folder: RunFolder, *, further: tuple[str, ...] = ()) -> None:
+    """Writes what was asked; ``further`` are reports beside the audits' that the gate is to require."""
     project = Project(config=plan.config, root=plan.root)
     people = project.reviewers()
     value = {
         "config": {**plan.config.to_json(), "trainer": {"name": plan.config.trainer.name, **plan.settings.to_json()}},
         "config_folder": os.path.relpath(plan.root, workspace.root.resolve()),
-        "audits": list(plan.audits),
+        "audits": [*plan.audits, *further],
         "environment": {**environment(), "installed": installed_digest()},
         "started_by": current_user(),
         "reviewers": people.to_json(),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import enum
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,9 +18,18 @@ if TYPE_CHECKING:
     from probity.platform.serving.options import Batching, ModelSource, ServerOptions
     from probity.platform.serving.prediction_log import PredictionLog
 
-__all__ = ["serve"]
+__all__ = ["Engine", "serve"]
 
 _Path = Path | None
+
+
+class Engine(enum.Enum):
+    """Which server answers."""
+
+    AUTO = "auto"
+    EMBEDDED = "embedded"
+    REAL = "real"
+    DOCKER = "docker"
 
 
 def serve(
@@ -61,15 +72,19 @@ def serve(
     monitoring_config_file: Annotated[
         _Path, typer.Option(metavar="FILE", help="TensorFlow Serving's MonitoringConfig.")
     ] = None,
+    engine: Annotated[
+        Engine, typer.Option(help="auto runs tensorflow_model_server if it is installed; docker prints a command.")
+    ] = Engine.AUTO,
 ) -> None:
     """Serve released versions through TensorFlow Serving's REST and gRPC API.
 
+    Runs tensorflow_model_server if it is on the PATH (or TENSORFLOW_MODEL_SERVER names it), else the embedded server.
     There is no authentication: keep it on
     127.0.0.1, behind a proxy, or ask for client certificates.
 
     Example: probity serve --model-name adult_income --model-base-path serving/adult_income
     """
-    from probity.platform.serving import launcher, model_config
+    from probity.platform.serving import model_config
     from probity.platform.serving.options import ServerOptions
 
     quiet()
@@ -88,7 +103,28 @@ def serve(
     )
     if monitoring_config_file is not None:
         options = replace(options, monitoring_path=model_config.read_monitoring_path(monitoring_config_file))
-    launcher.serve(options, ready=_say)
+    _start(options, engine)
+
+
+def _start(options: ServerOptions, engine: Engine) -> None:
+    from probity.errors import ConfigError
+    from probity.platform.serving import launcher, real_server
+
+    binary = real_server.find_binary()
+    if engine is Engine.DOCKER:
+        typer.echo(shlex.join(real_server.docker_command(options)))
+    elif engine is Engine.REAL and binary is None:
+        raise ConfigError(
+            "--engine",
+            seen="real, and no tensorflow_model_server on the PATH or in TENSORFLOW_MODEL_SERVER",
+            allowed="real where TensorFlow Serving is installed, embedded, docker",
+            remedy="install it, or see the command for its image with: probity serve ... --engine docker",
+        )
+    elif binary is not None and engine is not Engine.EMBEDDED:
+        typer.echo(f"{binary}; it listens on all interfaces", err=True)
+        raise typer.Exit(launcher.serve_real(options, binary=binary))
+    else:
+        launcher.serve(options, ready=_say)
 
 
 def _models(name: str | None, base_path: Path | None, config_file: Path | None) -> tuple[ModelSource, ...]:

@@ -8,7 +8,7 @@
     saved_model  a SavedModel behind a TensorFlow session                      LoadedModel
     batching     requests that wait together run together
     inference    predict, classify, regress, several at once                   independent of the wire
-    rest, json_tensors, grpc_services                                          the two wires
+    rest, json_tensors, json_answers, grpc_services                            the two wires
     server       one process that answers; launcher: several, on one port
     client       the other side of both wires
     infra_validation                                                           can the candidate be served at all?

@@ -1,4 +1,4 @@
-"""Tensors and examples as TensorFlow Serving's REST API writes them.
+"""Requests of TensorFlow Serving's REST API: JSON to tensors and examples.
 
 References: "RESTful API" of TensorFlow Serving's documentation, and ``tensorflow_serving/util/json_tensor.cc``, whose
 conversions and refusals these are. Whole columns are converted at once: the types of all values are looked at first,
@@ -15,19 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from probity.platform.serving.saved_model import Arrays, Signature, TensorSpec
+from probity.platform.serving.saved_model import Signature, TensorSpec
 from probity.platform.serving.status import Code, ServingError
 
-__all__ = [
-    "decode_examples",
-    "decode_predict",
-    "encode_classes",
-    "encode_error",
-    "encode_predict",
-    "encode_regressions",
-    "parse",
-    "signature_name",
-]
+__all__ = ["decode_examples", "decode_predict", "parse", "signature_name"]
 
 if TYPE_CHECKING:
     Array = np.ndarray[Any, Any]
@@ -159,6 +150,8 @@ def _typed(values: list[Any], spec: TensorSpec, name: str) -> Array:
     if not kinds <= allowed:
         found = sorted(_KINDS.get(kind, "Object") for kind in kinds - allowed)
         raise _refuse(f"JSON Value of input {name}, Type: {found[0]} is not of expected type: {np.dtype(wanted).name}")
+    if np.dtype(wanted).kind in "iu":
+        _require_in_range(values, np.iinfo(wanted), name)
     try:
         with np.errstate(over="ignore"):  # what became infinite is refused below
             array = np.array(values, wanted)
@@ -177,6 +170,12 @@ _KINDS = {
 
 def _kind(value: object) -> str:
     return _KINDS.get(type(value), "Object")
+
+
+def _require_in_range(values: list[Any], limits: Any, name: str) -> None:
+    # numpy 1 wraps what is too large for an int32 around, with no more than a warning.
+    if values and (min(values) < limits.min or max(values) > limits.max):
+        raise _refuse(f"Cannot convert JSON value of input {name} to {limits.dtype.name}")
 
 
 def _require_lossless(values: list[Any], array: Array, *, whole: bool, name: str) -> None:
@@ -279,76 +278,3 @@ def _fill(feature: Any, values: Sequence[Any], name: str) -> None:
 
 
 _FEATURES = {str: "bytes", dict: "bytes", float: "float", int: "int64", bool: "int64"}
-
-
-# --- answers --------------------------------------------------------------------------------------------------------
-
-
-def encode_predict(outputs: Arrays, *, by_row: bool) -> bytes:
-    """Returns the body of a ``:predict`` answer.
-
-    Raises:
-        ServingError: If outputs of a request in row format differ in their number of rows.
-    """
-    if not by_row:
-        return _body("outputs", _named({name: _values(name, array) for name, array in outputs.items()}))
-    sizes = {array.shape[0] if array.ndim else None for array in outputs.values()}
-    if len(sizes) != 1 or None in sizes:
-        raise _refuse("Tensors have inconsistent batch sizes, or no shape information")
-    columns = {name: _values(name, array) for name, array in outputs.items()}
-    if len(columns) == 1:
-        return _body("predictions", next(iter(columns.values())))
-    rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-    return _body("predictions", rows)
-
-
-def encode_classes(results: Sequence[Sequence[tuple[str, float]]]) -> bytes:
-    """Returns the body of a ``:classify`` answer from pairs of label and score."""
-    return _body("results", [[list(pair) for pair in row] for row in results])
-
-
-def encode_regressions(results: Array) -> bytes:
-    """Returns the body of a ``:regress`` answer."""
-    return _body("results", _values("", results))
-
-
-def encode_error(message: str) -> bytes:
-    """Returns the body of an error."""
-    return _body("error", message)
-
-
-def _named(values: dict[str, Any]) -> Any:
-    return next(iter(values.values())) if len(values) == 1 else values
-
-
-def _values(name: str, array: Array) -> Any:
-    """Returns an array as nested lists of what JSON can say."""
-    if array.dtype == np.float32 or array.dtype == np.float16:
-        return _short(array.ravel()).reshape(array.shape).tolist()
-    if array.dtype != object:
-        return array.tolist()
-    flat = np.empty(array.size, object)
-    as_bytes = name.endswith("_bytes")
-    flat[:] = [_spoken(value, as_bytes=as_bytes) for value in array.ravel()]
-    return flat.reshape(array.shape).tolist()
-
-
-def _short(flat: Array) -> Array:
-    """Returns the decimals by which TensorFlow Serving writes floats: 0.2 and not 0.20000000298023224.
-
-    Six digits where they are read back as the same number, else nine, which always are.
-    """
-    exact = tuple(flat.tolist())
-    six = np.array(("%.6g " * len(exact) % exact).split(), np.float64)
-    nine = np.array(("%.9g " * len(exact) % exact).split(), np.float64)
-    return np.where(six.astype(flat.dtype) == flat, six, nine)
-
-
-def _spoken(value: bytes, *, as_bytes: bool) -> Any:
-    if as_bytes:
-        return {"b64": base64.b64encode(value).decode()}
-    return value.decode(errors="replace")
-
-
-def _body(key: str, value: Any) -> bytes:
-    return f'{{\n    "{key}": {json.dumps(value)}\n}}'.encode()

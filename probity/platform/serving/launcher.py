@@ -27,11 +27,12 @@ from probity.errors import ConfigError
 from probity.platform.serving.admission import admission
 from probity.platform.serving.catalogue import Fleet, ModelView
 from probity.platform.serving.options import ModelSource, ServerOptions
+from probity.platform.serving.real_server import Mirror, command
 from probity.platform.serving.status import Code, ServingError
 from probity.platform.serving.watcher import VersionWatcher
 from probity.platform.serving.worker import work
 
-__all__ = ["Processes", "run_command", "serve", "start_server"]
+__all__ = ["Processes", "serve", "serve_real", "start_server"]
 
 _START_SECONDS = 120.0
 _PAUSE_SECONDS = 1.0
@@ -280,18 +281,29 @@ def serve(options: ServerOptions, *, ready: Callable[[ServerOptions], None] = la
             signal.signal(number, handler)
 
 
-def run_command(command: Sequence[str]) -> int:
-    """Runs another server in the foreground, hands it SIGTERM and SIGINT, and returns its exit code."""
-    process = subprocess.Popen(command)  # noqa: S603 - a list of arguments, no shell
-    previous = {
-        number: signal.signal(number, lambda received, _: process.send_signal(received))
-        for number in (signal.SIGTERM, signal.SIGINT)
-    }
-    try:
+def serve_real(options: ServerOptions, *, binary: str) -> int:
+    """Runs TensorFlow Serving until it ends, hands it SIGTERM and SIGINT, and returns its exit code.
+
+    Raises:
+        SignatureError: If versions are to be verified and there is no key to do it with.
+    """
+    with contextlib.ExitStack() as held:
+        folder = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="probity-serving-")))  # mode 0700
+        told = options
+        if options.require_verified:
+            mirror = Mirror(folder / "verified")
+            watcher = VersionWatcher(options.models, fleet=mirror, admit=admission(options), copies=folder / "versions")
+            watcher.step()
+            stop = Event()
+            held.callback(stop.set)
+            kwargs = {"poll_seconds": options.poll_seconds}
+            Thread(target=watcher.watch, args=(stop,), kwargs=kwargs, daemon=True).start()
+            told = replace(options, models=mirror.sources(options.models))
+        process = subprocess.Popen(command(told, binary=binary, folder=folder))  # noqa: S603 - a list, no shell
+        for number in (signal.SIGTERM, signal.SIGINT):
+            previous = signal.signal(number, lambda received, _: process.send_signal(received))
+            held.callback(signal.signal, number, previous)
         return process.wait()
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
 
 
 @contextlib.contextmanager

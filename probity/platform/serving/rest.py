@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import time
 import urllib.parse
@@ -13,7 +14,7 @@ from typing import Any
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
-from probity.platform.serving import json_tensors, messages
+from probity.platform.serving import json_answers, json_tensors, messages
 from probity.platform.serving.catalogue import Target
 from probity.platform.serving.inference import Inference
 from probity.platform.serving.metrics import Metrics
@@ -63,6 +64,7 @@ class RestServer(web.Server):
         self._monitoring_path = monitoring_path
         self._pending_bytes = 0
         self._draining = False
+        self._active: set[RequestHandler] = set()
 
     def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
         """Takes a connection, or sends it away if there are too many."""
@@ -71,10 +73,17 @@ class RestServer(web.Server):
             transport.write(_FULL)
             self._loop.call_soon(transport.close)  # not at once: aiohttp is still setting the connection up
 
-    def drain(self) -> None:
-        """Closes every connection after its next answer."""
+    async def drain(self, seconds: float) -> None:
+        """Closes idle connections, and the others after their next answer; at the latest after ``seconds``, all."""
         self._draining = True
-        self.pre_shutdown()
+        for handler in self.connections:
+            if handler not in self._active:
+                handler.close()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self._active:
+                    await asyncio.sleep(0.01)
+        await self.shutdown(1.0)
 
     def _request(self, message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.BaseRequest:
         return web.BaseRequest(
@@ -82,6 +91,14 @@ class RestServer(web.Server):
         )
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        # aiohttp reads no further from a connection that it was told to close, so a drain must know who is busy.
+        self._active.add(request.protocol)
+        try:
+            return await self._respond(request)
+        finally:
+            self._active.discard(request.protocol)
+
+    async def _respond(self, request: web.BaseRequest) -> web.StreamResponse:
         started = time.perf_counter()
         path = request.rel_url.raw_path
         if path == self._monitoring_path and request.method == "GET":
@@ -92,7 +109,7 @@ class RestServer(web.Server):
             code, status = Code.OK, 200
         except ServingError as error:
             code, status, tracking_id = error.code, seen.status or error.code.http, None
-            body = json_tensors.encode_error(error.message)
+            body = json_answers.encode_error(error.message)
         self._metrics.answered(
             seen.model, status=code.name, api=seen.api, entrypoint="REST", seconds=time.perf_counter() - started
         )
@@ -129,14 +146,14 @@ class RestServer(web.Server):
             seen.model = model.name
             arrays, by_row = json_tensors.decode_predict(body, signature)
             answer = await self._inference.predict(model, signature, arrays, tracking_id=tracking_id)
-            return json_tensors.encode_predict(answer.outputs, by_row=by_row), answer.tracking_id
+            return json_answers.encode_predict(answer.outputs, by_row=by_row), answer.tracking_id
         seen.model = self._inference.catalogue.find(target).name
         examples = json_tensors.decode_examples(body)
         if seen.api == "Classify":
             answer, classes = await self._inference.classify(target, name, examples, tracking_id=tracking_id)
-            return json_tensors.encode_classes(classes), answer.tracking_id
+            return json_answers.encode_classes(classes), answer.tracking_id
         answer, values = await self._inference.regress(target, name, examples, tracking_id=tracking_id)
-        return json_tensors.encode_regressions(values), answer.tracking_id
+        return json_answers.encode_regressions(values), answer.tracking_id
 
     def _facts(self, target: Target, *, metadata: bool, seen: _Seen) -> bytes:
         if metadata:

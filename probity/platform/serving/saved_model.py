@@ -9,19 +9,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from probity.platform.serving.status import Code, ServingError
 
-if TYPE_CHECKING:
-    import numpy as np
-
 __all__ = ["Arrays", "LoadedModel", "Signature", "TensorSpec"]
 
-if TYPE_CHECKING:
-    Arrays = Mapping[str, np.ndarray[Any, Any]]
-else:
-    Arrays = Mapping
+Arrays = Mapping[str, np.ndarray[Any, Any]]
+"""Arrays by the name of an input or output."""
 
 _TAG = "serve"
 _INIT_OP = "__saved_model_init_op"

@@ -103,13 +103,11 @@ class Listener:
     async def stop(self) -> None:
         """Takes no new request, answers those that are there, and closes."""
         seconds = self._options.limits.drain_seconds
-        if self._rest is not None and self._sockets is not None:
+        if self._sockets is not None:
             self._sockets.close()
-            self._rest.drain()
-        if self._grpc is not None:
-            await self._grpc.stop(seconds)
-        if self._rest is not None:
-            await self._rest.shutdown(seconds)
+        both = [] if self._rest is None else [self._rest.drain(seconds)]
+        both += [] if self._grpc is None else [self._grpc.stop(seconds)]
+        await asyncio.gather(*both)
         self._batcher.close()
         if self._log is not None:
             self._log.close()

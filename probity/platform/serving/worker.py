@@ -16,10 +16,9 @@ import itertools
 import os
 import signal
 from collections.abc import Sequence
-from multiprocessing.connection import Connection
 from pathlib import Path
 from threading import Lock, Thread
-from typing import Any
+from typing import Any, Protocol
 
 from probity.errors import ProbityError
 from probity.platform.serving.catalogue import Catalogue
@@ -27,10 +26,22 @@ from probity.platform.serving.options import ModelSource, ServerOptions
 from probity.platform.serving.server import Listener, loader
 from probity.platform.serving.status import ServingError
 
-__all__ = ["work"]
+__all__ = ["Channel", "work"]
 
 
-def work(options: ServerOptions, channel: Connection, metrics_folder: Path) -> None:
+class Channel(Protocol):
+    """The worker's end of a pipe."""
+
+    def send(self, message: Any, /) -> None:
+        """Sends a message."""
+        ...
+
+    def recv(self) -> Any:
+        """Waits for a message; raises ``EOFError`` when the other end is gone."""
+        ...
+
+
+def work(options: ServerOptions, channel: Channel, metrics_folder: Path) -> None:
     """Answers requests until the launcher says stop or is gone."""
     from probity.platform.cli.options import quiet
 
@@ -41,7 +52,7 @@ def work(options: ServerOptions, channel: Connection, metrics_folder: Path) -> N
 
 
 class _Worker:
-    def __init__(self, options: ServerOptions, channel: Connection) -> None:
+    def __init__(self, options: ServerOptions, channel: Channel) -> None:
         self._channel = channel
         self._sending = Lock()
         self._catalogue = Catalogue(loader(options))

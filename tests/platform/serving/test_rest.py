@@ -79,9 +79,9 @@ def test_a_single_connection_takes_many_requests(server):
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ('{"instances": [%s]}' % ("9" * 5000), "digits"),  # more than Python's own limit for whole numbers
+        ('{"instances": [' + "9" * 5000 + "]}", "digits"),  # more than Python's own limit for whole numbers
         ("[" * 200_000, "deep"),
-        ('{"instances": %s1%s}' % ("[" * 500, "]" * 500), "rank"),
+        ('{"instances": ' + "[" * 500 + "1" + "]" * 500 + "}", "rank"),
         ('{"signature_name": "binary", "instances": ["\\ud800"]}', "half a character"),
         ('{"signature_name": "binary", "instances": [{"b64": "?"}]}', "no base64"),
         ('{"instances": [true]}', "a truth value"),

@@ -1,4 +1,4 @@
-"""SavedModels of a few operations, with the signatures of TensorFlow Serving's own half_plus_two and half_plus_three."""
+"""SavedModels of a few operations, with the signatures of TensorFlow Serving's half_plus_two and half_plus_three."""
 
 from __future__ import annotations
 
