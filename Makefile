@@ -56,6 +56,14 @@ test-heavy: setup ## Whole runs that the default suite covers in part
 test-browser: setup ## Real pages of real runs in an installed Chromium
 	$(BIN)/python -m pytest -m browser
 
+.PHONY: test-workers
+test-workers: workers ## Real worker processes in their own environments
+	$(BIN)/python -m pytest -m workers
+
+.PHONY: workers
+workers: setup ## The locked environments of the training workers, in workers/*/.venv
+	$(BIN)/probity workers sync
+
 .PHONY: check
 check: setup ## Format, lint, types, import contracts, generated reference
 	$(BIN)/ruff format --check .
@@ -105,4 +113,4 @@ bench-explanations: setup ## Measure the methods of explanation beside SHAP's ow
 
 .PHONY: clean
 clean: ## Remove the environment, caches, runs and releases of the examples
-	rm -rf $(VENV) .venv-bench .tools .mypy_cache .ruff_cache serving $(EXAMPLE)/.probity
+	rm -rf $(VENV) workers/*/.venv .venv-bench .tools .mypy_cache .ruff_cache serving $(EXAMPLE)/.probity

@@ -10,8 +10,9 @@ from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 
+from probity.errors import WorkerNotReadyError
 from probity.record import Record
-from probity.trainers import registry
+from probity.trainers import registry, worker_environments
 
 __all__ = ["Diagnosis", "diagnose"]
 
@@ -36,6 +37,8 @@ class Diagnosis(Record):
     works: bool
     found: str
     remedy: str = ""
+    needed: bool = True
+    """Whether every run needs it; a worker is needed by its own trainer only."""
 
 
 def diagnose(workspace: Path) -> list[Diagnosis]:
@@ -55,7 +58,7 @@ def diagnose(workspace: Path) -> list[Diagnosis]:
         ("workspace is writable", lambda: _writable(workspace), "choose another folder with --workspace DIR"),
         ("disk space", lambda: _space(workspace), "free some space; a run of 50,000 rows needs about 100 MB"),
     ]
-    return [_try(*check) for check in checks]
+    return [*(_try(*check) for check in checks), *_workers()]
 
 
 def _try(name: str, check: Callable[[], str], remedy: str) -> Diagnosis:
@@ -64,6 +67,23 @@ def _try(name: str, check: Callable[[], str], remedy: str) -> Diagnosis:
     except Exception as error:
         text = str(error).splitlines()
         return Diagnosis(name=name, works=False, found=text[0] if text else type(error).__name__, remedy=remedy)
+
+
+def _workers() -> list[Diagnosis]:
+    try:
+        found = worker_environments.environments()
+    except WorkerNotReadyError as error:
+        return [Diagnosis(name="workers", works=False, found=error.seen, remedy=error.remedy, needed=False)]
+    return [
+        Diagnosis(
+            name=f"worker {worker.name}",
+            works=(reason := worker.why_not_ready()) is None,
+            found=reason or f"Python {worker.python_version}, as its lock says",
+            remedy="" if reason is None else f"probity workers sync {worker.name}",
+            needed=False,
+        )
+        for worker in found
+    ]
 
 
 def _python() -> str:

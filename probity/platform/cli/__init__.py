@@ -7,7 +7,19 @@ from __future__ import annotations
 
 import typer
 
-from probity.platform.cli import auditing, budget, check, compare, diff, inspect, project, running, thresholds, whatif
+from probity.platform.cli import (
+    auditing,
+    budget,
+    check,
+    compare,
+    diff,
+    inspect,
+    project,
+    running,
+    thresholds,
+    whatif,
+    workers,
+)
 
 __all__ = ["app"]
 
@@ -17,8 +29,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Train, audit, gate and release models that must be shown to be private and fair. "
-    "Exit codes: 0 done or released, 2 wrong config, data or arguments, 3 held by the gate, 4 privacy budget, 1 "
-    "unexpected. "
+    "Exit codes: 0 done or released, 2 wrong config, data or arguments, 3 held by the gate, 4 privacy budget, 5 "
+    "worker environment not ready, 1 unexpected. "
     "Add --debug to any command for tracebacks.",
 )
 app.command("init")(project.init)
@@ -34,5 +46,6 @@ app.command("card")(inspect.card)
 app.command("whatif")(whatif.whatif)
 app.command("thresholds")(thresholds.thresholds)
 app.add_typer(budget.app, name="budget")
+app.add_typer(workers.app, name="workers")
 app.command("doctor")(check.doctor)
 app.command("schema")(check.schema)

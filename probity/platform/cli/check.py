@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from probity.platform.cli.options import JsonOption, WorkspaceOption, quiet, workspace_at
+
+if TYPE_CHECKING:
+    from probity.platform.diagnosis import Diagnosis
 
 __all__ = ["doctor", "schema"]
 
@@ -35,11 +38,15 @@ def doctor(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> No
         typer.echo(json.dumps([check.to_json() for check in checks], indent=1))
     else:
         for check in checks:
-            typer.echo(f"{'ok  ' if check.works else 'FAIL'}  {check.name:<32} {check.found}")
+            typer.echo(f"{_mark(check)}  {check.name:<32} {check.found}")
             if not check.works:
                 typer.echo(f"      mend it: {check.remedy}")
-    if not all(check.works for check in checks):
+    if not all(check.works for check in checks if check.needed):
         raise typer.Exit(2)
+
+
+def _mark(check: Diagnosis) -> str:
+    return "ok  " if check.works else "FAIL" if check.needed else "-   "
 
 
 def schema(kind: Annotated[SchemaKind, typer.Argument(help="The document to describe.")]) -> None:
