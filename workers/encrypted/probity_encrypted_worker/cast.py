@@ -10,14 +10,15 @@ from typing import Any
 
 from probity_encrypted_worker.refusal import Refusal
 
-__all__ = ["MODEL_OWNER", "SERVERS", "Cast", "join", "require_loopback", "split_address"]
+__all__ = ["MODEL_OWNER", "SERVERS", "TASK_JOB", "Cast", "join", "require_loopback", "split_address"]
 
 SERVERS = ("server0", "server1", "server2")
 """The three servers, in the order in which the protocols number them."""
 MODEL_OWNER = "model_owner"
 """Who gets the weights. Its process is the one that builds the graph and drives the others."""
 
-_JOB = "tfe"
+TASK_JOB = "tfe"
+"""TensorFlow's name for the parties that are processes of their own; their order is that of the tasks."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,10 @@ class Cast:
         """Names of the parties that are processes of their own, in the order of the cluster's tasks."""
         return () if self.addresses is None else (*SERVERS, *self.data_owners)
 
+    def address(self, name: str) -> str:
+        """Returns the address of a party that is a process of its own."""
+        return (self.addresses or {})[name]
+
     def require_sound(self) -> None:
         """Raises unless every party has an address of its own, on loopback or behind a declared tunnel.
 
@@ -59,7 +64,7 @@ class Cast:
             if endpoint in owner_of:
                 raise _wrong(
                     name,
-                    seen=f"it has the address of {owner_of[endpoint]}",
+                    seen=f"it has the same address as {owner_of[endpoint]}",
                     allowed="an address of its own: two parties in one process could put their shares together",
                 )
             owner_of[endpoint] = name
@@ -106,9 +111,9 @@ def join(cast: Cast) -> Any:
     if cast.addresses is None:
         config = tfe.LocalConfig([*SERVERS, *cast.data_owners, MODEL_OWNER], auto_add_unknown_players=False)
     else:
-        hosts = OrderedDict((name, cast.addresses[name]) for name in cast.remote)
-        config = tfe.RemoteConfig(hosts, job_name=_JOB)
-        tf.config.experimental_connect_to_host(list(hosts.values()), job_name=_JOB)
+        hosts = OrderedDict((name, cast.address(name)) for name in cast.remote)
+        config = tfe.RemoteConfig(hosts, job_name=TASK_JOB)
+        tf.config.experimental_connect_to_host(list(hosts.values()), job_name=TASK_JOB)
         config._players[MODEL_OWNER] = tfe.player.Player(  # noqa: SLF001 - the driver itself is a party
             name=MODEL_OWNER,
             index=len(hosts),

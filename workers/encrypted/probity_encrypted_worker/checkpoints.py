@@ -1,6 +1,6 @@
-"""Checkpoints made of shares: each server writes the shares it holds to a folder of its own, after every epoch.
+"""Checkpoints made of shares: each server keeps the shares that it holds, after every epoch.
 
-No one file says anything about a weight. ``epoch.json`` is written last, by the model owner: without it the epoch does
+``epoch.json`` is written last, by the model owner: without it the epoch does
 not count.
 """
 
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from probity_encrypted_worker.refusal import Refusal
+from probity_encrypted_worker.shares import read_shares, write_shares
 
 __all__ = ["Checkpoints"]
 
@@ -49,11 +49,7 @@ class Checkpoints:
             variables: Server, its device, and a variable that it holds, in a fixed order.
             epochs: Epochs that have been trained.
         """
-        import tensorflow as tf
-
-        for i, (server, device, variable) in enumerate(variables):
-            with tf.device(device):
-                tf.io.write_file(self._path(server, epochs, i), tf.io.serialize_tensor(variable.read_value()))
+        write_shares(variables, folders=self.servers, prefix=self._prefix(epochs))
         self.folder.mkdir(parents=True, exist_ok=True)
         part = self.folder / f"{_MARK}.part"
         part.write_text(json.dumps({"key": self.key, "epochs": epochs}))
@@ -65,21 +61,7 @@ class Checkpoints:
         Raises:
             Refusal: With the code ``checkpoint``, if a server no longer has its shares.
         """
-        import tensorflow as tf
+        read_shares(variables, folders=self.servers, prefix=self._prefix(epochs))
 
-        for i, (server, device, variable) in enumerate(variables):
-            with tf.device(device):
-                try:
-                    share = tf.io.parse_tensor(tf.io.read_file(self._path(server, epochs, i)), variable.dtype)
-                except tf.errors.OpError as error:
-                    raise Refusal(
-                        "checkpoint",
-                        f"party {server}",
-                        seen=f"its shares of epoch {epochs} are not there",
-                        allowed="the shares that every server wrote after that epoch",
-                        remedy="remove the checkpoints to start over",
-                    ) from error
-                variable.assign(tf.reshape(share, variable.shape))
-
-    def _path(self, server: str, epochs: int, position: int) -> str:
-        return f"{self.servers[server]}/{self.key[-12:]}_epoch{epochs:05d}_{position:04d}.share"
+    def _prefix(self, epochs: int) -> str:
+        return f"{self.key[-12:]}_epoch{epochs:05d}"

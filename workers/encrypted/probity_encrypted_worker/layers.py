@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from probity_encrypted_worker.refusal import Refusal
 
-__all__ = ["DenseLayer", "build", "dense_stack"]
+__all__ = ["DenseLayer", "build", "dense_stack", "zeros"]
 
 _HIDDEN = {"aby3": ("relu", "sigmoid", "linear"), "securenn": ("relu", "sigmoid", "linear"), "pond": ("linear",)}
 """Activations between layers, by protocol. Pond compares no shares: its relu is a polynomial, wrong beyond +-5."""
@@ -85,6 +85,15 @@ def build(layers: tuple[DenseLayer, ...], weights: list[npt.NDArray[np.float32]]
             model.add(tfe.keras.layers.ReLU())
     model.set_weights([np.asarray(array, np.float64) for array in weights])
     return model
+
+
+def zeros(layers: tuple[DenseLayer, ...], *, columns: int) -> list[npt.NDArray[np.float32]]:
+    """Returns weights of the right shapes, to be overwritten by shares that the servers have."""
+    arrays: list[npt.NDArray[np.float32]] = []
+    for layer in layers:
+        arrays += [np.zeros((columns, layer.units), np.float32), np.zeros(layer.units, np.float32)]
+        columns = layer.units
+    return arrays
 
 
 def _described(layers: list[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:

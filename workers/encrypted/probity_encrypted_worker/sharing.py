@@ -7,13 +7,13 @@ server that follows the protocol (semi-honest, honest majority).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from probity_encrypted_worker.refusal import Refusal
 
-__all__ = ["PROTOCOLS", "choose", "reveal_to", "share_variables", "tracing"]
+__all__ = ["PROTOCOLS", "choose", "devices_of", "reveal_to", "shared_weights", "tracing"]
 
 PROTOCOLS = ("aby3", "pond", "securenn")
 
@@ -67,17 +67,18 @@ def tracing(protocol: Any) -> Iterator[None]:
         nodes.clear()
 
 
-def share_variables(protocol: Any, private: Any) -> list[tuple[str, Any]]:
-    """Returns the TensorFlow variables that hold a private variable, each with the name of the server that holds it."""
-    if hasattr(protocol, "servers"):
-        return [
-            (server.name, share.variable)
-            for server, pair in zip(protocol.servers, private.unwrapped)
-            for share in pair
-        ]
+def devices_of(config: Any) -> dict[str, str]:
+    """Returns the device of each party, by name."""
+    return {player.name: player.device_name for player in config.players}
+
+
+def shared_weights(protocol: Any, devices: Mapping[str, str], model: Any) -> list[tuple[str, Any, Any]]:
+    """Returns server, its device, and a variable that it holds, for all shares of a model's weights."""
     return [
-        (protocol.server_0.name, private.variable0.variable),
-        (protocol.server_1.name, private.variable1.variable),
+        (server, devices[server], variable)
+        for layer in model.layers
+        for private in layer.weights
+        for server, variable in _share_variables(protocol, private)
     ]
 
 
@@ -92,3 +93,17 @@ def reveal_to(protocol: Any, player: Any, private: Any) -> Any:
     protocol.define_local_computation(player, found.append, arguments=[private])
     with tf.device(player.device_name):
         return tf.identity(found[0])
+
+
+def _share_variables(protocol: Any, private: Any) -> list[tuple[str, Any]]:
+    """Returns the TensorFlow variables that hold a private variable, each with the name of the server that holds it."""
+    if hasattr(protocol, "servers"):
+        return [
+            (server.name, share.variable)
+            for server, pair in zip(protocol.servers, private.unwrapped)
+            for share in pair
+        ]
+    return [
+        (protocol.server_0.name, private.variable0.variable),
+        (protocol.server_1.name, private.variable1.variable),
+    ]

@@ -21,7 +21,8 @@ from probity_encrypted_worker.checkpoints import Checkpoints
 from probity_encrypted_worker.layers import DenseLayer, build
 from probity_encrypted_worker.owners import Shard
 from probity_encrypted_worker.refusal import Refusal
-from probity_encrypted_worker.sharing import reveal_to, share_variables, tracing
+from probity_encrypted_worker.sharing import devices_of, reveal_to, shared_weights, tracing
+from probity_encrypted_worker.sigmoid import CrossEntropy, approximate
 
 __all__ = ["Epoch", "Program", "Schedule", "largest_value", "train"]
 
@@ -103,25 +104,29 @@ class Program:
         import tf_encrypted as tfe
 
         self._protocol, self._owner = protocol, config.get_player(MODEL_OWNER)
-        self._devices = {player.name: player.device_name for player in config.players}
+        self._devices = devices_of(config)
         self._shards, self._schedule = shards, schedule
         with tf.device(self._owner.device_name):
             self._model = build(layers, weights, rows=schedule.batch_size)
             self._sum = tfe.define_private_variable(np.zeros([1, 1])) if reveal_loss else None
-        self._model.compile(_Descent(learning_rate), tfe.keras.losses.BinaryCrossentropy(True, lazy_normalization=True))
+        self._model.compile(_Descent(learning_rate), CrossEntropy())
         self._step = tf.function(self._traced_step)
         self._weights = tf.function(self._traced_weights)
         self._loss = tf.function(self._traced_loss)
 
     @property
     def variables(self) -> list[tuple[str, Any, Any]]:
-        """Server, its device, and a variable with its share of a weight, for all weights."""
-        return [
-            (server, self._devices[server], variable)
-            for layer in self._model.layers
-            for private in layer.weights
-            for server, variable in share_variables(self._protocol, private)
-        ]
+        """The servers' shares of all weights."""
+        return shared_weights(self._protocol, self._devices, self._model)
+
+    def compile(self) -> float:
+        """Traces the step without executing it, and returns the seconds that took."""
+        import tensorflow as tf
+
+        started = time.monotonic()
+        with tf.device(self._owner.device_name):
+            self._step.get_concrete_function([tf.constant(rows[0, 0]) for rows in self._schedule.rows])
+        return time.monotonic() - started
 
     def run_epoch(self, epoch: int) -> Epoch:
         """Takes the steps of an epoch, numbered from 0."""
@@ -152,9 +157,10 @@ class Program:
         with tracing(self._protocol):
             x, y = self._batch(positions)
             logit = self._model.call(x)
-            self._model.backward(self._model._loss.grad(y, logit))  # noqa: SLF001 - fit_batch also reveals the loss
+            # Not the library's fit_batch, which reveals the loss of every batch.
+            self._model.backward(CrossEntropy.grad(y, logit))
             if self._sum is not None:
-                error = (tfe.sigmoid(logit) - y).square().reduce_sum(axis=0, keepdims=True)
+                error = (approximate(logit) - y).square().reduce_sum(axis=0, keepdims=True)
                 mean = error * (1.0 / self._schedule.batch_size)
                 tfe.assign(self._sum, self._sum.read_value() + mean)
 
