@@ -8,7 +8,8 @@ given.
 ==================  =====================================================  =====================================
 what was executed   event                                                  neighbouring relation
 ==================  =====================================================  =====================================
-no noise            non-private: epsilon is infinite
+no noise, secret    non-private: epsilon is infinite
+shares
 Poisson sampling    Poisson-sampled Gaussian, composed over the steps      add or remove one unit
 shuffled batches    Gaussian, composed over one unit's participations      replace one unit by nothing (zero-out)
 private statistics  (epsilon, delta), as reported by their own mechanisms  add or remove one unit
@@ -37,7 +38,7 @@ from typing import Any, Literal
 
 from probity.data import PrivateStatistics
 from probity.errors import ConfigError
-from probity.model import DpSgd, NonPrivate
+from probity.model import DpSgd, Encrypted, NonPrivate
 
 __all__ = [
     "ADD_OR_REMOVE",
@@ -54,7 +55,7 @@ __all__ = [
     "unaccountable",
 ]
 
-Spent = DpSgd | NonPrivate | PrivateStatistics
+Spent = DpSgd | NonPrivate | Encrypted | PrivateStatistics
 """What a unit's privacy can be spent on."""
 
 ADD_OR_REMOVE = "add or remove one unit"
@@ -88,7 +89,7 @@ def unaccountable(spent: Spent, *, unit: str) -> str | None:
         spent: What was executed.
         unit: The unit that the data declares to be protected.
     """
-    if isinstance(spent, NonPrivate):
+    if isinstance(spent, NonPrivate | Encrypted):
         return None
     if spent.unit != unit:
         return (
@@ -323,11 +324,11 @@ def _accountant_of_promises() -> tuple[Any, Any]:
     return Accountant, Promise
 
 
-def _event(spent: DpSgd | NonPrivate) -> Any:
+def _event(spent: DpSgd | NonPrivate | Encrypted) -> Any:
     """Translates what was executed into the event that it was."""
     import dp_accounting
 
-    if isinstance(spent, NonPrivate):
+    if isinstance(spent, NonPrivate | Encrypted):
         return dp_accounting.NonPrivateDpEvent()
     if spent.steps == 0 or spent.max_participations == 0:
         return dp_accounting.NoOpDpEvent()

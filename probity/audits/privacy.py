@@ -29,12 +29,18 @@ from probity.audits.base import AuditInput
 from probity.data import PrivateStatistics, Transform
 from probity.findings import AuditReport, Estimate, Finding, PrivacyStatement, finding_id
 from probity.metric import metric
-from probity.model import DpSgd, Mechanism, NonPrivate, TrainedModel, Unknown
+from probity.model import DpSgd, Encrypted, Mechanism, TrainedModel, Unknown
 from probity.task import TASKS
 
 __all__ = ["PrivacyAudit"]
 
 FLOATING_POINT = "noise and sums are real numbers: they are computed in single precision and rounded to a grid"
+
+
+_SHARES = (
+    "Training ran on secret shares: that hides the rows from the servers while the model is trained, and does not stop "
+    "the model from memorising them."
+)
 
 
 class PrivacyAudit:
@@ -100,13 +106,13 @@ class PrivacyAudit:
         return AuditReport(audit=self.name, status="failed", subject=evidence.subject, reasons=reasons)
 
 
-def _spent(mechanism: DpSgd | NonPrivate, statistics: PrivateStatistics | None) -> tuple[Spent, ...]:
+def _spent(mechanism: Mechanism, statistics: PrivateStatistics | None) -> tuple[Spent, ...]:
     return (mechanism,) if statistics is None else (mechanism, statistics)
 
 
 def _statement(
     evidence: AuditInput,
-    mechanism: DpSgd | NonPrivate,
+    mechanism: Mechanism,
     *,
     spent: tuple[Spent, ...],
     epsilon: float,
@@ -132,6 +138,8 @@ def _statement(
             f"about any one {described} of the training data."
         )
     )
+    if isinstance(mechanism, Encrypted):
+        text += f" {_SHARES}"
     uncovered = _uncovered_preprocessing(evidence.transform)
     return PrivacyStatement(
         epsilon=epsilon,
@@ -197,6 +205,8 @@ def _composed(spent: tuple[Spent, ...]) -> list[str]:
 
 def _assumptions(mechanism: Mechanism, *, unit: str, private: bool) -> list[str]:
     found = ["one row is one person"] if unit == "row" else [f"the rows of one person share one value of {unit}"]
+    if isinstance(mechanism, Encrypted):
+        return [*found, f"the shares hide the rows from the servers, not from the model: {mechanism.threat_model}"]
     if not private or not isinstance(mechanism, DpSgd):
         return found
     if mechanism.rows_per_unit > 1 or unit != "row":

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from probity.audits.accounting import Spent, unaccountable
 from probity.data import PrivateStatistics
-from probity.model import DpSgd, NonPrivate
+from probity.model import DpSgd, Encrypted, NonPrivate
 from probity.platform.budget.entries import Entry, Granted, Paid, Reserved
 from probity.record import Number, Record
 
@@ -107,7 +107,7 @@ class Standing:
 
 def private(spent: Sequence[Spent]) -> list[DpSgd | PrivateStatistics]:
     """Returns what was done with differential privacy; the rest has no epsilon that a cap could bound."""
-    return [entry for entry in spent if not isinstance(entry, NonPrivate)]
+    return [entry for entry in spent if not isinstance(entry, NonPrivate | Encrypted)]
 
 
 def composed(spent: Sequence[Spent], *, unit: str, delta: float | None, accountant: Accountant) -> float:
