@@ -71,7 +71,7 @@ def _share_rows(mechanism: Encrypted) -> Iterator[TrustRow]:
     if mechanism.execution == "simulated":
         seen = "everything: one process simulated all parties, so that this run hid nothing from whoever ran it"
     elif mechanism.same_operator:
-        seen = "one share each, which says nothing by itself; one operator started all of them and could join the shares"
+        seen = "one share each, which says nothing by itself; one operator started all of them and could join these"
     else:
         seen = f"one share each, which says nothing by itself; {mechanism.threat_model}"
     yield TrustRow(party=f"the servers {servers}", sees_raw_rows=mechanism.execution == "simulated", sees=seen)

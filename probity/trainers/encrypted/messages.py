@@ -56,7 +56,7 @@ def write_files(
         deal(plan, joined, labels, folder=folder / "owners")
     weights = stack.weights()
     write_arrays(folder / INITIAL, [weights[0][order], *weights[1:]])
-    np.savez(folder / _SCHEDULE, **{f"owner{i}": rows for i, rows in enumerate(plan.schedule)})  # type: ignore[arg-type]
+    np.savez(folder / _SCHEDULE, **{f"owner{i}": rows for i, rows in enumerate(plan.schedule)})
     np.savez(folder / PROBE_INPUTS, features=probe[:, order])
     return {
         "operation": "train",
@@ -79,7 +79,7 @@ def write_arrays(path: Path, arrays: Sequence[npt.NDArray[np.float32]]) -> None:
     """Writes arrays under the names ``w0000``, ``w0001``, …, which give their order."""
     import numpy as np
 
-    np.savez(path, **{f"w{i:04d}": array for i, array in enumerate(arrays)})  # type: ignore[arg-type]
+    np.savez(path, **{f"w{i:04d}": array for i, array in enumerate(arrays)})
 
 
 def party_file(given: str, *, root: Path) -> str:

@@ -54,7 +54,10 @@ class Plan:
         """The joined inputs' positions in the order in which the owners' columns are put side by side."""
         import numpy as np
 
-        return np.concatenate([part.columns for part in self.parts]) if self.by == "columns" else self.parts[0].columns
+        if self.by == "rows":
+            return self.parts[0].columns
+        order: npt.NDArray[np.int64] = np.concatenate([part.columns for part in self.parts])
+        return order
 
     @property
     def rows_per_epoch(self) -> int:
@@ -69,7 +72,8 @@ class Plan:
 
         pairs = zip(self.parts, self.schedule, strict=True)
         own = [part.rows[rows[epoch, step]] for part, rows in pairs]
-        return own[0] if self.by == "columns" else np.concatenate(own)
+        joined: npt.NDArray[np.int64] = own[0] if self.by == "columns" else np.concatenate(own)
+        return joined
 
 
 def plan(
@@ -162,13 +166,14 @@ def _schedule(
     share = min(share, *(len(part.rows) for part in parts))
     steps = min(len(part.rows) for part in parts) // share
 
-    def drawn(count: int) -> npt.NDArray[np.int32]:
+    def draw(count: int) -> npt.NDArray[np.int32]:
         passes = [rng.permutation(count)[: steps * share].reshape(steps, share) for _ in range(settings.epochs)]
-        return np.stack(passes).astype(np.int32)
+        drawn: npt.NDArray[np.int32] = np.stack(passes).astype(np.int32)
+        return drawn
 
     if settings.data_owners.by == "columns":
-        return (drawn(len(parts[0].rows)),) * len(parts)
-    return tuple(drawn(len(part.rows)) for part in parts)
+        return (draw(len(parts[0].rows)),) * len(parts)
+    return tuple(draw(len(part.rows)) for part in parts)
 
 
 def _require_rows(parts: Sequence[Part]) -> None:

@@ -77,8 +77,8 @@ class EncryptedSettings(TrainerSettings):
     """Settings of the trainer ``encrypted``."""
 
     protocol: Literal["aby3", "pond", "securenn"] = "aby3"
-    """How the servers compute: ``aby3`` (all models), ``securenn`` (its sigmoid is good between -5 and 5 only), ``pond``
-    (the same, and no hidden layers: it compares no shares)."""
+    """How the servers compute: ``aby3`` (all models), ``securenn`` (its sigmoid is good between -5 and 5 only),
+    ``pond`` (the same, and no hidden layers: it compares no shares)."""
     parties: str = "local"
     """``local``: one process simulates all parties. ``processes``: the worker starts a process for each of them on this
     machine. Otherwise the path of a parties file: they run already, by ``probity workers serve encrypted``."""
@@ -109,10 +109,10 @@ class EncryptedSettings(TrainerSettings):
     def _no_noise_inside_shares(cls, given: Any) -> None:
         if given is not None:
             raise ValueError(
-                "differential privacy inside the shares is refused: clipping each row's gradient needs the inverse square"
-                " root of its norm, which fixed-point shares give with an error that no proof of sensitivity covers, and"
-                " TF Encrypted has no protocol by which the servers draw Gaussian noise that none of them knows; train"
-                " with dp_sgd and release the model for encrypted predictions instead"
+                "differential privacy inside the shares is refused: clipping each row's gradient needs the inverse "
+                "square root of its norm, which fixed-point shares give with an error that no proof of sensitivity "
+                "covers, and TF Encrypted has no protocol by which the servers draw Gaussian noise that none of them "
+                "knows; train with dp_sgd and release the model for encrypted predictions instead"
             )
 
     @model_validator(mode="after")

@@ -68,7 +68,7 @@ def stack_of(model: Any, *, protocol: str) -> Stack:
     activation: str | None = None
     tensor = model.output
     while True:
-        layer = tensor._keras_history.layer  # noqa: SLF001 - Keras has no public way back from a tensor
+        layer = tensor._keras_history.layer
         kind = type(layer).__name__
         if kind in ("Concatenate", "Identity", "InputLayer"):
             break

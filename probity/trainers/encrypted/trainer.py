@@ -1,4 +1,4 @@
-"""The trainer ``encrypted``: prepares what the parties need, lets the worker train on shares, and checks what came back.
+"""The trainer ``encrypted``: prepares what the parties need, lets the worker train, and checks what came back.
 
 The worker is a process of another environment (:mod:`probity.trainers.worker_exchange`); this side holds no share. What
 it does in the clear - dealing parts where owners are simulated, the comparison - is said in the record.
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field, ValidationError
 
-from probity.errors import TrainingError, WorkerContractError
+from probity.errors import WorkerContractError
 from probity.model import PLAINTEXT, EncryptionCost, Mechanism, TrainedModel
 from probity.record import Record
 from probity.task import Task
@@ -116,9 +116,7 @@ class EncryptedTrainer:
         from probity.trainers.worker_environments import environment_of
         from probity.trainers.worker_exchange import Exchange
 
-        exchange = Exchange(
-            environment=self._environment or environment_of(_NAME), folder=folder, runner=self._runner
-        )
+        exchange = Exchange(environment=self._environment or environment_of(_NAME), folder=folder, runner=self._runner)
         folder.mkdir(parents=True)
         try:
             body = write_files(
@@ -256,13 +254,13 @@ def _back_in_order(kernel: npt.NDArray[np.float32], order: npt.NDArray[np.int64]
     return found
 
 
-def _probe_scores(prepared: _Prepared, weights: list[npt.NDArray[np.float32]]) -> npt.NDArray[np.float64]:
+def _probe_scores(prepared: _Prepared, weights: list[npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
     import numpy as np
 
     model = prepared.stack.sequential()
     model.set_weights(weights)
     logits = np.asarray(model(prepared.probe), np.float64)[:, 0]
-    scores: npt.NDArray[np.float64] = 1.0 / (1.0 + np.exp(-logits))
+    scores: npt.NDArray[np.float32] = (1.0 / (1.0 + np.exp(-logits))).astype(np.float32)
     return scores
 
 
@@ -334,5 +332,5 @@ def _warnings(settings: EncryptedSettings, prepared: _Prepared, executed: Execut
     if left:
         found.append(f"{left} rows, drawn anew for every epoch, did not fill a batch and sat it out")
     if settings.data_owners.files == "own":
-        found.append("the rows are the data owners' own: that they are those of this run's training split is their word")
+        found.append("the rows are the data owners' own: that this run's split has the same is their word")
     return found

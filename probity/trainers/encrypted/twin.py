@@ -1,8 +1,9 @@
-"""The same training in the clear: same initial weights, same batches, same steps. What shares cost is measured by it."""
+"""The same training in the clear: same initial weights, same batches, same steps, to measure what shares cost."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -56,7 +57,8 @@ def _compiled(model: Any, learning_rate: float) -> Any:
 
     loss = tf.keras.losses.BinaryCrossentropy(from_logits=True)
 
-    @tf.function
+    trace: Callable[..., Any] = tf.function
+
     def step(rows: Any, labels: Any) -> None:
         with tf.GradientTape() as tape:
             found = loss(labels, model(rows, training=True))
@@ -64,4 +66,4 @@ def _compiled(model: Any, learning_rate: float) -> Any:
         for variable, gradient in zip(variables, tape.gradient(found, variables), strict=True):
             variable.assign_sub(learning_rate * gradient)
 
-    return step
+    return trace(step)

@@ -114,7 +114,7 @@ def join(cast: Cast) -> Any:
         hosts = OrderedDict((name, cast.address(name)) for name in cast.remote)
         config = tfe.RemoteConfig(hosts, job_name=TASK_JOB)
         tf.config.experimental_connect_to_host(list(hosts.values()), job_name=TASK_JOB)
-        config._players[MODEL_OWNER] = tfe.player.Player(  # noqa: SLF001 - the driver itself is a party
+        config._players[MODEL_OWNER] = tfe.player.Player(
             name=MODEL_OWNER,
             index=len(hosts),
             device_name="/job:localhost/replica:0/task:0/device:CPU:0",
@@ -125,5 +125,3 @@ def join(cast: Cast) -> Any:
 
 def _wrong(name: str, *, seen: str, allowed: str) -> Refusal:
     return Refusal("parties", f"party {name}", seen=seen, allowed=allowed, remedy="mend the parties file")
-
-

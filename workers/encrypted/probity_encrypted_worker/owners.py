@@ -1,8 +1,8 @@
 """Data owners: each one's rows are read on its own device, checked there, and leave it as shares only.
 
-A data owner's folder holds ``features.npy`` (float32, C order, of shape (rows, columns)) and, where it knows the labels,
-``label.npy`` (float32, of shape (rows,)). The graph reads them with operations on the owner's device; what the model
-owner learns before training is their shapes and whether the values are in range, one bit per owner.
+A data owner's folder holds ``features.npy`` (float32, C order, of shape (rows, columns)) and, where it knows the
+labels, ``label.npy`` (float32, of shape (rows,)). The graph reads them with operations on the owner's device; what the
+model owner learns before training is their shapes and whether the values are in range, one bit per owner.
 """
 
 from __future__ import annotations

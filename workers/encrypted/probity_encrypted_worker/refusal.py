@@ -9,8 +9,8 @@ class Refusal(Exception):
     """What was asked cannot be done, or would be weaker than it claims.
 
     Args:
-        code: One of ``native_operations``, ``unsupported_layers``, ``settings``, ``parties``, ``data_owner``, ``range``,
-            ``overflow``, ``party_lost``, ``party_silent``, ``deadline``, ``checkpoint``.
+        code: One of ``native_operations``, ``unsupported_layers``, ``settings``, ``parties``, ``data_owner``,
+            ``range``, ``overflow``, ``party_lost``, ``party_silent``, ``deadline``, ``checkpoint``.
         argument: Which setting, party or file it is about.
         seen: What was found there: a name, a count, a shape; never a data value.
         allowed: What would have been accepted.

@@ -93,8 +93,7 @@ def owners_of(asked: Asked, cast: Cast, *, folder: Path) -> list[Owner]:
     return [
         Owner(
             name=entry["name"],
-            # Its own folder, which its own machine knows; or what this run wrote for it.
-            folder=str(folder / entry["folder"]) if entry["folder"] or parties is None else parties.folder(entry["name"]),
+            folder=_folder_of(entry, parties, folder=folder),
             rows=int(entry["rows"]),
             columns=int(entry["columns"]),
             has_label=bool(entry["has_label"]),
@@ -120,6 +119,13 @@ def numbered(path: Path) -> list[npt.NDArray[np.float32]]:
 def server_folders(folder: str) -> dict[str, str]:
     """Returns a folder for each server below a common one, for parties of one machine."""
     return {name: f"{folder}/{name}" for name in SERVERS}
+
+
+def _folder_of(entry: Mapping[str, Any], parties: PartyFile | None, *, folder: Path) -> str:
+    """Returns what the run wrote for an owner, or the owner's own folder, as its own machine names it."""
+    if entry["folder"] or parties is None:
+        return str(folder / entry["folder"])
+    return parties.folder(entry["name"])
 
 
 def _unknown(seen: str) -> Refusal:

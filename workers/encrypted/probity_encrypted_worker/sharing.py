@@ -100,7 +100,7 @@ def _share_variables(protocol: Any, private: Any) -> list[tuple[str, Any]]:
     if hasattr(protocol, "servers"):
         return [
             (server.name, share.variable)
-            for server, pair in zip(protocol.servers, private.unwrapped)
+            for server, pair in zip(protocol.servers, private.unwrapped, strict=True)
             for share in pair
         ]
     return [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 __all__ = ["KNOTS", "CrossEntropy", "approximate", "pieces"]
@@ -17,7 +18,7 @@ def pieces() -> tuple[list[float], list[tuple[float, ...]]]:
     """Returns the bends in increasing order, and the polynomial of each interval between them, lowest power first."""
     right = [(0.0, 0.5), *KNOTS]
     lines = []
-    for (x0, y0), (x1, y1) in zip(right, right[1:]):
+    for (x0, y0), (x1, y1) in pairwise(right):
         slope = (y1 - y0) / (x1 - x0)
         lines.append((y0 - slope * x0, slope))
     top = KNOTS[-1][1]

@@ -96,7 +96,7 @@ def _free_addresses(names: tuple[str, ...]) -> dict[str, str]:
             found = socket.socket()
             found.bind(("127.0.0.1", 0))
             held.append(found)
-        return {name: f"127.0.0.1:{found.getsockname()[1]}" for name, found in zip(names, held)}
+        return {name: f"127.0.0.1:{found.getsockname()[1]}" for name, found in zip(names, held, strict=True)}
     finally:
         for found in held:
             found.close()

@@ -171,7 +171,7 @@ class Program:
 
         by_rows = self._schedule.by == "rows"
         features, labels = [], []
-        for shard, rows in zip(self._shards, positions):
+        for shard, rows in zip(self._shards, positions, strict=True):
 
             def own_features(shard: Shard = shard, rows: Any = rows) -> Any:
                 return tf.gather(shard.features, rows)
@@ -215,7 +215,7 @@ class _Descent:
         """Assigns each weight minus the step."""
         import tf_encrypted as tfe
 
-        for weight, gradient in zip(weights, gradients):
+        for weight, gradient in zip(weights, gradients, strict=True):
             tfe.assign(weight, weight.read_value() - gradient * self.learning_rate)
 
 

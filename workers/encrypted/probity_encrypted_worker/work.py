@@ -71,18 +71,14 @@ def _train(task: Task, asked: Asked, layers: tuple[DenseLayer, ...]) -> Outcome:
             "steps": schedule.epochs * schedule.steps,
             "batch_size": schedule.batch_size,
             "resumed_epochs": resumed,
-            "history": [
-                {"epoch": e.epoch, "seconds": e.seconds, "brier_score": e.brier_score} for e in epochs
-            ],
+            "history": [{"epoch": e.epoch, "seconds": e.seconds, "brier_score": e.brier_score} for e in epochs],
             "sent_bytes": sent,
         },
         environment=_environment(),
     )
 
 
-def _program(
-    task: Task, asked: Asked, layers: tuple[DenseLayer, ...], schedule: Schedule, stage: Stage
-) -> Program:
+def _program(task: Task, asked: Asked, layers: tuple[DenseLayer, ...], schedule: Schedule, stage: Stage) -> Program:
     bound = largest_value(stage.protocol)
     owners = owners_of(asked, stage.cast, folder=task.folder)
     shards = [load(owner, stage.config.get_player(owner.name), bound=bound) for owner in owners]
@@ -159,7 +155,7 @@ def _sigmoid(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 
 def _write(folder: Path, weights: Weights, *, scores: npt.NDArray[np.float64]) -> None:
-    np.savez(folder / WEIGHTS, **dict(zip(weight_names(len(weights)), weights)))
+    np.savez(folder / WEIGHTS, **dict(zip(weight_names(len(weights)), weights, strict=True)))
     np.savez(folder / PROBE, scores=scores)
 
 
