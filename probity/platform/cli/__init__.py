@@ -14,6 +14,7 @@ from probity.platform.cli import (
     compare,
     diff,
     inspect,
+    predict,
     project,
     running,
     thresholds,
@@ -42,6 +43,7 @@ app.command("runs")(inspect.runs)
 app.command("show")(inspect.show)
 app.command("gate")(running.gate)
 app.command("release")(running.release)
+app.command("predict")(predict.predict)
 app.command("card")(inspect.card)
 app.command("whatif")(whatif.whatif)
 app.command("thresholds")(thresholds.thresholds)

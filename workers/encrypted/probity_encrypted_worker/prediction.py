@@ -105,7 +105,7 @@ def _compiled(stage: Stage, model: Any, client: Any, *, shape: tuple[int, int]) 
     import tensorflow as tf
     import tf_encrypted as tfe
 
-    @tf.function(input_signature=[tf.TensorSpec(shape, tf.float32)])
+    @tf.function(input_signature=[tf.TensorSpec(shape, tf.float32)], autograph=False)
     def step(rows: Any) -> Any:
         with tracing(stage.protocol):
             private = tfe.define_private_input(client, lambda: rows)

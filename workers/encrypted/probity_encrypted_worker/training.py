@@ -110,9 +110,9 @@ class Program:
             self._model = build(layers, weights, rows=schedule.batch_size)
             self._sum = tfe.define_private_variable(np.zeros([1, 1])) if reveal_loss else None
         self._model.compile(_Descent(learning_rate), CrossEntropy())
-        self._step = tf.function(self._traced_step)
-        self._weights = tf.function(self._traced_weights)
-        self._loss = tf.function(self._traced_loss)
+        self._step = tf.function(self._traced_step, autograph=False)
+        self._weights = tf.function(self._traced_weights, autograph=False)
+        self._loss = tf.function(self._traced_loss, autograph=False)
 
     @property
     def variables(self) -> list[tuple[str, Any, Any]]:

@@ -119,9 +119,8 @@ def _predict(task: Task, asked: Asked, layers: tuple[DenseLayer, ...]) -> Outcom
     started = time.monotonic()
     with set_up(asked, data_owners=(), folder=task.folder / "parties") as stage:
         ready = time.monotonic()
-        answer = predict(
-            stage, layers, rows, folders=asked.body["share_folders"], batch_size=int(asked.body["batch_size"])
-        )
+        folders = asked.body["share_folders"] or stage.folders
+        answer = predict(stage, layers, rows, folders=folders, batch_size=int(asked.body["batch_size"]))
         sent = stage.sent_bytes()
     # The weights stay shares: whoever predicts does not get them.
     _write(task.folder, [], scores=answer.scores)
