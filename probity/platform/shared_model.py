@@ -82,7 +82,8 @@ class Prediction:
 def base_path_of(folder: RunFolder, workspace: Workspace) -> Path:
     """Returns where the run's config puts releases."""
     root = (workspace.root / folder.provenance()["config_folder"]).resolve()
-    return (root / folder.config().serving.base_path).resolve()
+    path: Path = (root / folder.config().serving.base_path).resolve()
+    return path
 
 
 def share_model(

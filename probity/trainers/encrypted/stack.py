@@ -66,6 +66,7 @@ def stack_of(model: Any, *, protocol: str) -> Stack:
     found: list[tuple[Any, str]] = []
     offending: list[str] = []
     activation: str | None = None
+    activated_by = ""
     tensor = model.output
     while True:
         layer = tensor._keras_history.layer
@@ -78,12 +79,14 @@ def stack_of(model: Any, *, protocol: str) -> Stack:
             found.insert(0, (layer, after))
             activation = None
         elif kind in ("Activation", "ReLU") and activation is None:
-            activation = own
+            activation, activated_by = own, layer.name
         else:
             offending.append(f"{layer.name} ({kind})")
         if isinstance(layer.input, list | tuple):
             break
         tensor = layer.input
+    if activation is not None:
+        offending.append(f"{activated_by} (an activation of the inputs themselves)")
     offending += _wrong_activations(found, protocol)
     inputs = _joined(layer, model)
     if offending or not found or inputs is None:
