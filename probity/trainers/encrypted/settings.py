@@ -143,7 +143,7 @@ def mechanism_of(settings: EncryptedSettings) -> Encrypted:
     revealed = [Revealed(what="the trained weights", to=MODEL_OWNER)]
     if settings.reveal.loss:
         revealed.append(Revealed(what="the mean squared error of each epoch", to=MODEL_OWNER))
-    revealed += [Revealed(what=f"the shape of its files and whether they are in range: {name}", to=MODEL_OWNER)
+    revealed += [Revealed(what=f"the shape of the files of {name}, and whether they are in range", to=MODEL_OWNER)
                  for name in owners.names]  # fmt: skip
     return Encrypted(
         protocol=settings.protocol,
