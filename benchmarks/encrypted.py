@@ -1,7 +1,7 @@
-"""Training and prediction on secret shares, beside the same steps in the clear: writes benchmarks/encrypted.md.
+"""What training and prediction on secret shares cost: writes benchmarks/encrypted.md.
 
-Adult as in the tests of the worker (numbers scaled, texts one-hot), batch 256. Times are wall times of one machine; ratios
-compare two numbers of the same run. Compiling is timed apart.
+Adult as in the tests of the worker (numbers scaled, texts one-hot), batch 256. Times are wall times of one machine;
+ratios compare two numbers of the same run. Compiling is timed apart.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ def main() -> None:
     lines = [
         "# Secret shares: what they cost",
         "",
-        f"`make bench-encrypted`, {os.cpu_count()} cores, Adult, {len(labels):,} rows, batch 256, median epoch of 3. An epoch in",
-        "the clear is the same compiled step on the same batches in TensorFlow 2.15.",
+        f"`make bench-encrypted`, {os.cpu_count()} cores, Adult, {len(labels):,} rows, batch 256, median epoch of",
+        "3. An epoch in the clear is the same compiled step on the same batches in TensorFlow 2.15.",
         "",
         "| training | compile, s | epoch, s | epoch in the clear, s | slowdown | largest weight difference | MB sent |",
         "|---|---|---|---|---|---|---|",
@@ -50,7 +50,7 @@ def main() -> None:
         print(lines[-1], flush=True)
     lines += [
         "",
-        "| prediction of 1,000 rows, 100 columns, one hidden layer of 32 | start, s | compile, s | predict, s | error |",
+        "| prediction of 1,000 rows, 100 columns, hidden layer of 32 | start, s | compile, s | predict, s | error |",
         "|---|---|---|---|---|",
     ]
     for mode in ("local", "processes"):

@@ -44,7 +44,7 @@ __all__ = ["SHARES", "Prediction", "SharedModel", "base_path_of", "latest_shares
 SHARES = "shares.json"
 _NAME = "encrypted"
 _DEADLINE_SECONDS = 900.0
-_START_SECONDS = 60.0
+_START_SECONDS = 180.0
 
 
 class SharedModel(Record):

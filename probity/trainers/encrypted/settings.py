@@ -97,7 +97,7 @@ class EncryptedSettings(TrainerSettings):
     compare: bool = True
     """Whether the same training in the clear is done beside it, so that slowdown and difference can be reported; only
     where ``data_owners.files`` is ``dealt``."""
-    start_seconds: float = Field(default=60.0, gt=0.0)
+    start_seconds: float = Field(default=180.0, gt=0.0)
     """How long a party may take until it answers."""
     deadline_seconds: float = Field(default=3600.0, gt=0.0)
     """After this time the worker is ended."""

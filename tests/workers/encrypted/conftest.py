@@ -29,7 +29,7 @@ class Predictor:
         ]
         layers[-1]["config"]["activation"] = "linear"
         architecture = json.dumps({"class_name": "Sequential", "config": {"name": "m", "layers": layers}})
-        self.body = {"protocol": protocol, "precision": precision, "architecture": architecture, "start_seconds": 90.0}
+        self.body = {"protocol": protocol, "precision": precision, "architecture": architecture, "start_seconds": 300.0}
 
     @property
     def shares(self):

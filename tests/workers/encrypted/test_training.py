@@ -26,6 +26,8 @@ pytestmark = [
 
 HELD_OUT = 9000
 LOGISTIC = {"epochs": 2, "batch_size": 256, "learning_rate": 0.5}
+"""Small enough to train in a second after compiling."""
+PATIENT = {"parties": "processes", "start_seconds": 300.0}
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +97,7 @@ def test_owners_of_columns_train_the_same_model(few, tmp_path):
 
 
 def test_a_killed_party_is_named_and_a_rerun_goes_on_from_its_shares(few, tmp_path):
-    training = Training(*few, tmp_path / "first", parties="processes", **{**LOGISTIC, "epochs": 200})
+    training = Training(*few, tmp_path / "first", **{**LOGISTIC, **PATIENT, "epochs": 200})
     checkpoints = tmp_path / "checkpoints"
     checkpoints.mkdir()
     killed = []
@@ -111,7 +113,7 @@ def test_a_killed_party_is_named_and_a_rerun_goes_on_from_its_shares(few, tmp_pa
         training.ask(checkpoints=checkpoints, on_progress=kill)
     assert killed
     assert not party_processes(tmp_path)
-    again = Training(*few, tmp_path / "second", parties="local", **{**LOGISTIC, "epochs": 200})
+    again = Training(*few, tmp_path / "second", **{**LOGISTIC, "epochs": 200})
     result = again.ask(checkpoints=checkpoints)
     assert result.body["resumed_epochs"] >= 2
     assert len(result.body["history"]) == 200 - result.body["resumed_epochs"]
@@ -167,7 +169,7 @@ def test_numbers_beyond_the_range_are_refused_before_training(few, tmp_path, pla
 
 
 def test_a_passed_deadline_leaves_no_party(few, tmp_path):
-    training = Training(*few, tmp_path / "worker", parties="processes", **{**LOGISTIC, "epochs": 500})
+    training = Training(*few, tmp_path / "worker", **{**LOGISTIC, **PATIENT, "epochs": 500})
     seen = threading.Event()
     with pytest.raises(WorkerTimeoutError):
         training.ask(deadline_seconds=45.0, on_progress=lambda line: seen.set())

@@ -23,7 +23,7 @@ _END_SECONDS = 5.0
 
 
 @contextmanager
-def own_parties(cast: Cast, *, folder: Path, file: Path) -> Iterator[Mapping[str, int]]:
+def own_parties(cast: Cast, *, folder: Path, file: Path) -> Iterator[Mapping[str, subprocess.Popen[bytes]]]:
     """Starts a process for every server and data owner, and ends each of them by its id, whatever happens.
 
     Args:
@@ -32,7 +32,7 @@ def own_parties(cast: Cast, *, folder: Path, file: Path) -> Iterator[Mapping[str
         file: The parties file that they read.
 
     Yields:
-        The process id of each party.
+        The process of each party.
     """
     folder.mkdir(parents=True, exist_ok=True)
     started: dict[str, subprocess.Popen[bytes]] = {}
@@ -46,19 +46,33 @@ def own_parties(cast: Cast, *, folder: Path, file: Path) -> Iterator[Mapping[str
                     stdout=log,
                     stderr=log,
                 )
-        yield {name: process.pid for name, process in started.items()}
+        yield started
     finally:
         _end(list(started.values()))
 
 
-def await_parties(cast: Cast, *, seconds: float) -> None:
+def await_parties(cast: Cast, *, seconds: float, started: Mapping[str, subprocess.Popen[bytes]] | None = None) -> None:
     """Waits until every party's port answers.
+
+    Args:
+        cast: Who.
+        seconds: How long.
+        started: Processes of parties that this one started; one that has ended is not waited for.
 
     Raises:
         Refusal: With the code ``party_silent``, naming those that do not.
     """
     until = time.monotonic() + seconds
     while silent := who_is_gone(cast):
+        ended = [name for name, process in (started or {}).items() if process.poll() is not None]
+        if ended:
+            raise Refusal(
+                "party_lost",
+                f"party {', '.join(ended)}",
+                seen="its process ended before it answered; its log is in the worker folder, under parties",
+                allowed="a process until the end",
+                remedy="see its log",
+            )
         if time.monotonic() > until:
             raise Refusal(
                 "party_silent",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -57,15 +58,16 @@ def set_up(asked: Asked, *, data_owners: tuple[str, ...], folder: Path) -> Itera
     import tensorflow as tf
 
     with ExitStack() as stack:
-        cast, folders, process_ids = _cast(asked, data_owners, folder, stack)
+        cast, folders, started = _cast(asked, data_owners, folder, stack)
         if cast.addresses is not None:
-            await_parties(cast, seconds=asked.start_seconds)
+            await_parties(cast, seconds=asked.start_seconds, started=started)
         try:
             config = join(cast)
             if cast.addresses is not None:
                 fence()  # this process listens too, once it is connected
                 require_identities(cast, config)
             protocol = choose(asked.protocol, precision=asked.precision)
+            process_ids = {name: process.pid for name, process in started.items()}
             yield Stage(cast=cast, config=config, protocol=protocol, folders=folders, process_ids=process_ids)
         except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.InternalError,
                 tf.errors.DeadlineExceededError) as error:  # fmt: skip
@@ -74,7 +76,7 @@ def set_up(asked: Asked, *, data_owners: tuple[str, ...], folder: Path) -> Itera
 
 def _cast(
     asked: Asked, data_owners: tuple[str, ...], folder: Path, stack: ExitStack
-) -> tuple[Cast, Mapping[str, str], Mapping[str, int]]:
+) -> tuple[Cast, Mapping[str, str], Mapping[str, subprocess.Popen[bytes]]]:
     if asked.mode == "local":
         return Cast(data_owners=data_owners), server_folders(str(folder)), {}
     parties = asked.parties()
@@ -84,8 +86,8 @@ def _cast(
     cast = Cast(data_owners=data_owners, addresses=_free_addresses((*SERVERS, *data_owners)))
     cast.require_sound()
     file = _written(cast, folder)
-    process_ids = stack.enter_context(own_parties(cast, folder=folder, file=file))
-    return cast, {name: str(folder / name) for name in cast.remote}, process_ids
+    started = stack.enter_context(own_parties(cast, folder=folder, file=file))
+    return cast, {name: str(folder / name) for name in cast.remote}, started
 
 
 def _free_addresses(names: tuple[str, ...]) -> dict[str, str]:
