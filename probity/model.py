@@ -109,7 +109,7 @@ class Encrypted(Record):
     protocol: Literal["aby3", "pond", "securenn"]
     precision: Literal[64, 128]
     """Bits of a share."""
-    parties: tuple[Party, ...] = Field(min_length=4)
+    parties: tuple[Party, ...] = Field(min_length=1)
     """Three servers, the data owners, and the model owner."""
     execution: Literal["simulated", "processes"]
     """``simulated``: one process held all shares, so that nothing was hidden from whoever ran it. ``processes``: each

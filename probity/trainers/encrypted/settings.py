@@ -101,19 +101,20 @@ class EncryptedSettings(TrainerSettings):
     """How long a party may take until it answers."""
     deadline_seconds: float = Field(default=3600.0, gt=0.0)
     """After this time the worker is ended."""
-    privacy: None = None
-    """Not available: noise inside the shares."""
+    privacy: Literal["none"] = "none"
+    """Noise inside the shares is not available; see :class:`probity.model.Encrypted`."""
 
     @field_validator("privacy", mode="before")
     @classmethod
-    def _no_noise_inside_shares(cls, given: Any) -> None:
-        if given is not None:
+    def _no_noise_inside_shares(cls, given: Any) -> Any:
+        if given != "none":
             raise ValueError(
                 "differential privacy inside the shares is refused: clipping each row's gradient needs the inverse "
                 "square root of its norm, which fixed-point shares give with an error that no proof of sensitivity "
                 "covers, and TF Encrypted has no protocol by which the servers draw Gaussian noise that none of them "
                 "knows; train with dp_sgd and release the model for encrypted predictions instead"
             )
+        return given
 
     @model_validator(mode="after")
     def _possible(self) -> EncryptedSettings:

@@ -41,6 +41,14 @@ _CLOSE = 0.5
 """Fraction of progress before the worker's first epoch is a guess: compiling takes about as long as a few epochs."""
 
 
+class ExecutedEpoch(Record):
+    """One epoch that the worker executed now."""
+
+    epoch: int = Field(ge=1)
+    seconds: float = Field(ge=0.0)
+    brier_score: float | None = None
+
+
 class Executed(Record):
     """What the worker says that it did (``body`` of its result)."""
 
@@ -50,14 +58,6 @@ class Executed(Record):
     resumed_epochs: int = Field(ge=0)
     history: tuple[ExecutedEpoch, ...]
     sent_bytes: dict[str, int]
-
-
-class ExecutedEpoch(Record):
-    """One epoch that the worker executed now."""
-
-    epoch: int = Field(ge=1)
-    seconds: float = Field(ge=0.0)
-    brier_score: float | None = None
 
 
 class EncryptedTrainer:
