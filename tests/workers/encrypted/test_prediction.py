@@ -1,7 +1,9 @@
 """Predictions on shares: the plain model's scores, and none of the planted values in shares or on the wire."""
 
+import math
 import socket
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -47,11 +49,15 @@ class Capture:
         self._thread = threading.Thread(target=self._read)
 
     def _read(self):
-        while not self._done.is_set():
+        drained_by = math.inf
+        while time.monotonic() < drained_by:
             try:
                 self.packets.append(self._socket.recv(1 << 17))
             except TimeoutError:
-                continue
+                if self._done.is_set():
+                    return
+            if self._done.is_set():  # what is queued already is still read
+                drained_by = min(drained_by, time.monotonic() + 5.0)
 
     def __enter__(self):
         self._thread.start()
