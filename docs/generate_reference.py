@@ -52,7 +52,7 @@ KINDS = {
     MetricKind.REGULATORY: ("Regulatory", "Rates and ratios as particular rules define them."),
     MetricKind.COMPARISON: ("Comparisons of groups", "Functions of the groups' rates."),
     MetricKind.EXPLANATION: ("Explanations", "How the model's output is made up."),
-    MetricKind.COST: ("Cost of secret shares", "What training on secret shares took, and by how much it moved the model."),
+    MetricKind.COST: ("Cost of secret shares", "What training on shares took, and by how far it moved the model."),
 }  # fmt: skip
 
 
