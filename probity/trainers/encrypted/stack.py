@@ -46,7 +46,8 @@ class Stack:
         import tensorflow as tf
 
         model = tf.keras.Sequential(name="logit_of_joined_inputs")
-        model.add(tf.keras.Input((self.layers[0].get_weights()[0].shape[0],)))
+        # A name of its own: the text of the architecture is part of what a checkpoint belongs to.
+        model.add(tf.keras.Input((self.layers[0].get_weights()[0].shape[0],), name="joined_inputs"))
         for i, (layer, activation) in enumerate(zip(self.layers, self.activations, strict=True)):
             model.add(tf.keras.layers.Dense(layer.units, activation=activation, name=f"dense_{i}"))
         model.set_weights(self.weights())

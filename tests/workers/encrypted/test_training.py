@@ -119,6 +119,25 @@ def test_a_killed_party_is_named_and_a_rerun_goes_on_from_its_shares(few, tmp_pa
     assert len(result.body["history"]) == 200 - result.body["resumed_epochs"]
 
 
+def test_an_interrupted_training_goes_on_to_the_same_model(few, tmp_path):
+    """Interrupted after the second epoch, continued by another process, and equal to the training in the clear."""
+    checkpoints = tmp_path / "checkpoints"
+    checkpoints.mkdir()
+
+    def interrupt(line):
+        if line.get("epoch") == 2:
+            raise KeyboardInterrupt
+
+    settings = {**LOGISTIC, "epochs": 60}
+    with pytest.raises(KeyboardInterrupt):
+        Training(*few, tmp_path / "first", **settings).ask(checkpoints=checkpoints, on_progress=interrupt)
+    again = Training(*few, tmp_path / "second", **settings)
+    result = again.ask(checkpoints=checkpoints)
+    assert 2 <= result.body["resumed_epochs"] < 60
+    assert len(result.body["history"]) == 60 - result.body["resumed_epochs"]
+    assert np.abs(again.weights(result)[0] - again.twin()[0]).max() < 0.05
+
+
 def test_checkpoints_of_one_server_say_nothing(few, tmp_path):
     """Chi-square of every byte of the files of one server; the weights start at zero and stay small."""
     import tensorflow as tf
