@@ -67,8 +67,8 @@ def party_processes(folder):
         ({"protocol": "aby3"}, (), 0.05),
         ({"protocol": "aby3", "epochs": 1}, (16,), 0.1),
         ({"protocol": "aby3", "precision": 128, "epochs": 1}, (), 0.05),
-        ({"protocol": "securenn", "epochs": 1}, (), 0.1),
-        ({"protocol": "pond", "epochs": 1}, (), 0.1),
+        ({"protocol": "securenn", "epochs": 1, "learning_rate": 0.3}, (), 0.1),
+        ({"protocol": "pond", "epochs": 1, "learning_rate": 0.3}, (), 0.1),
     ],
 )
 def test_adult_on_shares_is_adult_in_the_clear(adult, split, tmp_path, settings, hidden, tolerance):
