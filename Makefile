@@ -95,6 +95,15 @@ bench: setup ## Measure; writes the tables in benchmarks/
 	VIRTUAL_ENV=$(CURDIR)/.venv-bench $(UV) pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
+.venv-bench-federated/.synced: requirements/bench-federated.txt | $(filter .tools/bin/uv,$(UV))
+	$(UV) venv --quiet --clear --python $(PYTHON) .venv-bench-federated
+	VIRTUAL_ENV=$(CURDIR)/.venv-bench-federated $(UV) pip sync --quiet --require-hashes requirements/bench-federated.txt
+	@touch $@
+
+.PHONY: bench-federated
+bench-federated: workers .venv-bench-federated/.synced ## Measure federated rounds beside Flower's simulation; writes benchmarks/federated.md
+	$(BIN)/python benchmarks/federated.py
+
 .PHONY: bench-attacks
 bench-attacks: setup ## False alarms, coverage and power of the attacks, where the truth is known
 	$(BIN)/python benchmarks/attacks.py
@@ -117,4 +126,4 @@ bench-explanations: setup ## Measure the methods of explanation beside SHAP's ow
 
 .PHONY: clean
 clean: ## Remove the environment, caches, runs and releases of the examples
-	rm -rf $(VENV) workers/*/.venv .venv-bench .tools .mypy_cache .ruff_cache serving $(EXAMPLE)/.probity
+	rm -rf $(VENV) workers/*/.venv .venv-bench .venv-bench-federated .tools .mypy_cache .ruff_cache serving $(EXAMPLE)/.probity

@@ -9,20 +9,40 @@ from pydantic import Field, model_validator
 from probity.record import Digest, Number, Record
 
 __all__ = [
+    "CLIENT",
     "PLAINTEXT",
     "UNMITIGATED",
+    "AdaptiveClipping",
+    "Clipping",
+    "DpFedAvg",
+    "DpFtrl",
     "DpSgd",
     "Encrypted",
     "EncryptionCost",
+    "Federated",
+    "FixedClipping",
     "Mechanism",
     "Mitigation",
+    "NoiseSource",
     "NonPrivate",
     "Party",
     "Revealed",
+    "SecureAggregation",
     "TrainedModel",
     "Unknown",
     "adds_noise",
 ]
+
+CLIENT = "client"
+"""The unit of federated mechanisms whose clients are not the values of the privacy-unit column."""
+
+SecureAggregation = Literal["none", "simulated"]
+"""Who could see single updates. ``none``: the server. ``simulated``: the arithmetic of a secure sum was executed -
+quantisation, clipping to a range, modular sums - but in the clear, in one process: it hides nothing from anybody."""
+
+NoiseSource = Literal["os_entropy", "fixed_seed"]
+"""Where noise and sampling came from. ``os_entropy``: a cryptographic generator of, or keyed by, the operating system.
+``fixed_seed``: they can be repeated, so they hide nothing; for tests only."""
 
 UNMITIGATED = "unmitigated"
 """Folder beside the model that holds the same training without mitigation, in the same layout."""
@@ -82,6 +102,112 @@ class DpSgd(Record):
         return self
 
 
+class Federated(Record):
+    """Rows stayed with their clients and updates were averaged, without noise. Epsilon is infinite.
+
+    That rows do not move bounds nothing that updates or the model reveal about them (Zhu et al. 2019).
+    """
+
+    kind: Literal["federated"] = "federated"
+    num_clients: int = Field(ge=1)
+    clients_per_round: int = Field(ge=1)
+    """Clients that were asked in each round; those that were absent did not answer."""
+    sampling: Literal["uniform_without_replacement"] = "uniform_without_replacement"
+    rounds: int = Field(ge=0)
+    """Rounds that were executed, each counted once, over all interruptions."""
+    secure_aggregation: SecureAggregation
+
+
+class FixedClipping(Record):
+    """Each client's update is scaled down to this norm."""
+
+    kind: Literal["fixed"] = "fixed"
+    l2_clip_norm: float = Field(gt=0.0)
+    """Largest L2 norm with which a client's update enters the sum of a round."""
+
+
+class AdaptiveClipping(Record):
+    """The norm follows a quantile of the updates' norms, estimated with noise of its own (Andrew et al. 2021)."""
+
+    kind: Literal["adaptive"] = "adaptive"
+    initial_l2_clip_norm: float = Field(gt=0.0)
+    """The norm in the first round."""
+    target_unclipped_quantile: float = Field(gt=0.0, lt=1.0)
+    """Share of updates that the norm is steered to leave as they are."""
+    learning_rate: float = Field(gt=0.0)
+    """Step size of the geometric update of the norm."""
+    clipped_count_stddev: float = Field(gt=0.0)
+    """Standard deviation of the noise on the number of updates that were not clipped, in clients."""
+
+
+Clipping = Annotated[FixedClipping | AdaptiveClipping, Field(discriminator="kind")]
+"""How the norm of a client's update is bounded."""
+
+
+class DpFedAvg(Record):
+    """Federated averaging with clipped client updates and noise on their sum, as executed (McMahan et al. 2018).
+
+    In every round the sum of the sampled clients' unweighted updates gets Gaussian noise and is divided by a constant.
+    """
+
+    kind: Literal["dp_fedavg"] = "dp_fedavg"
+    noise_multiplier: float = Field(ge=0.0)
+    """Noise of a round over its sensitivity, for all that a round releases together: with adaptive clipping, of the sum
+    and of the count as one Gaussian mechanism (Andrew et al. 2021, theorem 1)."""
+    noise_source: NoiseSource
+    sampling: Literal["poisson"]
+    """Each client takes part in each round independently of all others."""
+    sampling_prob: float = Field(gt=0.0, le=1.0)
+    """Its probability of doing so, absences included."""
+    rounds: int = Field(ge=0)
+    """Rounds that were executed, each counted once, over all interruptions."""
+    clipping: Clipping
+    expected_clients_per_round: float = Field(gt=0.0)
+    """What the noisy sum was divided by."""
+    unit: str
+    """``client``, or the name of the privacy-unit column whose values are the clients."""
+    secure_aggregation: SecureAggregation
+    engine: str
+
+    @model_validator(mode="after")
+    def _the_count_costs_less_than_all(self) -> DpFedAvg:
+        if (
+            isinstance(self.clipping, AdaptiveClipping)
+            and 2 * self.clipping.clipped_count_stddev <= self.noise_multiplier
+        ):
+            raise ValueError(
+                "clipped_count_stddev is above half of noise_multiplier, or nothing is left for the updates"
+            )
+        return self
+
+
+class DpFtrl(Record):
+    """Differentially private follow-the-regularised-leader by tree aggregation (Kairouz et al. 2021, algorithm 1).
+
+    Sums of clipped client updates are released through binary trees of noisy partial sums; a client takes part in at
+    most one round of each tree.
+    """
+
+    kind: Literal["dp_ftrl"] = "dp_ftrl"
+    noise_multiplier: float = Field(ge=0.0)
+    """Standard deviation of the noise of each node of a tree over ``l2_clip_norm``."""
+    noise_source: NoiseSource
+    sampling: Literal["shuffled"]
+    """Each client takes part once per pass over all clients; no amplification is counted on."""
+    rounds: int = Field(ge=0)
+    """Rounds that were executed, each counted once, over all interruptions."""
+    rounds_per_tree: int = Field(ge=1)
+    """Rounds after which a new tree begins: those of one pass over the clients."""
+    l2_clip_norm: float = Field(gt=0.0)
+    """Largest L2 norm with which a client's update enters the sum of a round."""
+    expected_clients_per_round: float = Field(gt=0.0)
+    """What sums were divided by."""
+    unit: str
+    """``client``, or the name of the privacy-unit column whose values are the clients."""
+    secure_aggregation: SecureAggregation
+    engine: str
+
+
 class Party(Record):
     """Who took part in a computation on shares."""
 
@@ -124,13 +250,13 @@ class Encrypted(Record):
     """All that left the shares, and to whom."""
 
 
-Mechanism = Annotated[NonPrivate | DpSgd | Encrypted, Field(discriminator="kind")]
+Mechanism = Annotated[NonPrivate | DpSgd | Federated | DpFedAvg | DpFtrl | Encrypted, Field(discriminator="kind")]
 """What happened to the data during training: a closed union, so that an unknown mechanism cannot be read at all."""
 
 
-def adds_noise(mechanism: NonPrivate | DpSgd | Encrypted) -> bool:
+def adds_noise(mechanism: Mechanism) -> bool:
     """Whether a mechanism bounds, by noise, what the model says about one unit."""
-    return not isinstance(mechanism, NonPrivate | Encrypted)
+    return not isinstance(mechanism, NonPrivate | Federated | Encrypted)
 
 
 class Unknown(Record):
@@ -202,7 +328,7 @@ class TrainedModel(Record):
     schema_version: Literal[1] = 1
     trainer: str
     """Name of the trainer. For the reader; no audit may look at it."""
-    mechanism: NonPrivate | DpSgd | Encrypted | Unknown = Field(discriminator="kind")
+    mechanism: NonPrivate | DpSgd | Federated | DpFedAvg | DpFtrl | Encrypted | Unknown = Field(discriminator="kind")
     digest: Digest
     """Digest of the folder ``saved_model``: the identity of the model from here on."""
     weights: Digest
@@ -227,13 +353,14 @@ class TrainedModel(Record):
     steps: int | None = Field(default=None, ge=1)
     """Optimiser steps that were executed; ``None`` here and below: nobody here saw the training."""
     epochs: int | None = Field(default=None, ge=1)
-    """Epochs that were executed; fewer than asked when training stopped early."""
+    """Epochs that were executed, fewer than asked when training stopped early; of a federated training, rounds."""
     best_epoch: int | None = Field(default=None, ge=1)
     """The epoch whose weights were kept."""
     chosen_on_eval: bool
     """Whether the eval split decided which weights were kept, or when training stopped."""
     history: dict[str, tuple[Number, ...]]
-    """Per executed epoch: ``loss``, ``auc`` on train; ``val_loss``, ``val_auc`` on eval."""
+    """Per executed epoch: ``loss``, ``auc`` on train; ``val_loss``, ``val_auc`` on eval. Of a federated training, per
+    round."""
     environment: dict[str, str]
     """Versions of Python and of the libraries that decide the numbers."""
     warnings: tuple[str, ...] = ()

@@ -12,6 +12,8 @@ no noise, secret    non-private: epsilon is infinite
 shares
 Poisson sampling    Poisson-sampled Gaussian, composed over the steps      add or remove one unit
 shuffled batches    Gaussian, composed over one unit's participations      replace one unit by nothing (zero-out)
+DP-FedAvg           as Poisson sampling, with clients for units            add or remove one client
+DP-FTRL             Gaussian, once per tree, over a client's nodes in it   replace one client by nothing (zero-out)
 private statistics  (epsilon, delta), as reported by their own mechanisms  add or remove one unit
 ==================  =====================================================  =====================================
 
@@ -19,12 +21,20 @@ Shuffled batches get no amplification: what is proven about them is that within 
 pass is one Gaussian mechanism under zero-out neighbours (Kairouz et al. 2021, section 2). The gap to Poisson sampling
 is real, not an artefact of the proof (Chua et al. 2024).
 
+With adaptive clipping a round of DP-FedAvg releases a sum and a count. With noise of ``z_delta * clip norm`` on the sum
+and of ``sigma_b`` on the count (which one client changes by at most a half, about its middle), both together are one
+Gaussian mechanism of noise multiplier ``(z_delta**-2 + (2 * sigma_b)**-2) ** -0.5``, and that is what is on record
+(Andrew et al. 2021, theorem 1). A tree over ``n`` rounds has ``n.bit_length()`` nodes above any one round at most, so
+a client that takes part in one round of it moves the vector of all nodes by ``sqrt(n.bit_length())`` clip norms
+(Kairouz et al. 2021, theorem 4.1).
+
 References:
     Abadi et al. (2016), Deep Learning with Differential Privacy, algorithm 1.
     Mironov (2017), Rényi Differential Privacy.
     Kairouz et al. (2021), Practical and Private (Deep) Learning without Sampling or Shuffling.
     Doroshenko et al. (2022), Connect the Dots: Tighter Discrete Approximations of Privacy Loss Distributions.
     Papernot and Steinke (2022), Hyperparameter Tuning with Rényi Differential Privacy.
+    Andrew et al. (2021), Differentially Private Learning with Adaptive Clipping.
     Chua et al. (2024), How Private are DP-SGD Implementations?
 """
 
@@ -38,11 +48,13 @@ from typing import Any, Literal
 
 from probity.data import PrivateStatistics
 from probity.errors import ConfigError
-from probity.model import DpSgd, Encrypted, NonPrivate
+from probity.model import DpFedAvg, DpFtrl, DpSgd, Encrypted, Federated, NonPrivate
 
 __all__ = [
     "ADD_OR_REMOVE",
     "ZERO_OUT",
+    "Noiseless",
+    "Noisy",
     "SearchCost",
     "Spent",
     "calibrate",
@@ -55,7 +67,13 @@ __all__ = [
     "unaccountable",
 ]
 
-Spent = DpSgd | NonPrivate | Encrypted | PrivateStatistics
+Noisy = DpSgd | DpFedAvg | DpFtrl
+"""What a training can add noise by."""
+
+Noiseless = NonPrivate | Federated | Encrypted
+"""What adds none: epsilon is infinite."""
+
+Spent = Noisy | Noiseless | PrivateStatistics
 """What a unit's privacy can be spent on."""
 
 ADD_OR_REMOVE = "add or remove one unit"
@@ -89,7 +107,7 @@ def unaccountable(spent: Spent, *, unit: str) -> str | None:
         spent: What was executed.
         unit: The unit that the data declares to be protected.
     """
-    if isinstance(spent, NonPrivate | Encrypted):
+    if isinstance(spent, Noiseless):
         return None
     if spent.unit != unit:
         return (
@@ -104,7 +122,7 @@ def unaccountable(spent: Spent, *, unit: str) -> str | None:
             "hidden and "
             "nothing can be claimed"
         )
-    if spent.normalization == "actual_batch_size":
+    if isinstance(spent, DpSgd) and spent.normalization == "actual_batch_size":
         return (
             "the noisy sums were divided by the number of units that happened to be drawn: that number depends on the "
             "data, and the accountants' theorem is about division by a constant"
@@ -118,7 +136,7 @@ def neighbouring_relation(spent: Sequence[Spent]) -> str:
     A unit that is removed contributes nothing, so what holds under add-or-remove with a public number of units holds
     under zero-out as well; the composition of both kinds is stated under zero-out.
     """
-    shuffled = any(isinstance(entry, DpSgd) and entry.sampling == "shuffled" for entry in spent)
+    shuffled = any(isinstance(entry, Noisy) and entry.sampling == "shuffled" for entry in spent)
     return ZERO_OUT if shuffled else ADD_OR_REMOVE
 
 
@@ -156,12 +174,12 @@ def consistent(pld: float, rdp: float) -> bool:
 
 
 def calibrate(
-    with_noise_multiplier: Callable[[float], DpSgd],
+    with_noise_multiplier: Callable[[float], Noisy],
     *,
     target_epsilon: float,
     delta: float,
     beside: Sequence[Spent] = (),
-) -> DpSgd:
+) -> Noisy:
     """Returns the mechanism with the least noise whose epsilon stays at or below a target.
 
     Guarantees: ``0.99 * target_epsilon <= epsilon <= target_epsilon`` for the mechanism composed with ``beside``, by
@@ -231,7 +249,7 @@ class SearchCost:
 
 
 def search_epsilon(
-    spent: DpSgd,
+    spent: Noisy,
     *,
     delta: float,
     trainings: int | None = None,
@@ -324,12 +342,16 @@ def _accountant_of_promises() -> tuple[Any, Any]:
     return Accountant, Promise
 
 
-def _event(spent: DpSgd | NonPrivate | Encrypted) -> Any:
+def _event(spent: Noisy | Noiseless) -> Any:
     """Translates what was executed into the event that it was."""
     import dp_accounting
 
-    if isinstance(spent, NonPrivate | Encrypted):
+    if isinstance(spent, Noiseless):
         return dp_accounting.NonPrivateDpEvent()
+    if isinstance(spent, DpFedAvg):
+        return _federated_event(spent)
+    if isinstance(spent, DpFtrl):
+        return _tree_event(spent)
     if spent.steps == 0 or spent.max_participations == 0:
         return dp_accounting.NoOpDpEvent()
     if spent.noise_multiplier == 0.0 or math.isinf(spent.l2_clip_norm):
@@ -339,6 +361,40 @@ def _event(spent: DpSgd | NonPrivate | Encrypted) -> Any:
         return dp_accounting.SelfComposedDpEvent(gaussian, spent.max_participations)
     return dp_accounting.SelfComposedDpEvent(
         dp_accounting.PoissonSampledDpEvent(spent.sampling_prob, gaussian), spent.steps
+    )
+
+
+def _federated_event(spent: DpFedAvg) -> Any:
+    import dp_accounting
+
+    if spent.rounds == 0:
+        return dp_accounting.NoOpDpEvent()
+    if spent.noise_multiplier == 0.0:
+        return dp_accounting.NonPrivateDpEvent()
+    gaussian = dp_accounting.GaussianDpEvent(spent.noise_multiplier)
+    return dp_accounting.SelfComposedDpEvent(
+        dp_accounting.PoissonSampledDpEvent(spent.sampling_prob, gaussian), spent.rounds
+    )
+
+
+def _tree_event(spent: DpFtrl) -> Any:
+    """Returns one Gaussian mechanism per tree; the last tree may be smaller than the others."""
+    import dp_accounting
+
+    if spent.rounds == 0:
+        return dp_accounting.NoOpDpEvent()
+    if spent.noise_multiplier == 0.0:
+        return dp_accounting.NonPrivateDpEvent()
+    whole, rest = divmod(spent.rounds, spent.rounds_per_tree)
+    trees = [(spent.rounds_per_tree, whole), (rest, 1 if rest else 0)]
+    return dp_accounting.ComposedDpEvent(
+        [
+            dp_accounting.SelfComposedDpEvent(
+                dp_accounting.GaussianDpEvent(spent.noise_multiplier / math.sqrt(size.bit_length())), count
+            )
+            for size, count in trees
+            if count
+        ]
     )
 
 

@@ -17,6 +17,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 from probity.audits.accounting import (
+    Noiseless,
+    Noisy,
     Spent,
     consistent,
     default_delta,
@@ -29,7 +31,18 @@ from probity.audits.base import AuditInput
 from probity.data import PrivateStatistics, Transform
 from probity.findings import AuditReport, Estimate, Finding, PrivacyStatement, finding_id
 from probity.metric import metric
-from probity.model import DpSgd, Encrypted, Mechanism, TrainedModel, Unknown
+from probity.model import (
+    CLIENT,
+    AdaptiveClipping,
+    DpFedAvg,
+    DpFtrl,
+    DpSgd,
+    Encrypted,
+    Federated,
+    Mechanism,
+    TrainedModel,
+    Unknown,
+)
 from probity.task import TASKS
 
 __all__ = ["PrivacyAudit"]
@@ -37,6 +50,16 @@ __all__ = ["PrivacyAudit"]
 FLOATING_POINT = "noise and sums are real numbers: they are computed in single precision and rounded to a grid"
 
 
+_FEDERATED = (
+    " That the rows stayed with their clients is no such bound: the updates that clients send, and the model made of "
+    "them, can reveal rows, and federation alone gives no guarantee."
+)
+_SECURE = {
+    "none": "secure aggregation: none. The server saw each client's update and is trusted with it",
+    "simulated": "secure aggregation: simulated. The arithmetic of a secure sum was executed in one process in the "
+    "clear; nothing was hidden from a curious server. Executed for real it would hide single updates from a server "
+    "that follows the protocol, and not their sum",
+}
 _SHARES = (
     "Training ran on secret shares: that hides the rows from the servers while the model is trained, and does not stop "
     "the model from memorising them."
@@ -55,7 +78,7 @@ class PrivacyAudit:
         Guarantees: the report is complete with an epsilon that two accountants agree on (infinite without noise), or
         failed; it never holds a finite epsilon for something that the accountants do not know.
         """
-        model, unit = evidence.model, evidence.dataset.privacy_unit
+        model, unit = evidence.model, _unit(evidence.model.mechanism, declared=evidence.dataset.privacy_unit)
         if isinstance(model.mechanism, Unknown):
             return AuditReport(
                 audit=self.name,
@@ -106,20 +129,25 @@ class PrivacyAudit:
         return AuditReport(audit=self.name, status="failed", subject=evidence.subject, reasons=reasons)
 
 
-def _spent(mechanism: Mechanism, statistics: PrivateStatistics | None) -> tuple[Spent, ...]:
+def _unit(mechanism: Mechanism | Unknown, *, declared: str) -> str:
+    """Returns the unit to account for: clients that are no column of the data are a unit of their own."""
+    return CLIENT if isinstance(mechanism, DpFedAvg | DpFtrl) and mechanism.unit == CLIENT else declared
+
+
+def _spent(mechanism: Noisy | Noiseless, statistics: PrivateStatistics | None) -> tuple[Spent, ...]:
     return (mechanism,) if statistics is None else (mechanism, statistics)
 
 
 def _statement(
     evidence: AuditInput,
-    mechanism: Mechanism,
+    mechanism: Noisy | Noiseless,
     *,
     spent: tuple[Spent, ...],
     epsilon: float,
     second_epsilon: float,
     delta: float,
 ) -> PrivacyStatement:
-    model, unit = evidence.model, evidence.dataset.privacy_unit
+    model, unit = evidence.model, _unit(mechanism, declared=evidence.dataset.privacy_unit)
     private = not math.isinf(epsilon)
     described = _described(unit)
     relation = neighbouring_relation(spent)
@@ -136,6 +164,7 @@ def _statement(
         else (
             "Training was not differentially private: epsilon is infinite. Nothing bounds what the model may reveal "
             f"about any one {described} of the training data."
+            + (_FEDERATED if isinstance(mechanism, Federated) else "")
         )
     )
     if isinstance(mechanism, Encrypted):
@@ -168,12 +197,28 @@ def _rounded_up(epsilon: float) -> str:
 
 
 def _described(unit: str) -> str:
-    return "row" if unit == "row" else f"value of {unit}, with all its rows,"
+    return (
+        unit
+        if unit == "row"
+        else "client, with all its rows,"
+        if unit == CLIENT
+        else f"value of {unit}, with all its rows,"
+    )
 
 
 def _sampling(mechanism: Mechanism) -> str:
-    if not isinstance(mechanism, DpSgd):
+    if isinstance(mechanism, Noiseless):
         return "not applicable: there is no mechanism to amplify"
+    if isinstance(mechanism, DpFedAvg):
+        return (
+            f"poisson, probability {mechanism.sampling_prob:g} per round, {mechanism.rounds} rounds: every client took "
+            "part independently in every round"
+        )
+    if isinstance(mechanism, DpFtrl):
+        return (
+            f"shuffled, {mechanism.rounds} rounds: every client took part in at most one of the "
+            f"{mechanism.rounds_per_tree} rounds of a tree; no amplification is credited"
+        )
     if mechanism.sampling == "poisson":
         return (
             f"poisson, probability {mechanism.sampling_prob:g} per step, {mechanism.steps} steps: every unit was drawn "
@@ -195,6 +240,16 @@ def _composed(spent: tuple[Spent, ...]) -> list[str]:
                 f"{entry.steps} steps of DP-SGD with noise multiplier {entry.noise_multiplier:g} at an L2 clip norm of "
                 f"{entry.l2_clip_norm:g} (epsilon does not depend on the clip norm)"
             )
+        elif isinstance(entry, DpFedAvg):
+            found.append(
+                f"{entry.rounds} rounds of DP-FedAvg with noise multiplier {entry.noise_multiplier:g}, "
+                + _clipping(entry)
+            )
+        elif isinstance(entry, DpFtrl):
+            found.append(
+                f"{entry.rounds} rounds of DP-FTRL in trees of {entry.rounds_per_tree} rounds, with noise multiplier "
+                f"{entry.noise_multiplier:g} at each node and an L2 clip norm of {entry.l2_clip_norm:g}"
+            )
         elif isinstance(entry, PrivateStatistics):
             found.append(
                 f"statistics for preprocessing, epsilon {entry.epsilon:g}, delta {entry.delta:g}: "
@@ -203,11 +258,35 @@ def _composed(spent: tuple[Spent, ...]) -> list[str]:
     return found
 
 
+def _clipping(mechanism: DpFedAvg) -> str:
+    clipping = mechanism.clipping
+    if isinstance(clipping, AdaptiveClipping):
+        return (
+            f"together with the adaptive clip norm's count, whose noise has a standard deviation of "
+            f"{clipping.clipped_count_stddev:g} clients (Andrew et al. 2021)"
+        )
+    return f"at an L2 clip norm of {clipping.l2_clip_norm:g}"
+
+
 def _assumptions(mechanism: Mechanism, *, unit: str, private: bool) -> list[str]:
     found = ["one row is one person"] if unit == "row" else [f"the rows of one person share one value of {unit}"]
+    if unit == CLIENT:
+        found = ["the rows of one person lie with one client"]
     if isinstance(mechanism, Encrypted):
         return [*found, f"the shares hide the rows from the servers, not from the model: {mechanism.threat_model}"]
-    if not private or not isinstance(mechanism, DpSgd):
+    if isinstance(mechanism, Federated | DpFedAvg | DpFtrl):
+        found.append(_SECURE[mechanism.secure_aggregation])
+    if not private:
+        return found
+    if isinstance(mechanism, DpFedAvg | DpFtrl):
+        return [
+            *found,
+            "the number of clients is public",
+            "clipping and noise are the server's: it is trusted to apply them, and with each update before",
+            "sampling and noise stay secret; they came from the operating system's cryptographic generator",
+            "noise and sums are real numbers: they are computed in floating point",
+        ]
+    if not isinstance(mechanism, DpSgd):
         return found
     if mechanism.rows_per_unit > 1 or unit != "row":
         found.append(f"at most {mechanism.rows_per_unit} rows of one {unit} took part in one step, as was executed")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from probity.card import TrustRow
 from probity.data import Transform
-from probity.model import Encrypted, TrainedModel
+from probity.model import DpFedAvg, DpFtrl, Encrypted, Federated, TrainedModel
 
 __all__ = ["trust_rows"]
 
@@ -21,14 +21,16 @@ def trust_rows(model: TrainedModel, transform: Transform) -> Iterator[TrustRow]:
     elsewhere = model.mechanism.kind == "unknown"
     if isinstance(model.mechanism, Encrypted):
         yield from _share_rows(model.mechanism)
+    elif isinstance(model.mechanism, Federated | DpFedAvg | DpFtrl):
+        yield from _federated_rows(model, model.mechanism)
     else:
         yield TrustRow(
             party="the trainer",
             sees_raw_rows=True,
             sees="not known: the model was trained elsewhere"
             if elsewhere
-            else f"the transformed features and labels of the training and evaluation rows in the clear; "
-            f"{_groups(model)}",
+            else "the transformed features and labels of the training and evaluation rows in the clear; "
+            + _groups(model),
         )
     yield TrustRow(
         party="the audits",
@@ -37,7 +39,7 @@ def trust_rows(model: TrainedModel, transform: Transform) -> Iterator[TrustRow]:
     )
     if elsewhere:
         bound = "nobody here knows of anything that bounds what they reveal about a training row"
-    elif model.mechanism.kind in ("non_private", "encrypted"):
+    elif model.mechanism.kind in ("non_private", "federated", "encrypted"):
         bound = "nothing bounds what the weights reveal about a training row"
     else:
         bound = "the privacy statement bounds what the weights reveal, on its assumptions"
@@ -83,6 +85,29 @@ def _share_rows(mechanism: Encrypted) -> Iterator[TrustRow]:
                 sees_raw_rows=False,
                 sees=f"{revealed}; it builds the computation for all parties, who have to trust or check what it built",
             )
+
+
+def _federated_rows(model: TrainedModel, mechanism: Federated | DpFedAvg | DpFtrl) -> Iterator[TrustRow]:
+    """Says who sees what of a federation, and that one operator held all of this one."""
+    remote = bool(model.settings.get("engine", {}).get("workers"))
+    yield TrustRow(
+        party="each client",
+        sees_raw_rows=True,
+        sees="its own rows, and the model of each round that it takes part in",
+    )
+    yield TrustRow(
+        party="the server of the federation",
+        sees_raw_rows=False,
+        sees="each client's update in the clear"
+        + ("; the secure sum that would hide it was simulated" if mechanism.secure_aggregation == "simulated" else "")
+        + ("" if isinstance(mechanism, Federated) else "; it clips them and adds the noise, and is trusted to do so"),
+    )
+    yield TrustRow(
+        party="whoever operates the machines that the federation ran on" if remote else "the machine it all ran on",
+        sees_raw_rows=True,
+        sees="the transformed features and labels of all clients, one file each: clients and server were processes of "
+        "one operator" + ("; each remote worker was sent its clients' rows" if remote else ""),
+    )
 
 
 def _groups(model: TrainedModel) -> str:

@@ -81,6 +81,7 @@ def run(
             allowed="a stage that the run has",
             remedy="ask for it with audits.canaries or audits.shadow_models, or stop after another stage",
         )
+    plan.require_ready()
     folder = workspace.new_run(config.name)
     with _recorded(plan, workspace, folder, observer, parent=parent) as lineage:
         stages = Stages(
@@ -244,11 +245,15 @@ def _train(plan: Plan, workspace: Workspace, folder: RunFolder, stages: Stages) 
     examples, dataset = folder.examples(), folder.dataset()
     units = training.units_of(dataset, examples)
     coins = canaries.coins_for(config.audits.canaries, plants_gradients=plan.plants_gradients, seed=config.seed)
-    population = training.population_of(dataset, examples, units, planted=coins.planted)
+    clients = training.clients_of(dataset, examples, plan.settings)
+    population = training.population_of(
+        dataset, examples, units, planted=coins.planted, settings=plan.settings, clients=clients
+    )
     proposal = plan.trainer.propose(plan.settings, population)
     if config.audits.shadow_models:
         shadows.require_trainable(plan.trainer, plan.settings, dataset, examples)
     private = training.is_private(proposal)
+    public_first = private or plan.settings.public_preprocessing
     budget = training.RunBudget(
         config, workspace, dataset, population, run=folder.id, target_delta=training.target_delta(proposal)
     )
@@ -267,7 +272,7 @@ def _train(plan: Plan, workspace: Workspace, folder: RunFolder, stages: Stages) 
                 config.transform,
                 root=plan.root,
                 out=target,
-                public_first=private,
+                public_first=public_first,
                 units=units,
             )
         write_record(target / "transform.json", made)
@@ -276,7 +281,7 @@ def _train(plan: Plan, workspace: Workspace, folder: RunFolder, stages: Stages) 
     settings = {
         "transform": config.transform.to_json(),
         "module": plan.module_digest(config.transform.module),
-        "public_first": private,
+        "public_first": public_first,
     }
     stages.perform("transform", produce=prepare, settings=settings, inputs=("ingest", "schema"))
     inputs: tuple[str, ...] = ("ingest", "transform")
@@ -290,6 +295,8 @@ def _train(plan: Plan, workspace: Workspace, folder: RunFolder, stages: Stages) 
         "module": plan.module_digest(config.model.module),
         "seed": config.seed,
     }
+    if (code := getattr(plan.trainer, "code", None)) is not None:
+        asked["worker"] = code
     if plan.settings.across:
         asked["decision_threshold"] = config.audits.decision_threshold
 
@@ -309,6 +316,7 @@ def _train(plan: Plan, workspace: Workspace, folder: RunFolder, stages: Stages) 
             decision_threshold=config.audits.decision_threshold,
             units=training.planted_units(units, planted=planted),
             gradient_canaries=coins.gradients if len(coins.gradients) else None,
+            clients=clients,
         )
 
     def train(out: Path, report: Progress) -> None:

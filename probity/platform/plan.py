@@ -45,6 +45,11 @@ class Plan:
         """The schema that the config names, if it does."""
         return None if self.config.schema_file is None else self.root / self.config.schema_file
 
+    def require_ready(self) -> None:
+        """Raises :class:`~probity.errors.WorkerNotReadyError` if the trainer's worker, if it has one, cannot run."""
+        if (require := getattr(self.trainer, "require_ready", None)) is not None:
+            require()
+
     def module_digest(self, module: str | None) -> str | None:
         """Returns the digest of a module of the user's, or ``None`` where there is none."""
         return None if module is None else digest_file(self.root / module)

@@ -19,11 +19,20 @@ from filelock import FileLock, Timeout
 from probity.card import CumulativeSpending
 from probity.config import RunConfig
 from probity.data import Dataset, Examples, PrivateStatistics
-from probity.errors import DataError, TrainingError
+from probity.errors import ConfigError, DataError, TrainingError
 from probity.groups import group_codes
-from probity.model import Mechanism, TrainedModel, Unknown, adds_noise
+from probity.model import CLIENT, Mechanism, TrainedModel, Unknown, adds_noise
 from probity.runs import Workspace
-from probity.trainers.base import Groups, Population, Progress, Trainer, TrainingRequest, Uncalibrated
+from probity.suggestion import did_you_mean
+from probity.trainers.base import (
+    Groups,
+    Population,
+    Progress,
+    Trainer,
+    TrainerSettings,
+    TrainingRequest,
+    Uncalibrated,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,6 +44,7 @@ if TYPE_CHECKING:
 __all__ = [
     "RunBudget",
     "checkpoint_folder",
+    "clients_of",
     "combined_codes",
     "cumulative_spending",
     "groups_of",
@@ -71,13 +81,65 @@ def units_of(dataset: Dataset, examples: Examples) -> npt.NDArray[np.int64] | No
     return numbers
 
 
+def clients_of(dataset: Dataset, examples: Examples, settings: TrainerSettings) -> npt.NDArray[np.int64] | None:
+    """Returns the number of the client of each training row, in file order; ``None`` where no column names the clients.
+
+    Clients are numbered in order of their first row. Rows without a value form one client of their own.
+
+    Raises:
+        ConfigError: If the data has no such column.
+        DataError: If clients are the unit of privacy and a row names none.
+    """
+    import numpy as np
+
+    name = settings.client_column
+    if name is None:
+        return None
+    known = [column.name for column in dataset.columns]
+    if name not in known:
+        raise ConfigError(
+            "trainer: clients.by",
+            seen=f"the data has no column {name!r}{did_you_mean(name, known)}",
+            allowed=f"one of its {len(known)} columns: {', '.join(known)}",
+            remedy="correct the name, or keep the column: an excluded one cannot name clients",
+        )
+    column = examples.table("train").column(name)
+    if column.null_count and settings.protects_clients:
+        raise DataError(
+            f"clients by {name}",
+            seen=f"missing in {column.null_count} training rows",
+            allowed="a value in every row, so that all rows of one client are known to be its own",
+            remedy="fill the column, or remove these rows from the source",
+        )
+    coded = column.combine_chunks().dictionary_encode(null_encoding="encode")
+    numbers: npt.NDArray[np.int64] = coded.indices.to_numpy().astype(np.int64)
+    return numbers
+
+
 def population_of(
-    dataset: Dataset, examples: Examples, units: npt.NDArray[np.int64] | None, *, planted: int = 0
+    dataset: Dataset,
+    examples: Examples,
+    units: npt.NDArray[np.int64] | None,
+    *,
+    planted: int = 0,
+    settings: TrainerSettings | None = None,
+    clients: npt.NDArray[np.int64] | None = None,
 ) -> Population:
-    """Returns the training rows as a mechanism sees them, with so many canaries, each of which is a unit."""
+    """Returns the training rows as a mechanism sees them, with so many canaries, each of which is a unit.
+
+    Where the settings protect clients, the units are these; they keep the name of the privacy-unit column if they are
+    its values.
+    """
     rows = examples.files["train"].num_rows
     own = rows if units is None else int(units.max()) + 1
-    return Population(num_rows=rows + planted, num_units=own + planted, unit=dataset.privacy_unit)
+    counted = None if clients is None else int(clients.max()) + 1
+    if settings is not None and settings.protects_clients:
+        number = settings.num_clients or counted or 1
+        unit = CLIENT if dataset.privacy_unit == ROW else dataset.privacy_unit
+        return Population(num_rows=rows + planted, num_units=number, unit=unit, num_clients=number)
+    return Population(
+        num_rows=rows + planted, num_units=own + planted, unit=dataset.privacy_unit, num_clients=counted
+    )  # fmt: skip
 
 
 def planted_units(units: npt.NDArray[np.int64] | None, *, planted: int) -> npt.NDArray[np.int64] | None:
@@ -243,7 +305,8 @@ def cumulative_spending(
 
     delta = model.target_delta or default_delta(model.num_train_units)
     account = account_of(config, dataset).id
-    return open_ledger(config, workspace).cumulative(account, unit=dataset.privacy_unit, delta=delta)
+    unit = getattr(model.mechanism, "unit", dataset.privacy_unit)  # a client may be another unit than the data declares
+    return open_ledger(config, workspace).cumulative(account, unit=unit, delta=delta)
 
 
 @contextmanager

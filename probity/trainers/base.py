@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from probity.config import ModelConfig
 from probity.data import Dataset, Transform, TransformedExamples
-from probity.model import DpSgd, Mechanism, TrainedModel
+from probity.model import DpFedAvg, DpFtrl, DpSgd, Mechanism, TrainedModel
 from probity.record import Record
 from probity.task import Task
 
@@ -34,6 +34,26 @@ class TrainerSettings(Record):
     def across(self) -> tuple[str, ...]:
         """Sensitive attributes whose groups the trainer reads, one intersection; the trainer is given no others."""
         return ()
+
+    @property
+    def client_column(self) -> str | None:
+        """The raw column whose values are clients; the trainer is given the number of each training row's client."""
+        return None
+
+    @property
+    def protects_clients(self) -> bool:
+        """Whether the unit of privacy is a client, whatever unit the data declares."""
+        return False
+
+    @property
+    def num_clients(self) -> int | None:
+        """How many clients the trainer makes up itself."""
+        return None
+
+    @property
+    def public_preprocessing(self) -> bool:
+        """Whether public facts come before facts of the training rows in the preprocessing."""
+        return False
 
     def require_packages(self) -> None:
         """Raises :class:`~probity.errors.MissingExtraError` if what the settings need is not installed."""
@@ -63,12 +83,14 @@ class Population:
     Attributes:
         num_rows: Number of training rows.
         num_units: Number of protected units among them.
-        unit: ``row``, or the name of the privacy-unit column.
+        unit: ``row``, ``client``, or the name of the privacy-unit column.
+        num_clients: Number of clients, where they are the values of a column.
     """
 
     num_rows: int
     num_units: int
     unit: str
+    num_clients: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +107,7 @@ class Uncalibrated:
 
     target_epsilon: float
     target_delta: float | None
-    with_noise_multiplier: Callable[[float], DpSgd]
+    with_noise_multiplier: Callable[[float], DpSgd | DpFedAvg | DpFtrl]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +130,8 @@ class TrainingRequest:
             row is a unit.
         gradient_canaries: Which gradient canaries take part, of shape (canaries,), for trainers that plant them: they
             leave :data:`probity.canaries.GRADIENT_SCORES` beside the model. ``None``: none are wanted.
+        clients: For each training row the number of its client, from 0, of shape (rows,), where the settings name a
+            column of clients.
         checkpoints: An existing folder that outlives this attempt and belongs to attempts at this very training;
             ``None``: an interrupted training starts over.
     """
@@ -125,6 +149,7 @@ class TrainingRequest:
     decision_threshold: float = 0.5
     units: npt.NDArray[np.int64] | None = None
     gradient_canaries: npt.NDArray[np.bool_] | None = None
+    clients: npt.NDArray[np.int64] | None = None
     checkpoints: Path | None = None
 
     @property

@@ -1,6 +1,6 @@
 """Mechanisms for tests of what is said about them."""
 
-from probity.model import DpSgd
+from probity.model import DpFedAvg, DpFtrl, DpSgd, FixedClipping
 
 
 def dp_sgd(noise_multiplier, sampling_prob=1.0, steps=1, **changes):
@@ -15,3 +15,31 @@ def dp_sgd(noise_multiplier, sampling_prob=1.0, steps=1, **changes):
         **changes,
     }
     return DpSgd(noise_multiplier=noise_multiplier, sampling_prob=sampling_prob, steps=steps, **values)
+
+
+def dp_fedavg(noise_multiplier, sampling_prob=0.02, rounds=100, **changes):
+    values = {
+        "clipping": FixedClipping(l2_clip_norm=1.0),
+        "sampling": "poisson",
+        "noise_source": "os_entropy",
+        "expected_clients_per_round": 20.0,
+        "unit": "client",
+        "secure_aggregation": "none",
+        "engine": "tensorflow_federated",
+        **changes,
+    }
+    return DpFedAvg(noise_multiplier=noise_multiplier, sampling_prob=sampling_prob, rounds=rounds, **values)
+
+
+def dp_ftrl(noise_multiplier, rounds=50, rounds_per_tree=50, **changes):
+    values = {
+        "l2_clip_norm": 1.0,
+        "sampling": "shuffled",
+        "noise_source": "os_entropy",
+        "expected_clients_per_round": 20.0,
+        "unit": "client",
+        "secure_aggregation": "none",
+        "engine": "tensorflow_federated",
+        **changes,
+    }
+    return DpFtrl(noise_multiplier=noise_multiplier, rounds=rounds, rounds_per_tree=rounds_per_tree, **values)

@@ -14,8 +14,8 @@ from probity.audits.privacy import PrivacyAudit
 from probity.data import PrivateStatistics, Transform, TransformConstant
 from probity.digest import digest_bytes
 from probity.findings import Subject
-from probity.model import Mitigation, NonPrivate
-from tests.audits.mechanisms import dp_sgd
+from probity.model import Federated, Mitigation, NonPrivate
+from tests.audits.mechanisms import dp_fedavg, dp_ftrl, dp_sgd
 
 DIGEST = digest_bytes(b"x")
 
@@ -141,3 +141,41 @@ def test_accountants_that_contradict_each_other_give_no_number(tmp_path, monkeyp
     assert report.status == "failed"
     assert "contradict" in report.reasons[0]
     assert report.privacy_statement is None
+
+
+def test_federation_alone_is_said_to_give_no_guarantee(tmp_path):
+    mechanism = Federated(num_clients=100, clients_per_round=20, rounds=5, secure_aggregation="simulated")
+    statement = run(tmp_path, mechanism).privacy_statement
+    assert statement.epsilon == math.inf
+    assert "federation alone gives no guarantee" in statement.text
+    assert any("secure aggregation: simulated" in text for text in statement.assumptions)
+
+
+def test_a_statement_about_clients_names_them(tmp_path):
+    mechanism = dp_fedavg(1.0, 0.02, 100)
+    report = run(tmp_path, mechanism, n=1000)
+    statement = report.privacy_statement
+    assert statement.unit == "client"
+    assert statement.delta == 1e-4
+    assert statement.epsilon == epsilon_of([mechanism], delta=1e-4)
+    assert "one client, with all its rows," in statement.text
+    assert "poisson, probability 0.02 per round, 100 rounds" in statement.sampling
+    assert any("cryptographic generator" in text for text in statement.assumptions)
+    assert any("the server saw each client's update" in text.lower() for text in statement.assumptions)
+
+
+def test_trees_are_stated_without_amplification(tmp_path):
+    statement = run(tmp_path, dp_ftrl(8.0), n=1000).privacy_statement
+    assert "no amplification is credited" in statement.sampling
+    assert "zero-out" in statement.neighbouring_relation
+
+
+def test_clients_of_the_privacy_units_column_keep_its_name(tmp_path):
+    statement = run(tmp_path, dp_fedavg(1.0, unit="hospital"), unit="hospital", n=1000).privacy_statement
+    assert statement.unit == "hospital"
+    assert run(tmp_path, dp_fedavg(1.0, unit="hospital"), n=1000).status == "failed"
+
+
+def test_statistics_per_row_do_not_fit_a_claim_per_client(tmp_path):
+    spent = PrivateStatistics(epsilon=0.1, delta=0.0, unit="row", mechanisms=("bounds of age",))
+    assert run(tmp_path, dp_fedavg(1.0), n=1000, statistics=spent).status == "failed"

@@ -46,6 +46,7 @@ def test_the_run_folder_tells_the_story(finished):
         "data",
         "explanations",
         "fairness",
+        "federation",
         "individuals",
         "mitigation",
         "performance",

@@ -453,6 +453,13 @@ def test_a_stale_claim_that_there_is_no_baseline_is_not_believed():
     assert outcome(decide(reports={**good_reports(), "baseline": first}), "no regression") == "error"
 
 
+def test_a_model_of_pooled_rows_needs_no_clients():
+    away = AuditReport(audit="federation", status="not_applicable", subject=SUBJECT, reasons=("no clients",))
+    required = (*REQUIRED, "federation")
+    found = decide(policy(rules=RULES[:1], required_reports=required), reports={**good_reports(), "federation": away})
+    assert found.verdict == "release"
+
+
 @pytest.mark.parametrize("name", ["performance", "fairness"])
 def test_no_other_report_may_say_that_it_does_not_apply(name):
     away = AuditReport(audit=name, status="not_applicable", subject=SUBJECT, reasons=("no",))

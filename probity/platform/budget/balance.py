@@ -6,9 +6,8 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from probity.audits.accounting import Spent, unaccountable
+from probity.audits.accounting import Noiseless, Noisy, Spent, unaccountable
 from probity.data import PrivateStatistics
-from probity.model import DpSgd, Encrypted, NonPrivate
 from probity.platform.budget.entries import Entry, Granted, Paid, Reserved
 from probity.record import Number, Record
 
@@ -105,9 +104,9 @@ class Standing:
         return self.cap.delta if self.cap is not None else min(self.deltas, default=None)
 
 
-def private(spent: Sequence[Spent]) -> list[DpSgd | PrivateStatistics]:
+def private(spent: Sequence[Spent]) -> list[Noisy | PrivateStatistics]:
     """Returns what was done with differential privacy; the rest has no epsilon that a cap could bound."""
-    return [entry for entry in spent if not isinstance(entry, NonPrivate | Encrypted)]
+    return [entry for entry in spent if not isinstance(entry, Noiseless)]
 
 
 def composed(spent: Sequence[Spent], *, unit: str, delta: float | None, accountant: Accountant) -> float:

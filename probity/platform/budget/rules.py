@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from probity.audits.accounting import Spent, unaccountable
 from probity.errors import BudgetError, BudgetExceededError
-from probity.model import DpSgd
+from probity.model import DpFedAvg, DpFtrl, DpSgd
 from probity.platform.budget.balance import Accountant, Standing, composed, private
 from probity.platform.budget.entries import Account, Entry, Granted, Refunded, Reserved
 
@@ -129,6 +129,9 @@ def covers(reserved: Spent, executed: Spent) -> bool:
     if isinstance(reserved, DpSgd) and isinstance(executed, DpSgd):
         same = executed.model_copy(update={"steps": reserved.steps, "engine": reserved.engine})
         return same == reserved and executed.steps <= reserved.steps
+    if isinstance(reserved, DpFedAvg | DpFtrl) and isinstance(executed, DpFedAvg | DpFtrl):
+        fewer = executed.model_copy(update={"rounds": reserved.rounds, "engine": reserved.engine})
+        return fewer == reserved and executed.rounds <= reserved.rounds
     return executed == reserved
 
 

@@ -107,7 +107,7 @@ def _agreed(request: TrainingRequest) -> DpSgd:
     """Returns the mechanism to execute, which is one that the settings mean for these rows, or raises."""
     rows, unit = request.examples.files["train"].num_rows, request.dataset.privacy_unit
     population = Population(num_rows=request.num_rows, num_units=request.num_units, unit=unit)
-    proposal = propose(_own(request.settings), population)
+    proposal: Mechanism | Uncalibrated = propose(_own(request.settings), population)
     mechanism = request.mechanism
     if isinstance(proposal, Uncalibrated) and isinstance(mechanism, DpSgd):
         proposal = proposal.with_noise_multiplier(mechanism.noise_multiplier)

@@ -1,0 +1,83 @@
+"""What a federated training was like: its clients in numbers, and its rounds (``07_model/federation.json``).
+
+Written beside the model; it stays in the run folder. Sizes and label shares of single clients are not in it.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from probity.record import Digest, Record
+
+__all__ = ["FEDERATION", "SIZE_GROUPS", "ClientGroup", "Federation", "GroupRound", "Round"]
+
+FEDERATION = "federation.json"
+"""The file's name beside ``model.json``."""
+
+SIZE_GROUPS = ("fewest rows", "middle", "most rows")
+"""Clients in three groups of about equal number, by how many rows they hold: the groups of the rounds' metrics."""
+
+
+class GroupRound(Record):
+    """One group of clients in one round."""
+
+    participants: int = Field(ge=0)
+    loss: float | None = None
+    """Mean loss of its clients before their local training; ``None`` with fewer than two of them."""
+
+
+class Round(Record):
+    """One finished round, as the worker reported it when it was over."""
+
+    round: int = Field(ge=1)
+    participants: int = Field(ge=0)
+    """Clients whose update went into the round."""
+    dropped: int = Field(default=0, ge=0)
+    """Clients that were asked and did not answer."""
+    failed: int = Field(default=0, ge=0)
+    """Clients whose update was not finite and was left out."""
+    loss: float | None = None
+    """Mean training loss of the participants; ``None`` where none took part."""
+    accuracy: float | None = None
+    """Share of the participants' rows that were classified correctly while training."""
+    l2_clip_norm: float | None = None
+    """Norm that updates were clipped to in this round."""
+    seconds: float | None = None
+    groups: dict[str, GroupRound] = Field(default={})
+    """By number of the group."""
+
+
+class ClientGroup(Record):
+    """Clients of about the same size, in numbers."""
+
+    name: str
+    clients: int = Field(ge=0)
+    rows: int = Field(ge=0)
+
+
+class Federation(Record):
+    """Clients and rounds of one training."""
+
+    schema_version: Literal[1] = 1
+    described: str
+    """What a client is: the values of a column, or simulated."""
+    column: str | None = None
+    """The raw column whose values are the clients; ``None``: rows were dealt out to simulate clients."""
+    simulated: bool
+    """Whether the clients were made up here, so that numbers about them say nothing about real ones."""
+    num_clients: int = Field(ge=1)
+    empty_clients: int = Field(ge=0)
+    smallest: int = Field(ge=0)
+    """Rows of the smallest client."""
+    median: float = Field(ge=0.0)
+    largest: int = Field(ge=0)
+    label_skew: float = Field(ge=0.0, le=1.0)
+    """Mean total variation distance between a client's labels and everybody's, weighted by rows: 0 alike, 1 apart."""
+    groups: tuple[ClientGroup, ...]
+    rounds: tuple[Round, ...]
+    request: Digest
+    """Of the request that the worker answered."""
+    environment: dict[str, str]
+    """Versions in the worker's environment."""

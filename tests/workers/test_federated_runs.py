@@ -1,0 +1,103 @@
+"""The trainer ``federated`` with its real worker: TensorFlow Federated in an environment of its own."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from probity.audits.accounting import epsilon_of
+from probity.federated.settings import FederatedSettings
+from probity.federated.trainer import FederatedTrainer
+from probity.federation import FEDERATION, Federation
+from probity.model import DpFedAvg, DpFtrl
+from probity.storage import read_record
+from probity.trainers.testing import TrainerContract, agreed, make_request, make_world
+
+pytestmark = pytest.mark.workers
+
+SETTINGS = {"clients": {"number": 6}, "rounds": 3, "clients_per_round": 4, "local": {"learning_rate": 0.5}}
+
+
+def settings(**changes):
+    return FederatedSettings.from_json({**SETTINGS, **changes})
+
+
+class TestContract(TrainerContract):
+    @pytest.fixture(scope="class")
+    def trainer(self):
+        return FederatedTrainer()
+
+    @pytest.fixture(scope="class")
+    def settings(self):
+        return settings()
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    return make_world(tmp_path_factory.mktemp("world"))
+
+
+def train(world, workdir, asked, **changes):
+    trainer = FederatedTrainer()
+    request = make_request(world, asked, mechanism=agreed(trainer, asked, world))
+    return trainer.train(replace(request, **changes), workdir=workdir, report=lambda fraction, text: None)
+
+
+@pytest.mark.parametrize(
+    ("privacy", "kind"),
+    [
+        ({"mechanism": "dp_fedavg", "noise_multiplier": 1.0}, DpFedAvg),
+        ({"mechanism": "dp_fedavg", "noise_multiplier": 1.0, "clipping": "fixed"}, DpFedAvg),
+        ({"mechanism": "dp_ftrl", "noise_multiplier": 2.0}, DpFtrl),
+    ],
+)
+def test_private_training_executes_what_was_agreed(privacy, kind, world, tmp_path):
+    record = train(world, tmp_path, settings(privacy=privacy))
+    assert isinstance(record.mechanism, kind)
+    assert (record.mechanism.rounds, record.mechanism.noise_source) == (3, "os_entropy")
+    assert 0 < epsilon_of([record.mechanism], delta=1e-2) < np.inf
+    assert "loss" not in record.history
+
+
+@pytest.mark.parametrize("changes", [{"aggregation": "secure"}, {"compression": "quantize"}])
+def test_secure_sums_are_simulated_and_updates_compressed(changes, world, tmp_path):
+    record = train(world, tmp_path, settings(**changes))
+    simulated = "aggregation" in changes
+    assert record.mechanism.secure_aggregation == ("simulated" if simulated else "none")
+    assert any("simulated" in text and "secure" in text for text in record.warnings) is simulated
+
+
+@pytest.mark.parametrize("optimizer", ["fedprox", "fedadam", "fedsgd"])
+def test_every_server_optimizer_trains(optimizer, world, tmp_path):
+    record = train(world, tmp_path, settings(server={"optimizer": optimizer, "learning_rate": 0.1}))
+    assert np.isfinite(record.history["loss"]).all()
+
+
+def test_absent_clients_are_counted(world, tmp_path):
+    train(world, tmp_path, settings(availability=0.5, rounds=6))
+    rounds = read_record(tmp_path / FEDERATION, Federation).rounds
+    assert all(entry.participants + entry.dropped == 4 for entry in rounds)
+    assert sum(entry.dropped for entry in rounds) > 0
+
+
+def test_no_row_of_a_client_is_in_what_comes_back(world, tmp_path):
+    train(world, tmp_path, settings())
+    inputs, _ = world.examples.arrays("train")
+    marked = {f"{number:.6f}" for number in inputs["balance_xf"][:, 0] if number}
+    answers = [(tmp_path / "worker" / name).read_text() for name in ("result.json", "progress.jsonl", "log.txt")]
+    assert not [text for text in marked if any(text in answer for answer in answers)]
+    assert json.loads(answers[0])["status"] == "ok"
+
+
+def test_a_column_with_a_client_of_one_row(world, tmp_path):
+    clients = np.arange(480) % 3
+    clients[clients == 2] = 1
+    clients[7] = 2
+    asked = settings(clients={"by": "city"}, clients_per_round=3)
+    mechanism = agreed(FederatedTrainer(), settings(clients={"number": 3}, clients_per_round=3), world)
+    request = make_request(world, asked, mechanism=mechanism)
+    record = FederatedTrainer().train(
+        replace(request, clients=clients), workdir=tmp_path, report=lambda fraction, text: None
+    )
+    assert record.epochs == 3
