@@ -112,6 +112,10 @@ bench-attacks: setup ## False alarms, coverage and power of the attacks, where t
 bench-dp: .venv-bench/.synced ## Measure DP-SGD steps beside other libraries; writes benchmarks/dp_sgd.md
 	.venv-bench/bin/python benchmarks/dp_sgd.py
 
+.PHONY: bench-encrypted
+bench-encrypted: workers ## Measure training and prediction on secret shares; writes benchmarks/encrypted.md
+	$(BIN)/python benchmarks/encrypted.py
+
 .PHONY: bench-mitigation
 bench-mitigation: setup ## Measure what each mitigation changes on Adult; writes benchmarks/mitigation.md
 	$(BIN)/python benchmarks/mitigation.py

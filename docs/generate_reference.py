@@ -54,6 +54,7 @@ KINDS = {
     MetricKind.SERVING: ("In a server", "How the exported model behaves in a server, measured before a push."),
     MetricKind.COMPARISON: ("Comparisons of groups", "Functions of the groups' rates."),
     MetricKind.EXPLANATION: ("Explanations", "How the model's output is made up."),
+    MetricKind.COST: ("Cost of secret shares", "What training on shares took, and by how far it moved the model."),
 }  # fmt: skip
 
 

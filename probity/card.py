@@ -18,7 +18,7 @@ from probity.config import Rule
 from probity.data import SensitiveAttribute, TransformConstant
 from probity.findings import PrivacyStatement, Subject
 from probity.metric import Direction
-from probity.model import DpFedAvg, DpFtrl, DpSgd, Federated, Mitigation, NonPrivate, Unknown
+from probity.model import DpFedAvg, DpFtrl, DpSgd, Encrypted, Federated, Mitigation, NonPrivate, Unknown
 from probity.owner import Contact, RegistryFacts
 from probity.record import Digest, Number, Record
 from probity.task import Task
@@ -125,7 +125,7 @@ class ModelDetails(Record):
     contact: StatementOrGap
     licence: StatementOrGap
     trainer: str
-    mechanism: NonPrivate | DpSgd | Federated | DpFedAvg | DpFtrl | Unknown = Field(discriminator="kind")
+    mechanism: NonPrivate | DpSgd | Federated | DpFedAvg | DpFtrl | Encrypted | Unknown = Field(discriminator="kind")
     """What training did to the data; the privacy section says what follows."""
     architecture: dict[str, str]
     """Architecture and trainer settings, as they were resolved."""

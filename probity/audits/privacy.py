@@ -38,6 +38,7 @@ from probity.model import (
     DpFedAvg,
     DpFtrl,
     DpSgd,
+    Encrypted,
     Federated,
     Mechanism,
     TrainedModel,
@@ -65,6 +66,10 @@ _SECURE = {
     "clear; nothing was hidden from a curious server. Executed for real it would hide single updates from a server "
     "that follows the protocol, and not their sum",
 }
+_SHARES = (
+    "Training ran on secret shares: that hides the rows from the servers while the model is trained, and does not stop "
+    "the model from memorising them."
+)
 
 
 class PrivacyAudit:
@@ -196,6 +201,8 @@ def _statement(
             + (_FEDERATED if isinstance(mechanism, Federated) else "")
         )
     )
+    if isinstance(mechanism, Encrypted):
+        text += f" {_SHARES}"
     uncovered = _uncovered_preprocessing(evidence.transform)
     return PrivacyStatement(
         epsilon=epsilon,
@@ -299,6 +306,8 @@ def _assumptions(mechanism: Mechanism, *, unit: str, private: bool) -> list[str]
     found = ["one row is one person"] if unit == "row" else [f"the rows of one person share one value of {unit}"]
     if unit == CLIENT:
         found = ["the rows of one person lie with one client"]
+    if isinstance(mechanism, Encrypted):
+        return [*found, f"the shares hide the rows from the servers, not from the model: {mechanism.threat_model}"]
     if isinstance(mechanism, Federated | DpFedAvg | DpFtrl):
         found.append(_SECURE[mechanism.secure_aggregation])
     if not private:

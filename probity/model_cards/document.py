@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from probity.card import CardNumber, MetricsChoice, ModelCard, ModelDetails, NotAssessed, Numbers, Statement
+from probity.model import Encrypted
 from probity.model_cards.appendix import appendix
 from probity.model_cards.blocks import (
     Block,
@@ -114,7 +115,11 @@ def _tile_cell(number: CardNumber | None) -> Cell:
 def _details(card: ModelCard) -> Iterator[Block]:
     details = card.details
     mechanism = details.mechanism.to_json()
-    settings = ", ".join(f"{name} {value}" for name, value in mechanism.items() if name != "kind" and value is not None)
+    settings = ", ".join(
+        f"{name} {value}"
+        for name, value in mechanism.items()
+        if name not in ("kind", "parties", "revealed") and value is not None
+    )
     yield Facts(
         pairs=(
             ("Owner", _lines(details.owner)),
@@ -122,6 +127,7 @@ def _details(card: ModelCard) -> Iterator[Block]:
             ("Licence", _lines(details.licence)),
             ("Trainer", (details.trainer,)),
             ("Mechanism", (mechanism["kind"].replace("_", " ") + (f": {settings}" if settings else ""),)),
+            *_share_facts(details),
             ("Parameters", ("not known" if details.num_parameters is None else f"{details.num_parameters:,}",)),
             ("Training rows", (f"{details.num_train_examples:,}",)),
             *_training_facts(details),
@@ -331,6 +337,14 @@ def _evidence(card: ModelCard, images: Sequence[tuple[str, str]]) -> Iterator[Bl
     if numbers:
         yield Subheading(text="All numbers")
         yield evidence_table(numbers)
+
+
+def _share_facts(details: ModelDetails) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Yields who took part in a training on secret shares, and what left the shares."""
+    mechanism = details.mechanism
+    if isinstance(mechanism, Encrypted):
+        yield "Parties", tuple(f"{party.name}: {party.role.replace('_', ' ')}" for party in mechanism.parties)
+        yield "Revealed", tuple(f"{entry.what}, to {entry.to}" for entry in mechanism.revealed)
 
 
 def _training_facts(details: ModelDetails) -> Iterator[tuple[str, tuple[str, ...]]]:

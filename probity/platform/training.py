@@ -21,7 +21,7 @@ from probity.config import RunConfig
 from probity.data import Dataset, Examples, PrivateStatistics
 from probity.errors import ConfigError, DataError, TrainingError
 from probity.groups import group_codes
-from probity.model import CLIENT, Federated, Mechanism, NonPrivate, TrainedModel, Unknown
+from probity.model import CLIENT, Mechanism, TrainedModel, Unknown, adds_noise
 from probity.runs import Workspace
 from probity.suggestion import did_you_mean
 from probity.trainers.base import (
@@ -182,7 +182,7 @@ def combined_codes(dataset: Dataset, table: pa.Table, across: tuple[str, ...]) -
 
 def is_private(proposal: Mechanism | Uncalibrated) -> bool:
     """Whether a trainer means to add noise at all, so that preprocessing should not undo it."""
-    return not isinstance(proposal, NonPrivate | Federated)
+    return isinstance(proposal, Uncalibrated) or adds_noise(proposal)
 
 
 def target_delta(proposal: Mechanism | Uncalibrated) -> float | None:

@@ -18,6 +18,7 @@ from probity.platform.cli import (
     inspect,
     keys,
     monitor,
+    predict,
     project,
     releasing,
     rollout,
@@ -61,6 +62,7 @@ app.command("releases")(releasing.releases)
 app.command("verify")(releasing.verify)
 app.add_typer(keys.app, name="key")
 app.add_typer(cards.app, name="card")
+app.command("predict")(predict.predict)
 app.command("whatif")(whatif.whatif)
 app.command("thresholds")(thresholds.thresholds)
 app.command("dashboard")(dashboard.dashboard)
