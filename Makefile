@@ -112,6 +112,10 @@ bench-attacks: setup ## False alarms, coverage and power of the attacks, where t
 bench-dp: .venv-bench/.synced ## Measure DP-SGD steps beside other libraries; writes benchmarks/dp_sgd.md
 	.venv-bench/bin/python benchmarks/dp_sgd.py
 
+.PHONY: bench-encrypted
+bench-encrypted: workers ## Measure training and prediction on secret shares; writes benchmarks/encrypted.md
+	$(BIN)/python benchmarks/encrypted.py
+
 .PHONY: bench-mitigation
 bench-mitigation: setup ## Measure what each mitigation changes on Adult; writes benchmarks/mitigation.md
 	$(BIN)/python benchmarks/mitigation.py
@@ -120,6 +124,14 @@ bench-mitigation: setup ## Measure what each mitigation changes on Adult; writes
 bench-explanations: setup ## Measure the methods of explanation beside SHAP's own; writes benchmarks/explanations.md
 	$(BIN)/python benchmarks/explanations.py
 
+.PHONY: bench-dashboard
+bench-dashboard: setup ## Time every page of the dashboards with 500 runs; writes benchmarks/dashboard.md
+	$(BIN)/python benchmarks/dashboard.py
+
+.PHONY: bench-serving
+bench-serving: setup ## Measure the embedded server over REST and gRPC; writes benchmarks/serving.md
+	$(BIN)/python benchmarks/serving.py
+
 .PHONY: clean
 clean: ## Remove the environment, caches, runs and releases of the examples
-	rm -rf $(VENV) workers/*/.venv .venv-bench .venv-bench-federated .tools .mypy_cache .ruff_cache serving $(EXAMPLE)/.probity
+	rm -rf $(VENV) workers/*/.venv .venv-bench .venv-bench-federated .tools .mypy_cache .ruff_cache serving $(EXAMPLE)/.probity $(EXAMPLE)/serving

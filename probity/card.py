@@ -8,6 +8,7 @@ of fewer than ``min_group_size`` rows have no numbers at all.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -17,7 +18,8 @@ from probity.config import Rule
 from probity.data import SensitiveAttribute, TransformConstant
 from probity.findings import PrivacyStatement, Subject
 from probity.metric import Direction
-from probity.model import DpFedAvg, DpFtrl, DpSgd, Federated, Mitigation, NonPrivate, Unknown
+from probity.model import DpFedAvg, DpFtrl, DpSgd, Encrypted, Federated, Mitigation, NonPrivate, Unknown
+from probity.owner import Contact, RegistryFacts
 from probity.record import Digest, Number, Record
 from probity.task import Task
 
@@ -33,7 +35,9 @@ __all__ = [
     "NotAssessed",
     "Numbers",
     "NumbersOrGap",
+    "Picture",
     "PrivacySection",
+    "RiskAnswer",
     "SchemaDeparture",
     "Statement",
     "StatementOrGap",
@@ -121,7 +125,7 @@ class ModelDetails(Record):
     contact: StatementOrGap
     licence: StatementOrGap
     trainer: str
-    mechanism: NonPrivate | DpSgd | Federated | DpFedAvg | DpFtrl | Unknown = Field(discriminator="kind")
+    mechanism: NonPrivate | DpSgd | Federated | DpFedAvg | DpFtrl | Encrypted | Unknown = Field(discriminator="kind")
     """What training did to the data; the privacy section says what follows."""
     architecture: dict[str, str]
     """Architecture and trainer settings, as they were resolved."""
@@ -255,6 +259,15 @@ class PrivacySection(Record):
     trust: tuple[TrustRow, ...]
 
 
+class RiskAnswer(Record):
+    """One question on risk, and what the owner answered."""
+
+    topic: str
+    """The key under ``card.risks``."""
+    question: str
+    answer: StatementOrGap
+
+
 class ModelCard(Record):
     """The public description of one model (``09_card/card.json``).
 
@@ -299,6 +312,12 @@ class ModelCard(Record):
     ethical_considerations: StatementOrGap
     harm_reports: StatementOrGap = NotAssessed(reason="this card was written before reports of harm were asked for")
     """How affected people can object."""
+    risks: tuple[RiskAnswer, ...] = ()
+    """Every question on risk with its answer or gap; none on a card that was written before they were asked."""
+    contacts: tuple[Contact, ...] = ()
+    """Whom to turn to for what, beside the owner."""
+    registry: RegistryFacts = RegistryFacts()
+    """What the owner said for a registry of differentially private deployments."""
 
     def numbers(self) -> tuple[CardNumber, ...]:
         """Returns every measured number of the card, in the order of the sections."""
@@ -317,3 +336,18 @@ class ModelCard(Record):
             self.factors.proxies,
         )
         return tuple(number for part in sections if isinstance(part, Numbers) for number in part.numbers)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """A drawing that an audit made of its findings: printed with the card, and no part of it.
+
+    Attributes:
+        audit: The audit that drew it.
+        title: What it shows, in words.
+        svg: The drawing.
+    """
+
+    audit: str
+    title: str
+    svg: str

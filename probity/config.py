@@ -15,13 +15,16 @@ from urllib.parse import parse_qs, urlsplit
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from probity.metric import METRICS, Direction, MetricKind
+from probity.monitoring import MonitoringConfig, Retraining
+from probity.owner import Contact, RegistryFacts, RiskAnswers
 from probity.record import Number, Record, Slug
+from probity.release_policy import Approval, SigningConfig
+from probity.serving_policy import InfraValidationConfig
 from probity.suggestion import did_you_mean
 from probity.task import Task
 
 __all__ = [
     "SPLITS",
-    "Approval",
     "AuditsConfig",
     "BudgetConfig",
     "CanariesConfig",
@@ -37,6 +40,7 @@ __all__ = [
     "RunConfig",
     "SensitiveConfig",
     "ServingConfig",
+    "Severity",
     "TrackingConfig",
     "TrainerConfig",
     "TransformConfig",
@@ -55,6 +59,11 @@ def _may_be_one_name(schema: dict[str, Any]) -> None:
     """Tells editors of the short form: one name in place of a list."""
     listed = {key: schema.pop(key) for key in ("type", "items")}
     schema["anyOf"] = [listed, {"type": "string"}]
+
+
+def _may_be_a_file(schema: dict[str, Any]) -> None:
+    """Tells editors of the other form: the name of a file that holds the mapping."""
+    schema["anyOf"] = [{"$ref": schema.pop("$ref")}, {"type": "string"}]
 
 
 def _refuse_repeats(what: str, names: Iterable[str]) -> None:
@@ -403,6 +412,10 @@ _CHANGES = (
 )
 
 
+Severity = Literal["block", "warn"]
+"""Whether a rule that is not kept holds the release."""
+
+
 class Rule(Record):
     """One condition of the gate on one metric.
 
@@ -442,6 +455,8 @@ class Rule(Record):
     """Upper bound on the largest minus the smallest group."""
     ratio_at_least: float | None = Field(default=None, gt=0.0, le=1.0)
     """Lower bound on the smallest over the largest group; 0.8 is the four-fifths rule."""
+    severity: Severity = Field(default="block", exclude_if=lambda severity: severity == "block")
+    """``block``: a rule that is not kept holds the release. ``warn``: it is reported and holds nothing."""
 
     @field_validator("across", mode="before")
     @classmethod
@@ -469,6 +484,8 @@ class Rule(Record):
             raise ValueError("give across or slice, not both")
         if METRICS[self.metric].kind is MetricKind.DATA and (given[0] not in ("at_least", "at_most") or not self.slice):
             raise ValueError(f"{self.metric} speaks of the data: give a slice, and at_least or at_most")
+        if METRICS[self.metric].kind is MetricKind.SERVING and (given[0] != "at_most" or self.slice):
+            raise ValueError(f"{self.metric} speaks of the model in a server: give at_most, and no slice")
         wrong = {"_at_least": Direction.LOWER_IS_BETTER, "_at_most": Direction.HIGHER_IS_BETTER}
         if given[0] in _CHANGES and any(
             given[0].endswith(end) and METRICS[self.metric].direction is way for end, way in wrong.items()
@@ -504,20 +521,13 @@ class Rule(Record):
     @property
     def is_statistical(self) -> bool:
         """Whether its metric is estimated from test rows; one on privacy or on a count is not."""
-        return METRICS[self.metric].kind not in (MetricKind.PRIVACY, MetricKind.COUNT)
+        return METRICS[self.metric].kind not in (MetricKind.PRIVACY, MetricKind.COUNT, MetricKind.SERVING)
 
     @property
     def conditions(self) -> list[str]:
         """Names of the conditions given."""
         names = ("at_least", "at_most", *_CHANGES, "gap_at_most", "ratio_at_least")
         return [name for name in names if getattr(self, name) is not None]
-
-
-class Approval(Record):
-    """Whether a person must sign before a release."""
-
-    required: Literal["always", "on_insufficient_evidence", "never"] = "never"
-    """When a person must sign."""
 
 
 JudgedBy = Literal["interval", "joint_interval", "estimate"]
@@ -534,7 +544,12 @@ class GateConfig(Record):
     breaks one is released with at most the error that one interval permits. ``joint_interval``: the same with wider
     intervals that hold all together. ``estimate``: the value alone decides, and chance with it."""
     approval: Approval = Approval()
-    """Whether a person must sign as well."""
+    """Whether people must sign as well."""
+    waivers: str = "waivers.jsonl"
+    """File with signed waivers (``probity waive``), relative to the config file."""
+    expires_after_days: dict[str, int] = Field(default={})
+    """Audit to the number of days for which its report counts, for example ``{fairness: 365}``: after that nothing is
+    released on it, and a version that rests on it no longer verifies, until the model is audited again."""
     uncovered_preprocessing: Literal["forbidden", "allowed"] = "forbidden"
     """Whether a model with a finite epsilon may be released although constants of its transform, or weights of its
     mitigation, were computed from private rows without noise, which its epsilon does not cover."""
@@ -543,6 +558,13 @@ class GateConfig(Record):
     def joint_statements(self) -> int:
         """How many rules are judged by an interval; those on privacy and on counts are not."""
         return sum(rule.is_statistical for rule in self.rules)
+
+    @field_validator("expires_after_days")
+    @classmethod
+    def _at_least_a_day(cls, days: dict[str, int]) -> dict[str, int]:
+        if any(number < 1 for number in days.values()):
+            raise ValueError("expires_after_days needs at least one day for each audit")
+        return days
 
     @model_validator(mode="after")
     def _names_differ(self) -> GateConfig:
@@ -573,6 +595,8 @@ class ServingConfig(Record):
     """Name under which TensorFlow Serving offers the model; part of its path."""
     base_path: str = "serving"
     """Folder of TensorFlow Serving's layout, relative to the config file."""
+    infra_validation: InfraValidationConfig | None = InfraValidationConfig()
+    """Serve the candidate in a clean process and ask it for real rows, before the gate decides; ``null`` does not."""
 
 
 class TrackingConfig(Record):
@@ -606,6 +630,12 @@ class CardConfig(Record):
     """Why these fairness metrics and these tolerances were chosen."""
     licence: str | None = None
     """Licence of the model."""
+    contacts: tuple[Contact, ...] = ()
+    """Whom to turn to for what, beside ``contact``."""
+    risks: RiskAnswers = RiskAnswers()
+    """Answers to the questions on risk."""
+    registry: RegistryFacts = RegistryFacts()
+    """What a registry of differentially private deployments asks."""
 
 
 class RunConfig(Record):
@@ -633,12 +663,19 @@ class RunConfig(Record):
     """The release policy."""
     serving: ServingConfig
     """Where a released model goes."""
+    signing: SigningConfig = SigningConfig()
+    """Whose key signs it."""
     tracking: TrackingConfig = TrackingConfig()
     """Where MLflow records the run."""
     budget: BudgetConfig = BudgetConfig()
     """Where the privacy spent on the data is added up."""
-    card: CardConfig = CardConfig()
-    """What only the owner of the model can say."""
+    card: CardConfig = Field(default=CardConfig(), json_schema_extra=_may_be_a_file)
+    """What only the owner of the model can say. The config file may give the name of a YAML file with these keys
+    instead, relative to itself."""
+    monitoring: MonitoringConfig = MonitoringConfig()
+    """The limits within which a released model goes on serving without being asked about."""
+    retraining: Retraining | None = None
+    """Why the watch over an earlier model asks for this run; written by ``probity monitor``."""
 
     @model_validator(mode="after")
     def _gate_names_what_is_audited(self) -> RunConfig:

@@ -29,7 +29,8 @@ def load_config(path: Path, *, overrides: Iterable[str] = ()) -> RunConfig:
 
     A file may say ``extends: OTHER.yaml`` (relative to itself): mappings are merged (but not a trainer of another
     name or a model of another kind), everything else is replaced, and
-    relative paths of both start at the folder of the file that was asked for.
+    relative paths of both start at the folder of the file that was asked for. Where ``card`` is a text, it names
+    another YAML file, relative to the file that says so, whose mapping is read in its place.
 
     Args:
         path: The file.
@@ -107,18 +108,23 @@ def _read_mapping(path: Path, *, seen: tuple[Path, ...]) -> dict[str, Any]:
             allowed="a YAML mapping with keys such as name, data and model",
             remedy="start from the file that probity init writes",
         )
+    if isinstance(value.get("card"), str):
+        value["card"] = _read_other(value["card"], key="card", beside=path, seen=seen)
     base = value.pop("extends", None)
-    if base is None:
-        return value
-    source = path.parent / str(base)
-    if source.resolve() in (*seen, path.resolve()):
+    return value if base is None else _merged(_read_other(str(base), key="extends", beside=path, seen=seen), value)
+
+
+def _read_other(name: str, *, key: str, beside: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
+    """Reads the file that a key of another file names."""
+    source = beside.parent / name
+    if source.resolve() in (*seen, beside.resolve()):
         raise ConfigError(
-            f"{path.name}: extends",
-            seen="files that extend one another in a circle",
+            f"{beside.name}: {key}",
+            seen="files that name one another in a circle",
             allowed="a chain with an end",
-            remedy="remove one of the extends keys",
+            remedy=f"remove one of the {key} keys",
         )
-    return _merged(_read_mapping(source, seen=(*seen, path.resolve())), value)
+    return _read_mapping(source, seen=(*seen, beside.resolve()))
 
 
 def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
-from probity.config import Approval, JudgedBy, Rule
+from probity.config import JudgedBy, Rule, Severity
 from probity.record import Digest, Number, Record
+from probity.release_policy import Approval
 from probity.task import Task
 
-__all__ = ["Check", "GateDecision", "GatePolicy", "Release"]
+__all__ = ["Check", "GateDecision", "GatePolicy", "Recipe", "Release"]
 
 
 class GatePolicy(Record):
@@ -31,6 +32,8 @@ class GatePolicy(Record):
     judged_by: JudgedBy = "interval"
     """Whether a rule must hold for the whole interval, or for the value alone."""
     uncovered_preprocessing: Literal["forbidden", "allowed"] = "forbidden"
+    expires_after_days: dict[str, int] = Field(default={}, exclude_if=lambda days: not days)
+    """Audit to the number of days for which its report counts."""
 
     @property
     def joint_statements(self) -> int:
@@ -51,19 +54,30 @@ class Check(Record):
     evidence: tuple[str, ...] = ()
     """Ids of the findings it rests on."""
     reason: str
+    severity: Severity = Field(default="block", exclude_if=lambda severity: severity == "block")
+    """A check that does not pass holds the release, unless it only warns."""
+    lifted_by: Literal["waiver", "approval"] | None = Field(default=None, exclude_if=lambda by: by is None)
+    """What lets the release happen although the check did not pass: somebody answers for it, by name and signature."""
 
     @model_validator(mode="after")
     def _pass_needs_evidence(self) -> Check:
         if self.outcome == "pass" and not self.evidence:
             raise ValueError("a check passes on evidence only")
+        if self.lifted_by is not None and self.outcome not in ("fail", "insufficient_evidence"):
+            raise ValueError("what passed needs no lifting, and what could not be judged cannot be lifted")
         return self
+
+    @property
+    def blocks(self) -> bool:
+        """Whether it holds the release."""
+        return self.outcome != "pass" and self.severity == "block" and self.lifted_by is None
 
 
 class GateDecision(Record):
     """The verdict with every check (``10_decision.json``), written on "hold" as well.
 
-    Guarantees: the verdict is ``release`` only if there is at least one check and every one passed; a decision that
-    says otherwise cannot be built or read.
+    Guarantees: the verdict is ``release`` only if at least one check passed, and every other one passed too, only
+    warns, or was lifted by somebody who signed for it; a decision that says otherwise cannot be built or read.
     """
 
     schema_version: Literal[1] = 1
@@ -78,7 +92,7 @@ class GateDecision(Record):
 
     @model_validator(mode="after")
     def _fails_closed(self) -> GateDecision:
-        passed = bool(self.checks) and all(check.outcome == "pass" for check in self.checks)
+        passed = any(check.outcome == "pass" for check in self.checks) and not self.blocking
         if (self.verdict == "release") != passed:
             raise ValueError("the verdict does not follow from the checks")
         if self.verdict == "release" and (self.model is None or self.card is None):
@@ -87,8 +101,19 @@ class GateDecision(Record):
 
     @property
     def blocking(self) -> tuple[Check, ...]:
-        """The checks that did not pass."""
-        return tuple(check for check in self.checks if check.outcome != "pass")
+        """The checks that hold the release."""
+        return tuple(check for check in self.checks if check.blocks)
+
+
+class Recipe(Record):
+    """What a model was made of, as far as its release number tells (one version of one is one model)."""
+
+    architecture: str
+    """Kind of the architecture, or the digest of the user's module."""
+    hyperparameters: Digest
+    """Digest of everything that was set: layers, trainer and its settings, transform."""
+    data: Digest
+    """Content digest of the data."""
 
 
 class Release(Record):
@@ -109,3 +134,9 @@ class Release(Record):
     """Content digest of the data."""
     released_at: str
     """UTC, ISO 8601."""
+    number: str | None = Field(default=None, exclude_if=lambda number: number is None)
+    """Release number ``pipeline.major.minor``: another architecture, other hyper-parameters, other data."""
+    recipe: Recipe | None = Field(default=None, exclude_if=lambda recipe: recipe is None)
+    """What the release number is counted by."""
+    restores: int | None = Field(default=None, exclude_if=lambda version: version is None)
+    """After a rollback: the earlier version whose bytes these are."""

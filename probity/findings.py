@@ -17,6 +17,7 @@ from probity.record import Digest, Number, Record
 
 __all__ = [
     "AuditReport",
+    "EpsilonByEpoch",
     "Estimate",
     "Finding",
     "JointInterval",
@@ -164,6 +165,26 @@ class PrivacyStatement(Record):
     """What the second accountant says: not smaller than ``epsilon``, or no statement would have been made."""
     text: str
     """The statement in words."""
+
+
+class EpsilonByEpoch(Record):
+    """What the training had spent after each epoch, by the accountant of the statement (``privacy/by_epoch.json``).
+
+    For reading: the claim is the statement's epsilon, which the last value repeats where nothing else was composed.
+    """
+
+    schema_version: Literal[1] = 1
+    delta: float = Field(gt=0.0, lt=1.0)
+    epochs: tuple[int, ...] = Field(min_length=1)
+    """Ascending, the last one being the last epoch that was executed."""
+    epsilon: tuple[Number, ...] = Field(min_length=1)
+    """Of all noisy steps up to the end of that epoch, composed with everything else that the statement covers."""
+
+    @model_validator(mode="after")
+    def _one_each(self) -> EpsilonByEpoch:
+        if len(self.epochs) != len(self.epsilon):
+            raise ValueError("each epoch has one epsilon")
+        return self
 
 
 class Subject(Record):

@@ -42,8 +42,12 @@ class MetricKind(StrEnum):
     DATA = "data"
     """A property of the data, not of a model."""
     EXPLANATION = "explanation"
+    COST = "cost"
+    """What a training took, or by how much a number of the model moved, because it was done on secret shares."""
     REGULATORY = "regulatory"
     """A rate or ratio as a particular rule defines it."""
+    SERVING = "serving"
+    """How the exported model behaves in a server, measured before a push."""
     COMPARISON = "comparison"
     """Defined between groups only."""
 
@@ -316,6 +320,18 @@ _ALL = (
         gateable=False,
     ),
     Metric(
+        name="serving_latency_p95_ms",
+        kind=MetricKind.SERVING,
+        direction=Direction.LOWER_IS_BETTER,
+        definition="95th percentile of the time in milliseconds that a clean server takes to answer one row",
+    ),
+    Metric(
+        name="model_size_bytes",
+        kind=MetricKind.SERVING,
+        direction=Direction.LOWER_IS_BETTER,
+        definition="size of the exported model's files in bytes",
+    ),
+    Metric(
         name="representation_ratio",
         kind=MetricKind.DATA,
         direction=_NEITHER,
@@ -395,6 +411,43 @@ _ALL = (
         kind=MetricKind.DATA,
         direction=_DOWN,
         definition="how well one feature alone predicts a sensitive attribute: largest one-vs-rest AUC over groups",
+        gateable=False,
+    ),
+    Metric(
+        name="slowdown",
+        kind=MetricKind.COST,
+        direction=_DOWN,
+        definition="mean wall time of an epoch on secret shares over that of the same training in the clear, compiling "
+        "left out of both",
+        gateable=False,
+    ),
+    Metric(
+        name="seconds_per_epoch",
+        kind=MetricKind.COST,
+        direction=_DOWN,
+        definition="mean wall time in seconds of an epoch on secret shares, compiling left out",
+        gateable=False,
+    ),
+    Metric(
+        name="megabytes_sent",
+        kind=MetricKind.COST,
+        direction=_DOWN,
+        definition="millions of bytes that the parties of a training on secret shares sent to each other",
+        gateable=False,
+    ),
+    Metric(
+        name="largest_score_difference",
+        kind=MetricKind.COST,
+        direction=_DOWN,
+        definition="largest absolute difference between the scores of the model and of the same training in the clear, "
+        "over the test rows",
+        gateable=False,
+    ),
+    Metric(
+        name="largest_weight_difference",
+        kind=MetricKind.COST,
+        direction=_DOWN,
+        definition="largest absolute difference between a weight of the model and of the same training in the clear",
         gateable=False,
     ),
     Metric(

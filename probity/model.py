@@ -10,21 +10,27 @@ from probity.record import Digest, Number, Record
 
 __all__ = [
     "CLIENT",
+    "PLAINTEXT",
     "UNMITIGATED",
     "AdaptiveClipping",
     "Clipping",
     "DpFedAvg",
     "DpFtrl",
     "DpSgd",
+    "Encrypted",
+    "EncryptionCost",
     "Federated",
     "FixedClipping",
     "Mechanism",
     "Mitigation",
     "NoiseSource",
     "NonPrivate",
+    "Party",
+    "Revealed",
     "SecureAggregation",
     "TrainedModel",
     "Unknown",
+    "adds_noise",
 ]
 
 CLIENT = "client"
@@ -40,6 +46,9 @@ NoiseSource = Literal["os_entropy", "fixed_seed"]
 
 UNMITIGATED = "unmitigated"
 """Folder beside the model that holds the same training without mitigation, in the same layout."""
+
+PLAINTEXT = "plaintext"
+"""Folder beside a model that was trained on shares; holds the same training in the clear, in the same layout."""
 
 
 class NonPrivate(Record):
@@ -199,8 +208,55 @@ class DpFtrl(Record):
     engine: str
 
 
-Mechanism = Annotated[NonPrivate | DpSgd | Federated | DpFedAvg | DpFtrl, Field(discriminator="kind")]
+class Party(Record):
+    """Who took part in a computation on shares."""
+
+    name: str
+    role: Literal["server", "data_owner", "model_owner"]
+
+
+class Revealed(Record):
+    """What left the shares."""
+
+    what: str
+    """In words, for example ``the weights``."""
+    to: str
+    """Name of the party that it was revealed to."""
+
+
+class Encrypted(Record):
+    """Training on secret shares, without noise: the rows stay hidden from the servers, not from the model.
+
+    Encryption hides data while a model is trained and does not stop the model from memorising it, so that epsilon is
+    infinite. No field is an epsilon, and none says ``secure``: whom the shares hide from is in ``threat_model``.
+    """
+
+    kind: Literal["encrypted"] = "encrypted"
+    protocol: Literal["aby3", "pond", "securenn"]
+    precision: Literal[64, 128]
+    """Bits of a share."""
+    parties: tuple[Party, ...] = Field(min_length=1)
+    """Three servers, the data owners, and the model owner."""
+    execution: Literal["simulated", "processes"]
+    """``simulated``: one process held all shares, so that nothing was hidden from whoever ran it. ``processes``: each
+    server and data owner was a process of its own."""
+    same_operator: bool
+    """Whether one operator started all parties, and could have put their shares together."""
+    data_split: Literal["rows", "columns"]
+    """Whether the data owners had different rows, or different columns of the same rows."""
+    threat_model: str
+    """Against whom, and on which assumptions, the shares hide the rows; in words."""
+    revealed: tuple[Revealed, ...] = Field(min_length=1)
+    """All that left the shares, and to whom."""
+
+
+Mechanism = Annotated[NonPrivate | DpSgd | Federated | DpFedAvg | DpFtrl | Encrypted, Field(discriminator="kind")]
 """What happened to the data during training: a closed union, so that an unknown mechanism cannot be read at all."""
+
+
+def adds_noise(mechanism: Mechanism) -> bool:
+    """Whether a mechanism bounds, by noise, what the model says about one unit."""
+    return not isinstance(mechanism, NonPrivate | Federated | Encrypted)
 
 
 class Unknown(Record):
@@ -238,13 +294,41 @@ class Mitigation(Record):
         return self
 
 
+class EncryptionCost(Record):
+    """What training on shares cost, and the model of the same training in the clear that it can be compared with.
+
+    Guarantees: either that model's digest, time and difference are given, or why there is none.
+    """
+
+    seconds_per_epoch: float | None = Field(default=None, ge=0.0)
+    """Mean wall time of an epoch on shares, compiling left out; ``None``: no epoch was executed in the last attempt."""
+    sent_bytes: dict[str, int] = Field(default_factory=dict)
+    """Bytes that each party sent to others, as it counted them; empty where one process simulated all."""
+    plaintext: Digest | None = None
+    """Digest of ``plaintext/saved_model``: same initial weights, same batches, in the clear."""
+    plaintext_seconds_per_epoch: float | None = Field(default=None, gt=0.0)
+    largest_weight_difference: float | None = Field(default=None, ge=0.0)
+    """Largest absolute difference between a weight of the one and of the other."""
+    no_comparison: str | None = None
+    """Why there is no such model."""
+
+    @model_validator(mode="after")
+    def _compared_or_not(self) -> EncryptionCost:
+        compared = (self.plaintext, self.plaintext_seconds_per_epoch, self.largest_weight_difference)
+        if any(entry is None for entry in compared) != all(entry is None for entry in compared):
+            raise ValueError("a comparison has a model, its time and a difference")
+        if (self.plaintext is None) == (self.no_comparison is None):
+            raise ValueError("give either a comparison or why there is none")
+        return self
+
+
 class TrainedModel(Record):
     """A model and everything about its making that later stages rely on (``07_model/model.json``)."""
 
     schema_version: Literal[1] = 1
     trainer: str
     """Name of the trainer. For the reader; no audit may look at it."""
-    mechanism: NonPrivate | DpSgd | Federated | DpFedAvg | DpFtrl | Unknown = Field(discriminator="kind")
+    mechanism: NonPrivate | DpSgd | Federated | DpFedAvg | DpFtrl | Encrypted | Unknown = Field(discriminator="kind")
     digest: Digest
     """Digest of the folder ``saved_model``: the identity of the model from here on."""
     weights: Digest
@@ -282,6 +366,8 @@ class TrainedModel(Record):
     warnings: tuple[str, ...] = ()
     mitigation: Mitigation | None = None
     """What was done about differences between groups; ``None``: nothing."""
+    encryption: EncryptionCost | None = None
+    """What training on shares cost; ``None``: it was not on shares."""
     uncovered: tuple[str, ...] = ()
     """What the trainer read from training rows beside its mechanism, without noise, in words: an epsilon does not cover
     it."""

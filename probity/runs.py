@@ -31,7 +31,7 @@ from filelock import FileLock, Timeout
 from pydantic import Field
 
 from probity.canaries import TRAIN, Canaries
-from probity.card import ModelCard
+from probity.card import ModelCard, Picture
 from probity.config import RunConfig
 from probity.config_file import parse_config
 from probity.data import (
@@ -57,12 +57,14 @@ __all__ = [
     "AUDITS",
     "CANARIES",
     "CARD",
+    "CLAIMS",
     "CONFIG",
     "DATASET",
     "DECISION",
     "EXAMPLES",
     "MODEL",
     "RELEASE",
+    "RELEASE_DECISION",
     "SCHEMA",
     "SCHEMA_RECORD",
     "SCORED_ROWS",
@@ -94,6 +96,10 @@ AUDITS = "08_audits"
 CARD = "09_card"
 DECISION = "10_decision.json"
 RELEASE = "11_release.json"
+RELEASE_DECISION = "11_decision.json"
+"""The decision that a release rests on, where approvals made it another one than that of the run."""
+CLAIMS = "11_claims.jsonl"
+"""What was attested about the released model."""
 
 SCORED_ROWS = f"{AUDITS}/scored_rows.parquet"
 """Row-level scores, labels and groups of the test split: for audits and dashboards, never for publication."""
@@ -288,6 +294,15 @@ class RunFolder:
             except (DataError, OSError):
                 found[path.stem] = None
         return found
+
+    def pictures(self) -> tuple[Picture, ...]:
+        """Returns what the audits drew for readers, by audit; a file that is not the one that was drawn is left out."""
+        recorded = {name: digest for receipt in self.receipts() for name, digest in receipt.outputs.items()}
+        return tuple(
+            Picture(audit=path.parent.name, title=path.stem.replace("_", " "), svg=path.read_text(encoding="utf-8"))
+            for path in sorted((self.path / AUDITS).glob("*/*.svg"))
+            if recorded.get(path.relative_to(self.path).as_posix()) == digest_file(path)
+        )
 
     def card(self) -> ModelCard:
         """Returns the model card."""

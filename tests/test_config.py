@@ -439,3 +439,37 @@ def test_a_ledger_url_with_a_user_alone_is_fine():
 def test_shares_of_a_reference_are_shares(reference, words):
     sensitive = [{"column": "sex", "reference": reference}]
     assert words in str(refused(merged(data={**MINIMAL["data"], "sensitive": sensitive})))
+
+
+# -- the card in a file of its own -------------------------------------------------------------------------------------
+
+
+def test_the_card_may_be_a_file_beside_the_config(chain, tmp_path):
+    (tmp_path / "card.yaml").write_text("owner: us\nrisks: {safety: none}\ncontacts: [{role: privacy, reach: here}]\n")
+    config = chain("extends: base.yaml\ncard: card.yaml\n", "card.licence=MIT")
+    assert (config.card.owner, config.card.risks.safety, config.card.licence) == ("us", "none", "MIT")
+    assert config.card.contacts[0].reach == "here"
+
+
+def test_what_extends_a_config_adds_to_its_card_file(chain, tmp_path):
+    (tmp_path / "card.yaml").write_text("owner: us\nlicence: MIT\n")
+    (tmp_path / "middle.yaml").write_text("extends: base.yaml\ncard: card.yaml\n")
+    config = chain("extends: middle.yaml\ncard: {licence: Apache-2.0}\n")
+    assert (config.card.owner, config.card.licence) == ("us", "Apache-2.0")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "seen"),
+    [
+        ("absent.yaml", None, "no readable"),
+        ("card.yaml", "- a list\n", "a YAML list"),
+        ("probity.yaml", None, "circle"),
+        ("card.yaml", "risks: {saftey: none}\n", "did you mean"),
+    ],
+)
+def test_a_card_file_that_is_none_is_refused(chain, tmp_path, name, text, seen):
+    if text is not None:
+        (tmp_path / name).write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        chain(f"extends: base.yaml\ncard: {name}\n")
+    assert seen in caught.value.seen

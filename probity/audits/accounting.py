@@ -8,7 +8,8 @@ given.
 ==================  =====================================================  =====================================
 what was executed   event                                                  neighbouring relation
 ==================  =====================================================  =====================================
-no noise            non-private: epsilon is infinite
+no noise, secret    non-private: epsilon is infinite
+shares
 Poisson sampling    Poisson-sampled Gaussian, composed over the steps      add or remove one unit
 shuffled batches    Gaussian, composed over one unit's participations      replace one unit by nothing (zero-out)
 DP-FedAvg           as Poisson sampling, with clients for units            add or remove one client
@@ -47,7 +48,7 @@ from typing import Any, Literal
 
 from probity.data import PrivateStatistics
 from probity.errors import ConfigError
-from probity.model import DpFedAvg, DpFtrl, DpSgd, Federated, NonPrivate
+from probity.model import DpFedAvg, DpFtrl, DpSgd, Encrypted, Federated, NonPrivate
 
 __all__ = [
     "ADD_OR_REMOVE",
@@ -69,7 +70,7 @@ __all__ = [
 Noisy = DpSgd | DpFedAvg | DpFtrl
 """What a training can add noise by."""
 
-Noiseless = NonPrivate | Federated
+Noiseless = NonPrivate | Federated | Encrypted
 """What adds none: epsilon is infinite."""
 
 Spent = Noisy | Noiseless | PrivateStatistics

@@ -109,7 +109,7 @@ def open_model(evidence: AuditInput) -> Source:
 
 def is_private(evidence: AuditInput) -> bool:
     """Whether the mechanism of the training protects its rows; whatever it is called, it is not the absence of one."""
-    return evidence.model.mechanism.kind not in ("non_private", "unknown")
+    return evidence.model.mechanism.kind not in ("non_private", "encrypted", "unknown")
 
 
 def choose_background(evidence: AuditInput, source: Source) -> Background:

@@ -13,6 +13,7 @@ References:
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -29,7 +30,7 @@ from probity.audits.accounting import (
 )
 from probity.audits.base import AuditInput
 from probity.data import PrivateStatistics, Transform
-from probity.findings import AuditReport, Estimate, Finding, PrivacyStatement, finding_id
+from probity.findings import AuditReport, EpsilonByEpoch, Estimate, Finding, PrivacyStatement, finding_id
 from probity.metric import metric
 from probity.model import (
     CLIENT,
@@ -37,14 +38,20 @@ from probity.model import (
     DpFedAvg,
     DpFtrl,
     DpSgd,
+    Encrypted,
     Federated,
     Mechanism,
     TrainedModel,
     Unknown,
 )
+from probity.storage import write_record
 from probity.task import TASKS
 
-__all__ = ["PrivacyAudit"]
+__all__ = ["BY_EPOCH", "PrivacyAudit"]
+
+BY_EPOCH = "by_epoch.json"
+"""Beside the report: what the training had spent after single epochs."""
+_POINTS = 5
 
 FLOATING_POINT = "noise and sums are real numbers: they are computed in single precision and rounded to a grid"
 
@@ -59,6 +66,10 @@ _SECURE = {
     "clear; nothing was hidden from a curious server. Executed for real it would hide single updates from a server "
     "that follows the protocol, and not their sum",
 }
+_SHARES = (
+    "Training ran on secret shares: that hides the rows from the servers while the model is trained, and does not stop "
+    "the model from memorising them."
+)
 
 
 class PrivacyAudit:
@@ -102,6 +113,9 @@ class PrivacyAudit:
                 "which must "
                 f"not be above the {second:.6g} of Rényi accounting",
             )
+        course = _by_epoch(model, spent, delta=delta)
+        if course is not None:
+            write_record(workdir / BY_EPOCH, course)
         return AuditReport(
             audit=self.name,
             status="complete",
@@ -133,6 +147,31 @@ def _spent(mechanism: Noisy | Noiseless, statistics: PrivateStatistics | None) -
     return (mechanism,) if statistics is None else (mechanism, statistics)
 
 
+def _by_epoch(model: TrainedModel, spent: Sequence[Spent], *, delta: float) -> EpsilonByEpoch | None:
+    """Returns what had been spent after single epochs; ``None`` where steps do not say how far the training had come.
+
+    That is so without a private mechanism, and where steps are counted that were not executed.
+    """
+    mechanism, *rest = spent
+    if not isinstance(mechanism, DpSgd) or not model.epochs or mechanism.steps != model.steps:
+        return None
+    last = model.epochs
+    epochs = sorted({-(-last * part // _POINTS) for part in range(1, _POINTS + 1)})
+    return EpsilonByEpoch(
+        delta=delta,
+        epochs=tuple(epochs),
+        epsilon=tuple(epsilon_of([_until(mechanism, epoch, last), *rest], delta=delta) for epoch in epochs),
+    )
+
+
+def _until(mechanism: DpSgd, epoch: int, last: int) -> DpSgd:
+    """Returns the mechanism as it had been executed at the end of an epoch; parts of a step count as a whole one."""
+    taken = {"steps": -(-mechanism.steps * epoch // last)}
+    if mechanism.max_participations is not None:
+        taken["max_participations"] = -(-mechanism.max_participations * epoch // last)
+    return mechanism.model_copy(update=taken)
+
+
 def _statement(
     evidence: AuditInput,
     mechanism: Noisy | Noiseless,
@@ -162,6 +201,8 @@ def _statement(
             + (_FEDERATED if isinstance(mechanism, Federated) else "")
         )
     )
+    if isinstance(mechanism, Encrypted):
+        text += f" {_SHARES}"
     uncovered = _uncovered_preprocessing(evidence.transform)
     return PrivacyStatement(
         epsilon=epsilon,
@@ -265,6 +306,8 @@ def _assumptions(mechanism: Mechanism, *, unit: str, private: bool) -> list[str]
     found = ["one row is one person"] if unit == "row" else [f"the rows of one person share one value of {unit}"]
     if unit == CLIENT:
         found = ["the rows of one person lie with one client"]
+    if isinstance(mechanism, Encrypted):
+        return [*found, f"the shares hide the rows from the servers, not from the model: {mechanism.threat_model}"]
     if isinstance(mechanism, Federated | DpFedAvg | DpFtrl):
         found.append(_SECURE[mechanism.secure_aggregation])
     if not private:

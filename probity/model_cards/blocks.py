@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -23,11 +24,17 @@ __all__ = [
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One table cell: the text, its interval or reason, and the id of the finding it repeats."""
+    """One table cell: the text, its interval or reason, and the id of the finding it repeats.
+
+    Attributes:
+        code: An id to print below the text.
+        finding: Id of the finding that the text repeats; where it can, a form links the text to it.
+    """
 
     text: str
     detail: str = ""
     code: str = ""
+    finding: str = ""
     muted: bool = False
 
 
@@ -132,9 +139,14 @@ class Tile:
 
 @dataclass(frozen=True, kw_only=True)
 class Document:
-    """The whole card, ready for a template."""
+    """The whole card, ready for a template.
+
+    Attributes:
+        anchors: Id of a finding to where the index of all numbers prints it.
+    """
 
     title: str
     facts: tuple[tuple[str, str], ...]
     tiles: tuple[Tile, ...]
     sections: tuple[Section, ...] = field(default=())
+    anchors: Mapping[str, str] = field(default_factory=dict)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from probity.canaries import Canaries
 from probity.card import (
@@ -17,6 +17,7 @@ from probity.card import (
     NotAssessed,
     Numbers,
     PrivacySection,
+    RiskAnswer,
     SchemaDeparture,
     Statement,
 )
@@ -27,6 +28,7 @@ from probity.metric import METRICS
 from probity.model import TrainedModel
 from probity.model_cards.disclosure import Disclosure, disclosure_of
 from probity.model_cards.trust import trust_rows
+from probity.owner import RiskAnswers
 
 __all__ = ["compose"]
 
@@ -106,6 +108,9 @@ def compose(
         trade_offs=_said(config.card.trade_offs, "card.trade_offs"),
         ethical_considerations=_said(config.card.ethical_considerations, "card.ethical_considerations"),
         harm_reports=_said(config.card.harm_reports, "card.harm_reports"),
+        risks=tuple(_risks(config.card.risks)),
+        contacts=config.card.contacts,
+        registry=config.card.registry,
     )
 
 
@@ -188,6 +193,13 @@ def _said(text: str | tuple[str, ...] | None, key: str) -> _Gap:
     lines = (text,) if isinstance(text, str) else text or ()
     lines = tuple(line for line in lines if line.strip())
     return Statement(text=lines) if lines else NotAssessed(reason=f"the owner said nothing under {key}")
+
+
+def _risks(answers: RiskAnswers) -> Iterator[RiskAnswer]:
+    """Yields every question with its answer or the gap; the questions are those of the config's reference."""
+    for topic, field in RiskAnswers.model_fields.items():
+        answer = _said(getattr(answers, topic), f"card.risks.{topic}")
+        yield RiskAnswer(topic=topic, question=field.description or topic, answer=answer)
 
 
 def _details(config: RunConfig, dataset: Dataset, schema: Schema, model: TrainedModel) -> ModelDetails:

@@ -9,13 +9,21 @@ The rules, with ``m`` the minimum group size:
    fairness audit leaves groups below ``m`` out of its gaps and ratios, and the audit of the mitigation out of their
    changes, so these give no small group away and are published as the insufficient evidence they are; such a comparison
    by any other audit is withheld.
-4. Totals give small groups away: where only one group of a table is withheld, or the withheld groups hold fewer than
-   ``m`` rows together - for an intersection, within any one group of one of its attributes - no size is printed in that
-   table, and its numbers are rounded to three decimals, since an exact rate or interval gives its size away as well.
+4. Totals give small groups away: where subtraction finds the size of one withheld group of a table, or that several
+   hold fewer than ``m`` rows together (:mod:`probity.model_cards.differencing`), no size is printed in that table, and
+   its numbers are rounded to three decimals, since an exact rate or interval gives its size away as well.
    Numbers in the units of a label are rounded to three significant digits: three decimals of a mean income are exact.
 5. Where the label has several classes, rule 2 holds for the rates of a class over all rows too: few people may have it.
+   No class has its rows printed then, since all classes together are all rows.
+6. How many rows of a group have a label counts like a size, with ten in place of ``m``: the rows behind a true positive
+   rate are the positives, and with the size they give the negatives. Where a group, or withheld groups together, have
+   fewer, the table is treated as in rule 4. A rate of labels that counts fewer is withheld, and so is the next smallest
+   share where shares add up to one.
+7. Where subtraction finds the rows behind any other withheld number, the rows behind this metric are printed for no
+   group of the table, and its values are rounded.
 
-These rules limit inference from the card alone. They do not exclude it for a reader who knows more about the data.
+These rules limit inference from the card alone. They do not exclude it for a reader who knows more about the data, and
+they do not hide how many predictions of a kind a group got: a selection rate times a size is such a count.
 """
 
 from __future__ import annotations
@@ -27,19 +35,24 @@ from dataclasses import dataclass
 from probity.card import CardNumber
 from probity.findings import AuditReport, Finding, slice_name
 from probity.metric import METRICS
+from probity.model_cards.counts import (
+    COUNTS,
+    FEWEST_ROWS,
+    Measure,
+    cells_of,
+    counts_give_away,
+    findings_of,
+    is_of_a_class,
+    measure_of,
+    rare,
+    rows_behind,
+    sizes_of,
+)
+from probity.model_cards.differencing import Slice, gives_away
 
-__all__ = ["Disclosure", "disclosure_of"]
+__all__ = ["FEWEST_ROWS", "Disclosure", "disclosure_of"]
 
 PUBLIC_DECIMALS = 3
-FEWEST_ROWS = 10
-"""Rule 2: fewer rows than this behind a number are too few persons to speak of."""
-
-_Slice = frozenset[tuple[str, str]]
-_Measure = tuple[str, float | None, str | None, frozenset[str]]
-_COUNTS = frozenset({"example_count", "group_share", "representation_ratio"})
-"""Metrics whose value is the size of the group, or gives it together with a total."""
-_OF_ALL_ROWS = frozenset({"group_share", "representation_ratio"})
-"""Metrics of a group whose ``n`` is that of all groups together."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,13 +63,19 @@ class Disclosure:
         minimum: The smallest publishable number of rows.
         small: Slices with fewer rows.
         partial: Metric, threshold, class and table of the numbers that rule 2 withholds.
-        uncounted: Tables, as sets of attributes, in which no size is printed and numbers are rounded (rule 4).
+        uncounted: Tables, as sets of attributes, in which no size is printed and numbers are rounded (rules 4 and 6).
+        unnumbered: Measures whose rows are not printed (rule 7).
+        rare: Findings that count too few rows with a label, or would give such a count away (rule 6).
+        rare_class: Whether a number of a class over all rows is withheld (rule 5).
     """
 
     minimum: int
-    small: frozenset[_Slice]
-    partial: frozenset[_Measure]
+    small: frozenset[Slice]
+    partial: frozenset[Measure]
     uncounted: frozenset[frozenset[str]]
+    unnumbered: frozenset[Measure] = frozenset()
+    rare: frozenset[str] = frozenset()
+    rare_class: bool = False
 
     def publish(self, finding: Finding) -> CardNumber:
         """Returns the public form of a finding."""
@@ -66,8 +85,10 @@ class Disclosure:
             return _number(finding, status="withheld", reason=reason)
         estimate = finding.estimate
         table = frozenset(finding.slice) or frozenset(finding.across)
-        decimals = _decimals(finding) if table in self.uncounted else None
-        hidden = table in self.uncounted or (bool(finding.across) and self._has_small_group(finding.across))
+        uncounted = table in self.uncounted or measure_of(finding) in self.unnumbered
+        uncounted = uncounted or (self.rare_class and is_of_a_class(finding))
+        decimals = _decimals(finding) if uncounted else None
+        hidden = uncounted or (bool(finding.across) and self._has_small_group(finding.across))
         return _number(
             finding,
             status="insufficient" if insufficient else "measured",
@@ -91,6 +112,11 @@ class Disclosure:
                 f"No sizes are printed for the groups of {table}, and their numbers are rounded to {PUBLIC_DECIMALS} "
                 "decimals: the totals would give the size of the withheld groups away."
             )
+        if self.unnumbered or self.rare or self.rare_class:
+            notes.append(
+                "The rows behind some metrics, and some rates of labels, are not printed, because subtraction would "
+                f"find a count of fewer than {FEWEST_ROWS}."
+            )
         notes.append("This limits inference from the card alone; it is not a privacy guarantee in any formal sense.")
         return tuple(notes)
 
@@ -105,15 +131,17 @@ class Disclosure:
     def _withheld(self, finding: Finding) -> str | None:
         key = frozenset(finding.slice.items())
         table = frozenset(finding.slice)
+        if finding.id in self.rare:
+            return f"it counts fewer than {FEWEST_ROWS} rows with a label, or would give such a count away"
         if not finding.slice:
             if finding.label_class is not None and not finding.across and finding.estimate.n < FEWEST_ROWS:
                 return f"it rests on fewer than {FEWEST_ROWS} rows"
             return self._withheld_comparison(finding) if finding.across else None
         if key in self.small:
             return f"fewer than {self.minimum} rows"
-        if table in self.uncounted and finding.metric in _COUNTS:
+        if table in self.uncounted and finding.metric in COUNTS:
             return "size withheld, because totals would give the size of a smaller group away"
-        if finding.metric not in _COUNTS and finding.estimate.n < FEWEST_ROWS:
+        if finding.metric not in COUNTS and finding.estimate.n < FEWEST_ROWS:
             return f"it rests on fewer than {FEWEST_ROWS} rows"
         return None
 
@@ -136,47 +164,28 @@ def disclosure_of(reports: Mapping[str, AuditReport], *, minimum: int) -> Disclo
         reports: All reports the card is composed from.
         minimum: The smallest number of rows of which numbers are published.
     """
-    sizes = _sizes(reports)
+    sizes = sizes_of(reports)
     small = frozenset(key for key, size in sizes.items() if size < minimum)
-    tables = {frozenset(name for name, _ in key) for key in small}
-    uncounted = frozenset(table for table in tables if _gives_away(table, sizes, minimum=minimum))
+    tables = {frozenset(name for name, _ in key) for key in sizes}
+    uncounted = {table for table in tables if gives_away(cells_of(sizes, table), small, floor=minimum)}
+    rows = rows_behind(reports)
+    labelled = {table for table in tables if any(counts_give_away(rows, table, small, label=True))}
     partial = frozenset(
-        (finding.metric, finding.threshold, finding.label_class, frozenset(finding.slice))
-        for report in reports.values()
-        for finding in report.findings
+        measure_of(finding)
+        for finding in findings_of(reports)
         if finding.slice and frozenset(finding.slice.items()) not in small and finding.estimate.n < FEWEST_ROWS
     )
-    return Disclosure(minimum=minimum, small=small, partial=partial, uncounted=uncounted)
-
-
-def _sizes(reports: Mapping[str, AuditReport]) -> dict[_Slice, int]:
-    """Returns the size of every slice: its counted rows, else the largest number of rows any finding on it rests on.
-
-    Reports on the data count rows of other splits too, so they are asked only about slices that no other report knows.
-    """
-    counted: dict[_Slice, int] = {}
-    largest: dict[_Slice, int] = {}
-    from_data: dict[_Slice, int] = {}
-    for report in reports.values():
-        for finding in report.findings:
-            key = frozenset(finding.slice.items())
-            if not key or finding.comparison is not None or finding.metric in _OF_ALL_ROWS:
-                continue
-            known = from_data if report.audit == "data" else largest
-            known[key] = max(known.get(key, 0), finding.estimate.n)
-            if finding.metric == "example_count" and report.audit != "data" and finding.estimate.value is not None:
-                counted[key] = int(finding.estimate.value)
-    return from_data | largest | counted
-
-
-def _gives_away(table: frozenset[str], sizes: Mapping[_Slice, int], *, minimum: int) -> bool:
-    """Whether totals and the other sizes of a table confine the withheld sizes too narrowly (rule 4)."""
-    cells = {key: size for key, size in sizes.items() if {name for name, _ in key} == table}
-    lines: list[list[int]] = [[size for size in cells.values() if size < minimum]]
-    if len(table) > 1:
-        for member in {pair for key in cells for pair in key}:
-            lines.append([size for key, size in cells.items() if member in key and size < minimum])
-    return any(line and (len(line) == 1 or sum(line) < minimum) for line in lines)
+    return Disclosure(
+        minimum=minimum,
+        small=small,
+        partial=partial,
+        uncounted=frozenset(uncounted | labelled),
+        unnumbered=frozenset(
+            measure for table in tables for measure in counts_give_away(rows, table, small, label=False)
+        ),
+        rare=frozenset(rare(reports)),
+        rare_class=any(is_of_a_class(entry) and entry.estimate.n < FEWEST_ROWS for entry in findings_of(reports)),
+    )
 
 
 def _decimals(finding: Finding) -> int:

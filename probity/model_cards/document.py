@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from probity.card import CardNumber, MetricsChoice, ModelCard, ModelDetails, NotAssessed, Numbers, Statement
+from probity.model import Encrypted
+from probity.model_cards.appendix import appendix
 from probity.model_cards.blocks import (
     Block,
     Cell,
     Document,
     Facts,
+    Figures,
     Gap,
     Items,
     Row,
@@ -19,6 +22,7 @@ from probity.model_cards.blocks import (
     Tile,
 )
 from probity.model_cards.measured import analyses, explanations, individuals, notes, pick, privacy, regulatory
+from probity.model_cards.publication import Publication
 from probity.model_cards.tables import (
     cell,
     data_tables,
@@ -26,29 +30,32 @@ from probity.model_cards.tables import (
     proxy_table,
 )
 from probity.model_cards.tasks import HEADLINES, decision_facts, label_tables, label_text
-from probity.model_cards.wording import metric_title, mitigation_words, rule_text, table_title, unit_title
+from probity.model_cards.verdict import decision_blocks
+from probity.model_cards.wording import ABSENT, metric_title, mitigation_words, rule_text, table_title, unit_title
 
 __all__ = ["document_of"]
 
-_NOTHING = Cell(text="")
+_NO_IMAGES: Mapping[str, Sequence[tuple[str, str]]] = {}
 
 
-def document_of(card: ModelCard, *, images: Sequence[tuple[str, str]] = ()) -> Document:
+def document_of(publication: Publication, *, images: Mapping[str, Sequence[tuple[str, str]]] = _NO_IMAGES) -> Document:
     """Lays a card out.
 
     Args:
-        card: The card.
-        images: Title and ``data:`` address of the pictures of the explanations.
+        publication: The card and what came after it.
+        images: Per audit, title and ``data:`` address of its pictures.
     """
+    card = publication.card
     return Document(
         title=card.name,
         facts=(
             ("Run", card.run),
+            *((("Version", publication.version),) if publication.release is not None else ()),
             ("Created", card.created_at),
             ("Model", card.details.digests.get("model", "")),
             ("Test rows", card.subject.examples if card.subject else "not stated by any report"),
         ),
-        tiles=tuple(_tiles(card)),
+        tiles=tuple(_tiles(publication)),
         sections=(
             Section(anchor="details", title="Model details", blocks=tuple(_details(card))),
             Section(anchor="use", title="Use", blocks=tuple(_use(card))),
@@ -56,8 +63,12 @@ def document_of(card: ModelCard, *, images: Sequence[tuple[str, str]] = ()) -> D
             Section(anchor="metrics", title="Metrics", blocks=tuple(_metrics(card))),
             Section(anchor="data", title="Training and evaluation data", blocks=tuple(_data(card))),
             Section(anchor="analyses", title="Quantitative analyses", blocks=tuple(analyses(card))),
-            Section(anchor="privacy", title="Privacy", blocks=tuple(privacy(card))),
-            Section(anchor="explanations", title="Explanations", blocks=tuple(explanations(card, images))),
+            Section(anchor="privacy", title="Privacy", blocks=tuple(privacy(card, images.get("attacks", ())))),
+            Section(
+                anchor="explanations",
+                title="Explanations",
+                blocks=tuple(explanations(card, images.get("explanations", ()))),
+            ),
             Section(anchor="individuals", title="Single decisions", blocks=tuple(individuals(card))),
             Section(anchor="regulatory", title="Regulatory tables", blocks=tuple(regulatory(card))),
             Section(
@@ -65,12 +76,22 @@ def document_of(card: ModelCard, *, images: Sequence[tuple[str, str]] = ()) -> D
                 title="Limitations, trade-offs and ethical considerations",
                 blocks=tuple(_considerations(card)),
             ),
-            Section(anchor="evidence", title="Evidence", blocks=tuple(_evidence(card))),
+            Section(anchor="risk", title="Risk", blocks=tuple(_risk(card))),
+            Section(anchor="decision", title="Gate decision", blocks=tuple(decision_blocks(publication))),
+            Section(anchor="evidence", title="Evidence", blocks=tuple(_evidence(card, _others(images)))),
+            Section(anchor="appendix", title="Appendix: frameworks", blocks=tuple(appendix(publication))),
         ),
+        anchors={number.finding: f"number-{i}" for i, number in enumerate(card.numbers(), start=1)},
     )
 
 
-def _tiles(card: ModelCard) -> Iterator[Tile]:
+def _others(images: Mapping[str, Sequence[tuple[str, str]]]) -> list[tuple[str, str]]:
+    """Returns the pictures of audits that have no section of their own."""
+    return [image for audit, mine in images.items() if audit not in ("attacks", "explanations") for image in mine]
+
+
+def _tiles(publication: Publication) -> Iterator[Tile]:
+    card, decision = publication.card, publication.decision
     at = card.metrics.decision_threshold
     wanted: tuple[tuple[str, float | None], ...] = (("auc", None), ("accuracy", at), ("selection_rate", at))
     if card.metrics.task != "binary":
@@ -82,6 +103,9 @@ def _tiles(card: ModelCard) -> Iterator[Tile]:
         yield Tile(label=label, cell=_tile_cell(number))
     found = card.privacy.findings.numbers if isinstance(card.privacy.findings, Numbers) else ()
     yield Tile(label="epsilon of the training", cell=_tile_cell(pick(found, "epsilon", None)))
+    if decision is not None:
+        detail = f"{len(decision.checks)} checks; against a release: {len(decision.blocking)}"
+        yield Tile(label="gate decision", cell=Cell(text=decision.verdict, detail=detail))
 
 
 def _tile_cell(number: CardNumber | None) -> Cell:
@@ -91,7 +115,11 @@ def _tile_cell(number: CardNumber | None) -> Cell:
 def _details(card: ModelCard) -> Iterator[Block]:
     details = card.details
     mechanism = details.mechanism.to_json()
-    settings = ", ".join(f"{name} {value}" for name, value in mechanism.items() if name != "kind" and value is not None)
+    settings = ", ".join(
+        f"{name} {value}"
+        for name, value in mechanism.items()
+        if name not in ("kind", "parties", "revealed") and value is not None
+    )
     yield Facts(
         pairs=(
             ("Owner", _lines(details.owner)),
@@ -99,12 +127,25 @@ def _details(card: ModelCard) -> Iterator[Block]:
             ("Licence", _lines(details.licence)),
             ("Trainer", (details.trainer,)),
             ("Mechanism", (mechanism["kind"].replace("_", " ") + (f": {settings}" if settings else ""),)),
+            *_share_facts(details),
             ("Parameters", ("not known" if details.num_parameters is None else f"{details.num_parameters:,}",)),
             ("Training rows", (f"{details.num_train_examples:,}",)),
             *_training_facts(details),
             ("Mitigation", tuple(mitigation_words(details.mitigation))),
         )
     )
+    if card.contacts:
+        yield Table(
+            caption="Contacts",
+            heads=("For", "Name", "To be reached at"),
+            rows=tuple(
+                Row(header=entry.role, cells=(Cell(text=entry.name or ABSENT), Cell(text=entry.reach)))
+                for entry in card.contacts
+            ),
+            numeric=False,
+        )
+    else:
+        yield Gap(what="Contacts", reason="the owner named nobody under card.contacts")
     if details.warnings:
         yield Subheading(text="Warnings of the trainer")
         yield Items(texts=details.warnings)
@@ -196,6 +237,7 @@ def _metrics(card: ModelCard) -> Iterator[Block]:
             for entry in metrics.definitions
         ),
         numeric=False,
+        collapsed=True,
     )
 
 
@@ -271,7 +313,17 @@ def _considerations(card: ModelCard) -> Iterator[Block]:
         yield _said(said)
 
 
-def _evidence(card: ModelCard) -> Iterator[Block]:
+def _risk(card: ModelCard) -> Iterator[Block]:
+    if not card.risks:
+        yield Gap(reason="this card was written before questions on risk were asked")
+        return
+    yield Items(texts=("What the owner answered to questions that are asked before a model goes live.",), small=True)
+    for entry in card.risks:
+        yield Subheading(text=entry.question)
+        yield _said(entry.answer)
+
+
+def _evidence(card: ModelCard, images: Sequence[tuple[str, str]]) -> Iterator[Block]:
     yield Subheading(text="What was withheld")
     yield Items(texts=card.publication_notes)
     yield Subheading(text="Reports")
@@ -279,10 +331,20 @@ def _evidence(card: ModelCard) -> Iterator[Block]:
         yield Facts(pairs=_pairs(card.reports), monospace=True)
     else:
         yield Gap(reason="this run has no report")
+    if images:
+        yield Figures(caption="Drawings of other audits", images=tuple(images))
     numbers = card.numbers()
     if numbers:
         yield Subheading(text="All numbers")
         yield evidence_table(numbers)
+
+
+def _share_facts(details: ModelDetails) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Yields who took part in a training on secret shares, and what left the shares."""
+    mechanism = details.mechanism
+    if isinstance(mechanism, Encrypted):
+        yield "Parties", tuple(f"{party.name}: {party.role.replace('_', ' ')}" for party in mechanism.parties)
+        yield "Revealed", tuple(f"{entry.what}, to {entry.to}" for entry in mechanism.revealed)
 
 
 def _training_facts(details: ModelDetails) -> Iterator[tuple[str, tuple[str, ...]]]:

@@ -124,8 +124,8 @@ def _disparities(card: ModelCard, numbers: Sequence[CardNumber]) -> Iterator[Blo
             )
 
 
-def privacy(card: ModelCard) -> Iterator[Block]:
-    """Yields the privacy statement, the attacks, and who sees what."""
+def privacy(card: ModelCard, images: Sequence[tuple[str, str]]) -> Iterator[Block]:
+    """Yields the privacy statement, the attacks with their pictures, and who sees what."""
     part = card.privacy
     if isinstance(part.statement, PrivacyStatement):
         yield from _privacy_statement(part.statement)
@@ -141,6 +141,8 @@ def privacy(card: ModelCard) -> Iterator[Block]:
         yield from _canaries(part.canaries)
     if isinstance(part.attacks, Numbers):
         yield from _attacks(part.attacks)
+    if images:
+        yield Figures(caption="How well the attacks tell members from others", images=tuple(images))
     yield Subheading(text="Who sees what")
     yield Table(
         caption="Trust: which party sees the data",

@@ -11,12 +11,11 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from probity.card import ModelCard
 from probity.model_cards.document import document_of
+from probity.model_cards.publication import Publication
 
 __all__ = ["markdown_code", "markdown_text", "to_html", "to_json", "to_markdown"]
 
@@ -33,29 +32,35 @@ class _Written(str):
     __slots__ = ()
 
 
-def to_json(card: ModelCard) -> str:
-    """Returns the card as JSON text; :meth:`ModelCard.from_json` reads it back."""
-    return json.dumps(card.to_json(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+def to_json(publication: Publication) -> str:
+    """Returns the card as JSON text, byte for byte as the run folder holds it and as the gate digests it.
+
+    :meth:`ModelCard.from_json` reads it back. The decision is another document.
+    """
+    if publication.recorded is not None:
+        return publication.recorded
+    return json.dumps(publication.card.to_json(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def to_markdown(card: ModelCard) -> str:
+def to_markdown(publication: Publication) -> str:
     """Returns the card as GitHub-flavoured Markdown."""
-    text = str(_markdown_template().render(document=document_of(card)))
+    pictures = {picture.audit: [(picture.title, "")] for picture in publication.pictures}
+    text = str(_markdown_template().render(document=document_of(publication, images=pictures)))
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
 
-def to_html(card: ModelCard, *, plots: Mapping[str, str]) -> str:
+def to_html(publication: Publication) -> str:
     """Returns the card as one self-contained HTML file.
 
-    Args:
-        card: The card.
-        plots: Title to SVG text. Each is embedded as an image, where a browser runs no script and loads nothing.
+    Pictures are embedded as images, where a browser runs no script and loads nothing.
     """
-    images = [(title, _data_address(svg)) for title, svg in plots.items()]
+    images: dict[str, list[tuple[str, str]]] = {}
+    for picture in publication.pictures:
+        images.setdefault(picture.audit, []).append((picture.title, _data_address(picture.svg)))
     template, style = _html_template()
     # The policy names the one style sheet by its hash, so that not even a style can be smuggled in.
     digest = base64.b64encode(hashlib.sha256(style.encode("utf-8")).digest()).decode("ascii")
-    return str(template.render(document=document_of(card, images=images), style=style, style_digest=digest))
+    return str(template.render(document=document_of(publication, images=images), style=style, style_digest=digest))
 
 
 def markdown_text(value: object) -> str:

@@ -53,7 +53,8 @@ def cell(number: CardNumber | None, *, with_id: bool = False, with_n: bool = Fal
         return _ABSENT
     code = number.finding if with_id else ""
     if number.status == "withheld":
-        return Cell(text="withheld", detail=_short(number.reason or "", in_full=in_full), code=code, muted=True)
+        reason = _short(number.reason or "", in_full=in_full)
+        return Cell(text="withheld", detail=reason, code=code, finding=number.finding, muted=True)
     parts = [interval_text(number)]
     if with_n and number.n is not None:
         parts.append(f"n = {number.n:,}")
@@ -61,7 +62,11 @@ def cell(number: CardNumber | None, *, with_id: bool = False, with_n: bool = Fal
         parts.append(f"insufficient evidence: {_short(number.reason or '', in_full=in_full)}")
     text = value_text(number.value, number.metric)
     return Cell(
-        text=text, detail="; ".join(part for part in parts if part), code=code, muted=number.status == "insufficient"
+        text=text,
+        detail="; ".join(part for part in parts if part),
+        code=code,
+        finding=number.finding,
+        muted=number.status == "insufficient",
     )
 
 

@@ -6,20 +6,22 @@ from collections.abc import Iterator
 
 from probity.card import TrustRow
 from probity.data import Transform
-from probity.model import DpFedAvg, DpFtrl, Federated, TrainedModel
+from probity.model import DpFedAvg, DpFtrl, Encrypted, Federated, TrainedModel
 
 __all__ = ["trust_rows"]
 
 
 def trust_rows(model: TrainedModel, transform: Transform) -> Iterator[TrustRow]:
-    """Says who sees what when training runs in the pipeline's own process, or ran elsewhere."""
+    """Says who sees what when training runs in the pipeline's own process, on secret shares, or ran elsewhere."""
     yield TrustRow(
         party="whoever operates the pipeline's machine",
         sees_raw_rows=True,
         sees="all rows in the clear, sensitive columns included, and every file of the run folder",
     )
     elsewhere = model.mechanism.kind == "unknown"
-    if isinstance(model.mechanism, Federated | DpFedAvg | DpFtrl):
+    if isinstance(model.mechanism, Encrypted):
+        yield from _share_rows(model.mechanism)
+    elif isinstance(model.mechanism, Federated | DpFedAvg | DpFtrl):
         yield from _federated_rows(model, model.mechanism)
     else:
         yield TrustRow(
@@ -37,7 +39,7 @@ def trust_rows(model: TrainedModel, transform: Transform) -> Iterator[TrustRow]:
     )
     if elsewhere:
         bound = "nobody here knows of anything that bounds what they reveal about a training row"
-    elif model.mechanism.kind in ("non_private", "federated"):
+    elif model.mechanism.kind in ("non_private", "federated", "encrypted"):
         bound = "nothing bounds what the weights reveal about a training row"
     else:
         bound = "the privacy statement bounds what the weights reveal, on its assumptions"
@@ -57,6 +59,32 @@ def trust_rows(model: TrainedModel, transform: Transform) -> Iterator[TrustRow]:
         sees_raw_rows=False,
         sees="numbers about groups of rows, and settings; no row",
     )
+
+
+def _share_rows(mechanism: Encrypted) -> Iterator[TrustRow]:
+    """Says what each kind of party to a training on shares saw."""
+    what = "rows" if mechanism.data_split == "rows" else "columns"
+    for party in mechanism.parties:
+        if party.role == "data_owner":
+            yield TrustRow(
+                party=f"data owner {party.name}", sees_raw_rows=True, sees=f"its own {what} in the clear, no other's"
+            )
+    servers = ", ".join(party.name for party in mechanism.parties if party.role == "server")
+    if mechanism.execution == "simulated":
+        seen = "everything: one process simulated all parties, so that this run hid nothing from whoever ran it"
+    elif mechanism.same_operator:
+        seen = "one share each, which says nothing by itself; one operator started all of them and could join these"
+    else:
+        seen = f"one share each, which says nothing by itself; {mechanism.threat_model}"
+    yield TrustRow(party=f"the servers {servers}", sees_raw_rows=mechanism.execution == "simulated", sees=seen)
+    for party in mechanism.parties:
+        if party.role == "model_owner":
+            revealed = ", ".join(entry.what for entry in mechanism.revealed if entry.to == party.name)
+            yield TrustRow(
+                party=f"model owner {party.name}",
+                sees_raw_rows=False,
+                sees=f"{revealed}; it builds the computation for all parties, who have to trust or check what it built",
+            )
 
 
 def _federated_rows(model: TrainedModel, mechanism: Federated | DpFedAvg | DpFtrl) -> Iterator[TrustRow]:

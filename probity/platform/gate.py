@@ -18,23 +18,31 @@ no earlier release to compare with                          ``pass`` of change r
 no model without mitigation to compare with                 ``insufficient_evidence``
 finite epsilon, preprocessing not covered by it             ``fail``
 an attack proves more than the finite epsilon allows        ``fail``
-approval required                                           ``insufficient_evidence``
+evidence older than the policy lets it count                ``error``
+approval required, and not given                            ``insufficient_evidence``
+a reviewer rejected it                                      ``fail``
 =========================================================== =====================
+
+What did not pass holds the release, with three exceptions, each stated in the check: a rule of severity ``warn``; a
+rule that is waived, by name, signature and until a day; and, where the policy says so, a rule that the data cannot
+judge and that reviewers approved. An ``error`` is never lifted: nobody can answer for what nobody looked at.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from probity.config import Approval, Rule, RunConfig
+from probity.config import Rule, RunConfig
 from probity.data import MISSING_GROUP, Dataset
 from probity.decision import Check, GateDecision, GatePolicy
 from probity.digest import digest_json
 from probity.findings import AuditReport, Subject, finding_id
 from probity.metric import METRICS, MetricKind
+from probity.platform.gate_approval import with_approval
 from probity.platform.gate_rules import condition_of, judge, unusable
+from probity.review import Review, Waiver
 from probity.task import Task
 
 __all__ = ["decide", "make_policy"]
@@ -67,6 +75,7 @@ def make_policy(config: RunConfig, dataset: Dataset, *, required_reports: tuple[
         approval=config.gate.approval,
         judged_by=config.gate.judged_by,
         uncovered_preprocessing=config.gate.uncovered_preprocessing,
+        expires_after_days=config.gate.expires_after_days,
     )
 
 
@@ -83,6 +92,7 @@ class _Candidate:
     model: str | None
     examples: str | None
     reports: Mapping[str, AuditReport | None]
+    expired: Mapping[str, str]
 
 
 def decide(
@@ -93,6 +103,10 @@ def decide(
     examples: str | None,
     card: str | None,
     card_subject: Subject | None,
+    expired: Mapping[str, str] | None = None,
+    waivers: Sequence[Waiver] = (),
+    reviews: Sequence[Review] = (),
+    started_by: Sequence[str] = (),
 ) -> GateDecision:
     """Decides whether the candidate may be released.
 
@@ -106,8 +120,12 @@ def decide(
         examples: Digest of the raw examples of the test split.
         card: Digest of the model card.
         card_subject: What the card says it speaks of.
+        expired: Audits whose reports no longer count, each with the reason.
+        waivers: Waivers in force, their signatures checked.
+        reviews: What reviewers signed about exactly this evidence, their signatures checked.
+        started_by: Names of the reviewers who started the run; they do not count alone.
     """
-    candidate = _Candidate(model=model, examples=examples, reports=reports)
+    candidate = _Candidate(model=model, examples=examples, reports=reports, expired=expired or {})
     checks = [*_check_candidate(candidate)]
     if policy is not None:
         checks += [_check_report(name, candidate, policy) for name in policy.required_reports]
@@ -116,10 +134,11 @@ def decide(
     if policy is not None:
         checks += _check_preprocessing(policy, candidate)
         checks += _check_contradiction(candidate)
-        checks += [_check_rule(rule, candidate, policy) for rule in policy.rules]
-        checks += _check_approval(policy.approval)
+        judged = [_waive(_check_rule(rule, candidate, policy), rule, waivers) for rule in policy.rules]
+        checks += with_approval(judged, policy.approval, reviews, started_by=started_by)
+    blocked = any(check.blocks for check in checks) or not any(check.outcome == "pass" for check in checks)
     return GateDecision(
-        verdict="release" if all(check.outcome == "pass" for check in checks) else "hold",
+        verdict="hold" if blocked else "release",
         model=model,
         policy=digest_json(None) if policy is None else policy.record_digest(),
         card=card,
@@ -182,6 +201,8 @@ def _report_problem(name: str, candidate: _Candidate, policy: GatePolicy) -> str
         return f"The {name} report was written by another audit, {report.audit}; run the audit again."
     if report.status == "failed":
         return f"The {name} audit failed; mend what its report says and run it again."
+    if name in candidate.expired:
+        return f"The {name} report no longer counts: {candidate.expired[name]}; audit the model again."
     if report.status == "not_applicable" and not _may_be_not_applicable(name, policy):
         return f"The {name} audit says that it does not apply to this run, but this policy requires it."
     stale = _stale(report.subject, candidate, without_model=name in _ABOUT_DATA_ALONE)
@@ -305,17 +326,6 @@ def _check_contradiction(candidate: _Candidate) -> Iterator[Check]:
     )
 
 
-def _check_approval(approval: Approval) -> Iterator[Check]:
-    # "on_insufficient_evidence" adds no check: insufficient evidence holds anyway, and nothing here can lift that.
-    if approval.required == "always":
-        yield Check(
-            rule="approval",
-            outcome="insufficient_evidence",
-            required="a recorded approval",
-            reason="The policy requires a person's approval for every release, and none is recorded.",
-        )
-
-
 # --- rules ----------------------------------------------------------------------------------------------------------
 
 
@@ -328,6 +338,20 @@ def _check_rule(rule: Rule, candidate: _Candidate, policy: GatePolicy) -> Check:
     if report is None:  # _report_problem says so too; here for the type checker
         return unusable(condition, f"The {condition.report} report cannot be read.")
     return judge(condition, report, policy=policy)
+
+
+def _waive(check: Check, rule: Rule, waivers: Sequence[Waiver]) -> Check:
+    """Returns the check of a rule as its severity and a waiver, if one is in force, leave it."""
+    check = check.model_copy(update={"severity": rule.severity})
+    waiver = next((waiver for waiver in waivers if waiver.rule == rule.name), None)
+    if waiver is None or not check.blocks or check.outcome == "error":
+        return check
+    return check.model_copy(
+        update={
+            "lifted_by": "waiver",
+            "reason": f"{check.reason} Waived until {waiver.until} by {waiver.owner}: {waiver.reason.rstrip('. ')}.",
+        }
+    )
 
 
 def _unknown_names(rule: Rule, policy: GatePolicy) -> str | None:

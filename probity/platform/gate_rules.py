@@ -89,6 +89,8 @@ def condition_of(rule: Rule, policy: GatePolicy) -> Condition:
         report = "privacy" if rule.metric in _PRIVACY_METRICS else "attacks"
     elif kind is MetricKind.DATA:
         report = "data"
+    elif kind is MetricKind.SERVING:
+        report = "serving"
     else:
         report = "performance"
     return Condition(

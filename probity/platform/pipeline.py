@@ -6,9 +6,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -21,18 +22,30 @@ from probity.audits import task_rows
 from probity.audits.base import AuditInput, not_applicable, tasks_of
 from probity.audits.baseline_tasks import compare_rows
 from probity.canaries import Coins
+from probity.claims import CLAIMS
 from probity.decision import GateDecision, GatePolicy
 from probity.digest import digest_file, digest_tree
-from probity.errors import AuditError, ConfigError, ProbityError, ReleaseHeldError
+from probity.errors import AuditError, ConfigError, ProbityError, ReleaseHeldError, TrackingError
 from probity.findings import AuditReport, Subject
 from probity.model_cards import render
 from probity.model_cards.compose import compose
+from probity.model_cards.publication import Publication
 from probity.platform import adopt, canaries, gate, ingest, profile, schema, shadows, tracking, training, transform
+from probity.platform.gate_approval import APPROVAL, waits_for_approval
 from probity.platform.lineage import Lineage, LineageRun
 from probity.platform.live_rounds import LiveRounds
+from probity.platform.person import current_user
 from probity.platform.plan import Plan, make_plan
 from probity.platform.release import push
+from probity.platform.release.approval import approval_terms, reviews_of
+from probity.platform.release.evidence import collect, expired_audits, waivers_of
+from probity.platform.release.history import utc_now
+from probity.platform.release.project import Project
+from probity.platform.release.registry import mirror
+from probity.platform.release.verification import EXTRA, verify
+from probity.platform.release.webhook import ask_for_review
 from probity.platform.stages import Observer, Progress, Stages, Stopped, environment, installed_digest
+from probity.review import SealedReview
 from probity.runs import RunError, RunFolder, Workspace
 from probity.storage import write_atomically, write_record
 from probity.trainers.base import TrainingRequest
@@ -40,10 +53,26 @@ from probity.trainers.base import TrainingRequest
 __all__ = ["audit", "decide", "policy_of", "release", "run", "stage_names"]
 
 
+SERVING = "serving"
+"""Stage and report of the infra validation."""
+
+
 def stage_names() -> tuple[str, ...]:
     """Returns the stages in order, as ``--until`` takes them."""
     data = ("ingest", "statistics", "schema", "anomalies", "transform")
-    return (*data, "canaries", "train", "shadows", "score", "baseline", *audits.names(), "card", "gate", "release")
+    return (
+        *data,
+        "canaries",
+        "train",
+        "shadows",
+        "score",
+        "baseline",
+        *audits.names(),
+        SERVING,
+        "card",
+        "gate",
+        "release",
+    )
 
 
 def run(
@@ -74,7 +103,11 @@ def run(
         ProbityError: If a stage could not do its work. What was finished before stays on disk.
     """
     config = plan.config
-    optional = {"canaries": config.audits.canaries is not None, "shadows": config.audits.shadow_models > 0}
+    optional = {
+        "canaries": config.audits.canaries is not None,
+        "shadows": config.audits.shadow_models > 0,
+        SERVING: config.serving.infra_validation is not None,
+    }
     if until is not None and not optional.get(until, True):
         raise ConfigError(
             f"--until {until}",
@@ -89,13 +122,16 @@ def run(
             workspace, folder, lineage=lineage, observer=observer, use_cache=use_cache, until=until
         )  # fmt: skip
         with _failures_kept(folder, stages):
-            _write_config(plan, workspace, folder)
+            _write_config(plan, workspace, folder, further=(SERVING,) if plan.config.serving.infra_validation else ())
             _read_data(plan, folder, stages)
             _train(plan, workspace, folder, stages)
             _audit(plan, folder, stages)
+            _validate_infra(plan, folder, stages)
             _decide(plan, workspace, folder, stages)
             if push_release and folder.decision().verdict == "release":
-                _release(plan, folder, stages)
+                _release(plan, folder, stages, observer)
+            elif waits_for_approval(folder.decision()):
+                _ask_for_review(plan, folder, observer)
     return folder
 
 
@@ -134,9 +170,15 @@ def audit(
     return folder
 
 
-def decide(folder: RunFolder) -> GateDecision:
-    """Decides again from the stored evidence of a run. Equal evidence gives an equal decision."""
-    reports = folder.reports()
+def decide(folder: RunFolder, *, reviews: Sequence[SealedReview] = (), now: datetime | None = None) -> GateDecision:
+    """Decides again from the stored evidence of a run. Equal evidence gives an equal decision, byte for byte.
+
+    Args:
+        folder: The run.
+        reviews: What reviewers sealed about this run.
+        now: The time at which waivers must be in force and evidence may not be expired; absent: now.
+    """
+    reports, moment, project = folder.reports(), now or utc_now(), Project.of_run(folder)
     policy, model, examples = policy_of(folder), folder.model(), folder.examples()
     card_path = folder.path / runs.CARD / "card.json"
     recorded = folder.receipt("card")
@@ -148,6 +190,10 @@ def decide(folder: RunFolder) -> GateDecision:
         examples=examples.files["test"].digest,
         card=digest_file(card_path) if intact else None,
         card_subject=folder.card().subject if intact else None,
+        expired=expired_audits(folder, policy, project, now=moment),
+        waivers=[sealed.waiver for sealed in waivers_of(folder, now=moment)],
+        reviews=[sealed.review for sealed in reviews],
+        started_by=approval_terms(folder, project).started_by,
     )
 
 
@@ -165,21 +211,42 @@ def release(folder: RunFolder, *, workspace: Workspace, observer: Observer) -> R
         ReleaseHeldError: If the verdict, then or now, is hold.
         DigestMismatchError: If the SavedModel is not the one that was audited.
     """
-    again = decide(folder)
-    if folder.decision().verdict != "release" or again.verdict != "release":
+    require_permission(folder)
+    if folder.release() is not None:
+        return folder
+    root = (workspace.root / folder.provenance()["config_folder"]).resolve()
+    plan = make_plan(folder.config(), root=root)
+    with _recorded(plan, workspace, folder, observer) as lineage:
+        _release(plan, folder, Stages(workspace, folder, lineage=lineage, observer=observer), observer)
+    return folder
+
+
+def require_permission(folder: RunFolder) -> GateDecision:
+    """Returns the decision that a release of a run rests on, made now, with the approvals that were given.
+
+    Guarantees: what the gate said at the time of the run, still as it was written, was ``release``, or ``hold`` for
+    want of approval only; and what it says now, by the same policy, of the evidence as it is now, is ``release``.
+
+    Raises:
+        ReleaseHeldError: Otherwise.
+    """
+    first, words = folder.decision(), reviews_of(folder, Project.of_run(folder))
+    again, written = decide(folder, reviews=words), folder.receipt("gate")
+    if written is None or not folder.intact(written) or again.policy != first.policy:
+        raise ReleaseHeldError(
+            f"run {folder.id}",
+            seen="its decision, or the policy in its config, was changed after the gate decided",
+            allowed="a decision as it was written, by the policy that the config still states",
+            remedy="run the pipeline again; a changed policy is a new decision, and never an old one edited",
+        )
+    if again.verdict != "release" or not (first.verdict == "release" or waits_for_approval(first)):
         raise ReleaseHeldError(
             f"run {folder.id}",
             seen=f"the gate says hold: {', '.join(check.rule for check in again.blocking) or 'at the time of the run'}",
             allowed="a run whose verdict is release",
             remedy=f"see every check with: probity gate {folder.id}",
         )
-    if folder.release() is not None:
-        return folder
-    root = (workspace.root / folder.provenance()["config_folder"]).resolve()
-    plan = make_plan(folder.config(), root=root)
-    with _recorded(plan, workspace, folder, observer) as lineage:
-        _release(plan, folder, Stages(workspace, folder, lineage=lineage, observer=observer))
-    return folder
+    return again
 
 
 # -- the stages, in order ---------------------------------------------------------------------------------------------
@@ -438,9 +505,11 @@ def _audit(plan: Plan, folder: RunFolder, stages: Stages, *, made_by: tuple[str,
     )
 
     released = push.latest(plan.base_path, plan.config.serving.model_name)
+    project = Project(config=plan.config, root=plan.root)
 
     def compare(out: Path, report: Progress) -> None:
-        found = _compare(evidence, released[1] if released else None, released[0].model if released else None)
+        path, digest = (released[1], released[0].model) if released else (None, None)
+        found = _compare(evidence, path, digest, project=project)
         write_record(_subfolder(out, runs.AUDITS) / "baseline.json", found)
 
     stages.perform(
@@ -458,6 +527,24 @@ def _audit(plan: Plan, folder: RunFolder, stages: Stages, *, made_by: tuple[str,
             settings=settings,
             inputs=("ingest", "schema", *made_by, "score", *performed),
         )
+
+
+def _validate_infra(plan: Plan, folder: RunFolder, stages: Stages) -> None:
+    """Serves the candidate once, unless the config says not to."""
+    settings = plan.config.serving.infra_validation
+    if settings is None:
+        return
+    examples, model = folder.examples(), folder.model()
+    subject = Subject(model=model.digest, examples=examples.files["test"].digest)
+
+    def serve(out: Path, report: Progress) -> None:
+        from probity.platform.serving.infra_validation import validate
+
+        saved_model = folder.path / runs.MODEL / "saved_model"
+        found = validate(saved_model, examples.table("test"), subject=subject, settings=settings)
+        write_record(_subfolder(out, runs.AUDITS) / f"{SERVING}.json", found)
+
+    stages.perform(SERVING, produce=serve, settings=settings.to_json(), inputs=("ingest", "train"))
 
 
 def _write_failed(plan: Plan, folder: RunFolder, stages: Stages, reason: str, *, inputs: tuple[str, ...]) -> None:
@@ -488,14 +575,24 @@ def _run_audit(name: str, evidence: AuditInput[task_rows.AnyRows], out: Path, re
     write_record(target / f"{name}.json", found)
 
 
-def _compare(evidence: AuditInput[task_rows.AnyRows], path: Path | None, digest: str | None) -> AuditReport:
-    """Compares the candidate with the latest released model on the same rows (the test split)."""
+def _compare(
+    evidence: AuditInput[task_rows.AnyRows], path: Path | None, digest: str | None, *, project: Project
+) -> AuditReport:
+    """Compares the candidate with the latest released model on the same rows (the test split).
+
+    A version that does not verify could be anything, and a weak model put in the place of the live one would let a weak
+    candidate pass: then there is no comparison, and the gate holds.
+    """
     scored: task_rows.AnyRows | None = None
+    if path is not None:
+        found = verify(path, trusted_keys=project.trusted(), signing=project.config.signing)
+        if not found.intact:
+            reason = f"the released model does not verify ({found.problems[0]})"
+            return AuditReport(audit="baseline", status="failed", subject=evidence.subject, reasons=(reason,))
     if path is not None and digest == evidence.model.digest:
         scored = evidence.scored  # the candidate is what is live: its scores are known
     elif path is not None:
         try:
-            push.verify_release(path)
             scored = task_rows.score_rows(path, dataset=evidence.dataset, examples=evidence.examples)
         except Exception as error:  # TensorFlow has errors of its own; any of them means that there is no comparison
             reason = f"the released model cannot score these rows ({type(error).__name__})"
@@ -537,10 +634,12 @@ def _decide(
         )
         target = _subfolder(out, runs.CARD)
         write_record(target / "card.json", card)
-        write_atomically(target / "card.md", render.to_markdown(card).encode())
-        write_atomically(target / "card.html", render.to_html(card, plots=_plots(folder)).encode())
+        printed = Publication(card=card, pictures=folder.pictures())
+        write_atomically(target / "card.md", render.to_markdown(printed).encode())
+        write_atomically(target / "card.html", render.to_html(printed).encode())
 
-    reports = ("baseline", *plan.audits)
+    served = (SERVING,) if folder.receipt(SERVING) else ()
+    reports = ("baseline", *plan.audits, *served)
     read = ("ingest", "schema", "anomalies", *made_by, *reports)
     stages.perform("card", produce=write_card, inputs=read, cached=False)
 
@@ -550,8 +649,31 @@ def _decide(
     stages.perform("gate", produce=write_decision, inputs=("ingest", made_by[-1], "card", *reports), cached=False)
 
 
-def _release(plan: Plan, folder: RunFolder, stages: Stages) -> None:
-    decision = folder.decision()
+def _ask_for_review(plan: Plan, folder: RunFolder, observer: Observer) -> None:
+    try:
+        ask_for_review(plan.config.gate.approval, folder, model_name=plan.config.serving.model_name)
+    except ConfigError as error:
+        observer.note(f"no message was sent to the reviewers - {error}")
+
+
+def _release(plan: Plan, folder: RunFolder, stages: Stages, observer: Observer) -> None:
+    project = Project(config=plan.config, root=plan.root)
+    decision, policy = require_permission(folder), policy_of(folder)
+    needed = any(check.rule == APPROVAL for check in decision.checks)
+    lifted = {check.rule for check in decision.checks if check.lifted_by == "waiver"}
+    keys = project.keys()
+    if keys.created:
+        observer.note(f"made a signing key, {plan.config.signing.key}; give its .pub to whoever verifies releases")
+    evidence = collect(
+        folder,
+        policy,
+        decision,
+        reviews=[sealed for sealed in reviews_of(folder, project) if sealed.review.outcome == "approve"]
+        if needed
+        else (),
+        waivers=[sealed for sealed in waivers_of(folder) if sealed.waiver.rule in lifted],
+        terms=approval_terms(folder, project) if needed else None,
+    )
 
     def publish(out: Path, report: Progress) -> None:
         pushed = push.push(
@@ -563,11 +685,23 @@ def _release(plan: Plan, folder: RunFolder, stages: Stages) -> None:
             base_path=plan.base_path,
             base_label=plan.config.serving.base_path,
             dataset=folder.dataset().content_digest,
+            evidence=evidence,
+            keys=keys,
+            writers=project.writers(),
         )
         write_record(out / runs.RELEASE, pushed)
+        if pushed.run == folder.id:
+            version = project.base_path / pushed.model_name / str(pushed.version)
+            write_atomically(out / runs.CLAIMS, (version / EXTRA / CLAIMS).read_bytes())
+        if decision != folder.decision():
+            write_record(out / runs.RELEASE_DECISION, decision)
 
     made_by = "adopt" if folder.receipt("adopt") else "train"
     stages.perform("release", produce=publish, inputs=(made_by, "card", "gate"), cached=False)
+    try:
+        mirror(project, workspace=folder.path.parents[1])
+    except TrackingError as error:
+        observer.note(f"not mirrored in MLflow's registry - {error}")
 
 
 # -- around the stages ------------------------------------------------------------------------------------------------
@@ -601,19 +735,20 @@ def _failures_kept(folder: RunFolder, stages: Stages) -> Iterator[None]:
         raise
 
 
-def _write_config(plan: Plan, workspace: Workspace, folder: RunFolder) -> None:
+def _write_config(plan: Plan, workspace: Workspace, folder: RunFolder, *, further: tuple[str, ...] = ()) -> None:
+    """Writes what was asked; ``further`` are reports beside the audits' that the gate is to require."""
+    project = Project(config=plan.config, root=plan.root)
+    people = project.reviewers()
     value = {
         "config": {**plan.config.to_json(), "trainer": {"name": plan.config.trainer.name, **plan.settings.to_json()}},
         "config_folder": os.path.relpath(plan.root, workspace.root.resolve()),
-        "audits": list(plan.audits),
+        "audits": [*plan.audits, *further],
         "environment": {**environment(), "installed": installed_digest()},
+        "started_by": current_user(),
+        "reviewers": people.to_json(),
+        "waivers": [sealed.line for sealed in project.waivers()],
     }
     write_atomically(folder.path / runs.CONFIG, yaml.safe_dump(value, sort_keys=False).encode())
-
-
-def _plots(folder: RunFolder) -> dict[str, str]:
-    paths = sorted((folder.path / runs.AUDITS).glob("*/*.svg"))
-    return {path.stem.replace("_", " "): path.read_text(encoding="utf-8") for path in paths}
 
 
 def _subfolder(out: Path, name: str) -> Path:

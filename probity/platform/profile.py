@@ -17,7 +17,7 @@ from probity.data import Dataset, Examples, Statistics
 from probity.errors import DataError
 from probity.groups import group_codes
 
-__all__ = ["load_statistics", "profile"]
+__all__ = ["load_statistics", "profile", "statistics_of"]
 
 
 def profile(examples: Examples, dataset: Dataset, *, out: Path) -> Statistics:
@@ -37,7 +37,7 @@ def profile(examples: Examples, dataset: Dataset, *, out: Path) -> Statistics:
     for split in SPLITS:
         table = examples.table(split)
         splits[split] = f"{split}.pbtxt"
-        _write(_statistics(table), out / splits[split])
+        _write(statistics_of(table), out / splits[split])
         counts[split] = {}
         for attribute in dataset.sensitive:
             codes = group_codes(attribute, table.column(attribute.column))
@@ -47,7 +47,7 @@ def profile(examples: Examples, dataset: Dataset, *, out: Path) -> Statistics:
                 counts[split][key] = len(rows)
                 if split == "train" and len(rows):
                     groups[key] = f"train_group_{len(groups):03d}.pbtxt"
-                    _write(_statistics(table.take(pa.array(rows))), out / groups[key])
+                    _write(statistics_of(table.take(pa.array(rows))), out / groups[key])
     return Statistics(splits=splits, groups=groups, group_counts=counts)
 
 
@@ -74,7 +74,8 @@ def load_statistics(path: Path) -> Any:
         ) from error
 
 
-def _statistics(table: pa.Table) -> Any:
+def statistics_of(table: pa.Table) -> Any:
+    """Returns the statistics of rows, one scalar or null per column and row, as TFDV's proto."""
     import tensorflow_data_validation as tfdv
     from tensorflow_data_validation.statistics import stats_impl
 

@@ -21,7 +21,7 @@ from probity.config import RunConfig
 from probity.data import Dataset, Examples, PrivateStatistics
 from probity.errors import ConfigError, DataError, TrainingError
 from probity.groups import group_codes
-from probity.model import CLIENT, Federated, Mechanism, NonPrivate, TrainedModel, Unknown
+from probity.model import CLIENT, Mechanism, TrainedModel, Unknown, adds_noise
 from probity.runs import Workspace
 from probity.suggestion import did_you_mean
 from probity.trainers.base import (
@@ -182,7 +182,7 @@ def combined_codes(dataset: Dataset, table: pa.Table, across: tuple[str, ...]) -
 
 def is_private(proposal: Mechanism | Uncalibrated) -> bool:
     """Whether a trainer means to add noise at all, so that preprocessing should not undo it."""
-    return not isinstance(proposal, NonPrivate | Federated)
+    return isinstance(proposal, Uncalibrated) or adds_noise(proposal)
 
 
 def target_delta(proposal: Mechanism | Uncalibrated) -> float | None:
@@ -299,14 +299,19 @@ class RunBudget:
 def cumulative_spending(
     config: RunConfig, workspace: Workspace, dataset: Dataset, model: TrainedModel
 ) -> CumulativeSpending | None:
-    """Returns what all trainings on a run's data set reveal together, at the delta of the run's own statement."""
+    """Returns what all trainings on a run's data set reveal together, at the delta of the run's own statement.
+
+    Leaves a statement of the account in the workspace, for those who only read.
+    """
     from probity.audits.accounting import default_delta
     from probity.platform.budget.ledger import account_of, open_ledger
+    from probity.platform.budget.statement import leave_statement
 
     delta = model.target_delta or default_delta(model.num_train_units)
-    account = account_of(config, dataset).id
+    account, ledger = account_of(config, dataset).id, open_ledger(config, workspace)
+    leave_statement(ledger, account, workspace)
     unit = getattr(model.mechanism, "unit", dataset.privacy_unit)  # a client may be another unit than the data declares
-    return open_ledger(config, workspace).cumulative(account, unit=unit, delta=delta)
+    return ledger.cumulative(account, unit=unit, delta=delta)
 
 
 @contextmanager

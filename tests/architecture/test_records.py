@@ -22,6 +22,11 @@ from probity.digest import digest_bytes
 from probity.record import Record
 
 DIGEST = digest_bytes(b"x")
+PUBLIC_KEY = """-----BEGIN PUBLIC KEY-----
+MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEVN1F+ZnNiV82UrYTXf/jKx+cukdh
+GJWDyqpBZnyOjf9C86L/fwkvnz1wLJ+7lNazIcPteuwojHgHBw6ZfGkyfQ==
+-----END PUBLIC KEY-----
+"""
 
 # Per record: fields whose annotation alone does not lead to a valid value.
 SPECIAL: dict[str, dict[str, Any]] = {
@@ -59,11 +64,18 @@ SPECIAL: dict[str, dict[str, Any]] = {
     "EngineSettings": {"workers": ["localhost:8000"]},
     "WorkerRequest": {"body": {}}, "WorkerFinished": {"body": {}},
     "Mitigation": {"no_comparison": None},
+    "EncryptionCost": {"no_comparison": None},
+    "DataOwners": {"by": "columns", "groups": {"bank": ["age"]}, "label_owner": "bank"},
+    "EncryptedSettings": {"batch_size": 256},
     "DpSgdSettings": {"target_epsilon": None, "noise_multiplier": 1.0, "l2_clip_norm": 1.0},
     "Reserved": {"spending": {"kind": "non_private"}},
     "Paid": {"spending": {"kind": "non_private"}},
+    "RolloutPlan": {"candidate": 2, "incumbent": 1, "stages": [1, 100]},
     "TransformConfig": {"boundaries": {"age": [25.0, 40.0]}},
+    "Check": {"lifted_by": None},
+    "Reviewer": {"key": PUBLIC_KEY},
     "BudgetConfig": {"url": "sqlite:///ledger.sqlite"},
+    "Basic": {"publication_date": "2026-01-01"},
     "Dataset": {
         "columns": [{"name": "y", "kind": "string", "roles": ["label"]}], "label": "y", "intersections": [],
     },

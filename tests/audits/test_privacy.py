@@ -10,11 +10,12 @@ import pytest
 
 from probity.audits import privacy
 from probity.audits.accounting import epsilon_of
-from probity.audits.privacy import PrivacyAudit
+from probity.audits.privacy import BY_EPOCH, PrivacyAudit
 from probity.data import PrivateStatistics, Transform, TransformConstant
 from probity.digest import digest_bytes
-from probity.findings import Subject
+from probity.findings import EpsilonByEpoch, Subject
 from probity.model import Federated, Mitigation, NonPrivate
+from probity.storage import read_record
 from tests.audits.mechanisms import dp_fedavg, dp_ftrl, dp_sgd
 
 DIGEST = digest_bytes(b"x")
@@ -22,7 +23,7 @@ DIGEST = digest_bytes(b"x")
 
 def evidence(mechanism, *, unit="row", n=29_249, constants=(), statistics=None, delta=None, **facts):
     transform = Transform(digest=DIGEST, inputs=(), outputs=(), constants=constants, private_statistics=statistics)
-    others = {"chosen_on_eval": False, "uncovered": (), "mitigation": None, **facts}
+    others = {"chosen_on_eval": False, "uncovered": (), "mitigation": None, "epochs": None, "steps": None, **facts}
     model = SimpleNamespace(mechanism=mechanism, num_train_examples=n, num_train_units=n, target_delta=delta, **others)
     return SimpleNamespace(
         model=model,
@@ -68,6 +69,29 @@ def test_a_private_model_states_everything_that_a_claim_needs(tmp_path):
     stated = float(re.search(r"\(([0-9.]+), 1e-05\)", statement.text).group(1))
     assert statement.epsilon <= stated < statement.epsilon * 1.001  # words never promise more than was proven
     assert not any("preprocessing" in text or "early stopping" in text for text in statement.not_covered)
+
+
+def test_what_had_been_spent_after_single_epochs_is_kept_beside_the_report(tmp_path):
+    mechanism = dp_sgd(1.1, 0.01, 100)
+    report = run(tmp_path, mechanism, epochs=10, steps=100)
+    course = read_record(tmp_path / BY_EPOCH, EpsilonByEpoch)
+    assert course.epochs == (2, 4, 6, 8, 10)
+    assert course.epsilon[-1] == report.privacy_statement.epsilon
+    assert course.epsilon[0] == epsilon_of([dp_sgd(1.1, 0.01, 20)], delta=1e-5)
+    assert list(course.epsilon) == sorted(course.epsilon)
+
+
+@pytest.mark.parametrize(
+    ("mechanism", "facts"),
+    [
+        (NonPrivate(), {"epochs": 10, "steps": 100}),
+        (dp_sgd(1.1, 0.01, 100), {"epochs": 4, "steps": 40}),  # steps are counted that were not executed
+        (dp_sgd(1.1, 0.01, 100), {"epochs": None, "steps": None}),
+    ],
+)
+def test_no_course_is_drawn_where_steps_do_not_say_how_far_it_had_come(tmp_path, mechanism, facts):
+    assert run(tmp_path, mechanism, **facts).status == "complete"
+    assert not (tmp_path / BY_EPOCH).exists()
 
 
 def test_private_statistics_are_part_of_the_claim(tmp_path):

@@ -118,4 +118,5 @@ def test_the_example_configs_fit_the_config_schema():
     examples = Path(__file__).parents[2] / "examples/adult_income"
     jsonschema.validate(yaml.safe_load((examples / "probity.yaml").read_text()), schema)
     for path in examples.glob("*.yaml"):
-        load_config(path)
+        if path.name != "card.yaml":  # a part of a config, not one
+            load_config(path)

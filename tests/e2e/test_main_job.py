@@ -76,8 +76,13 @@ def test_every_command_of_the_contract_reads_the_run(finished):
     assert kinds[0] == "Release"
     assert kinds[-1] == "DataFile"
     assert whole["lineage"][-1]["digest"] == whole["dataset"]["source_digest"]
-    for form in ("html", "md", "json"):
-        assert finished.probity("card", run, "--format", form).stdout
+    recorded = (finished.folder / ".probity/runs" / run / "09_card/card.json").read_text()
+    assert finished.probity("card", run, "--format", "json").stdout == recorded
+    published = finished.folder / "published"
+    assert finished.probity("card", "publish", run, "--to", str(published), "--yes").returncode == 0
+    assert (published / "card.json").read_text() == recorded
+    assert "Verdict" in (published / "card.html").read_text()
+    assert json.loads((published / "card.cdx.json").read_text())["specVersion"] == "1.6"
     text = finished.probity("show", run).stdout
     assert whole["dataset"]["content_digest"] in text
 

@@ -41,7 +41,7 @@ def test_a_regression_runs_to_a_released_model_that_answers_in_the_labels_units(
                 {"name": "lean", "metric": "mean_residual", "across": "sex", "gap_at_most": 60},
             ]
         },
-        "serving": {"model_name": "diabetes"},
+        "serving": {"model_name": "diabetes", "infra_validation": None},
     }
     (tmp_path / "probity.yaml").write_text(yaml.safe_dump(config))
     done = project.probity("run", "probity.yaml")

@@ -280,6 +280,10 @@ def run_config(**changes: Any) -> RunConfig:
 
 @pytest.fixture(scope="session")
 def parts() -> dict[str, Any]:
+    return card_parts()
+
+
+def card_parts() -> dict[str, Any]:
     """Everything that compose needs beside the reports."""
     feature, sensitive, label = Role.FEATURE, Role.SENSITIVE, Role.LABEL
     columns = tuple(Column(name=name, kind=ColumnKind.TEXT, roles=(feature,)) for name in FEATURES)

@@ -11,6 +11,7 @@ from probity.digest import digest_bytes
 from probity.findings import AuditReport, Estimate, Finding, PrivacyStatement, finding_id
 from probity.model import DpSgd, Mitigation
 from probity.model_cards.compose import compose
+from probity.model_cards.publication import Publication
 from probity.model_cards.render import to_markdown
 
 
@@ -161,7 +162,7 @@ def test_the_attacks_are_told_with_what_was_planted_for_them(parts, reports):
     card = compose(**parts, reports={**reports, "attacks": attacks(reports)}, canaries=planted)
     assert card.privacy.canaries == planted
     assert [number.attack for number in card.privacy.attacks.numbers] == [None, "random_forest", None, None]
-    text = to_markdown(card)
+    text = to_markdown(Publication(card=card))
     for words in (
         "How well could an attacker do",
         "209 of 400",
@@ -184,7 +185,7 @@ def test_what_all_models_spent_together_stands_beside_this_ones_epsilon(parts, r
     )
     card = compose(**parts, reports=reports, cumulative=spent)
     assert ModelCard.from_json(card.to_json()).privacy.cumulative == spent
-    text = to_markdown(card)
+    text = to_markdown(Publication(card=card))
     assert "3.700 per row at delta 1e-05" in text
     assert "leaves them out" in text
 
@@ -282,7 +283,7 @@ def mitigation_report(model):
 def test_the_card_says_which_mitigation_there_was_and_what_it_changed(parts, small_reports):
     changed = mitigated(parts)
     reports = {**small_reports, "mitigation": mitigation_report(changed["model"])}
-    text = to_markdown(compose(**changed, reports=reports))
+    text = to_markdown(Publication(card=compose(**changed, reports=reports)))
     assert "- Mitigation:\n  - threshold optimizer across sex, for equal opportunity" in text
     assert "the served model asks for sex" in text
     assert "| selection rate change at 0.5 | \N{MINUS SIGN}0.030" in text
@@ -295,7 +296,7 @@ def test_the_card_says_which_mitigation_there_was_and_what_it_changed(parts, sma
 def test_a_column_that_the_decision_depends_on_is_not_called_audited_only(parts, small_reports):
     served = compose(**mitigated(parts), reports=small_reports)
     assert served.data.audited_only == ("race",)
-    assert "| sex | Female, Male | sex | yes: the decision depends on it" in to_markdown(served)
+    assert "| sex | Female, Male | sex | yes: the decision depends on it" in to_markdown(Publication(card=served))
     [host] = [row for row in served.privacy.trust if "serving host" in row.party]
     assert "sex of every person" in host.sees
     weighed = compose(**mitigated(parts, method="reweighing", served_columns=()), reports=small_reports)

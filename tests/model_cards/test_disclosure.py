@@ -10,6 +10,7 @@ from probity.findings import AuditReport, Estimate, Finding, Subject, finding_id
 from probity.metric import METRICS
 from probity.model_cards.compose import compose
 from probity.model_cards.disclosure import disclosure_of
+from probity.model_cards.publication import Publication
 from probity.model_cards.render import to_html, to_json, to_markdown
 
 MINIMUM = 100
@@ -176,9 +177,9 @@ def test_no_printed_form_holds_the_numbers_of_a_small_group(parts, request, fixt
         for entry in report.findings
         if entry.estimate.value is not None and ",".join(f"{k}={v}" for k, v in entry.slice.items()) not in small
     }
-    printed = {f"{float(text):.6f}" for text in re.findall(r"\d+\.\d{6,}", to_json(card))}
+    printed = {f"{float(text):.6f}" for text in re.findall(r"\d+\.\d{6,}", to_json(Publication(card=card)))}
     assert not printed & (secret - public)
-    for text in (to_html(card, plots={}), to_markdown(card)):
+    for text in (to_html(Publication(card=card)), to_markdown(Publication(card=card))):
         assert not [count for count in small.values() if re.search(rf"\b{count} rows", text) and count != MINIMUM]
 
 
@@ -200,3 +201,47 @@ def test_subtracting_printed_sizes_from_totals_finds_no_small_group(parts, reque
         remainder = sizes[line] - sum(sizes[key] for key in cells if key in sizes)
         assert len(hidden) > 1
         assert remainder >= MINIMUM
+
+
+def test_rows_behind_a_withheld_precision_are_not_left_to_be_subtracted():
+    """One group has four positive predictions: with the total and the other group's, its four would be known."""
+    found = [finding("performance", "precision", 504, threshold=0.5)]
+    found += [finding("performance", "precision", n, slice_={"g": g}, threshold=0.5) for g, n in (("a", 4), ("b", 500))]
+    base = counted(groups("g", a=400, b=900))
+    reports = {"performance": base.model_copy(update={"findings": (*base.findings, *found)})}
+    assert publish(reports, found[1].id).status == "withheld"
+    assert (publish(reports, found[2].id).n, publish(reports, found[2].id).decimals) == (None, 3)
+    assert publish(reports, "performance/accuracy/g=b").n == 900  # the size of a group gives no prediction away
+
+
+@pytest.mark.parametrize(
+    ("positives", "status"), [(9, "withheld"), (10, "measured"), (390, "measured"), (391, "withheld")]
+)
+def test_a_rate_of_labels_is_a_count_of_people(positives, status):
+    rate = finding("data", "positive_label_rate", 400, value=positives / 400, slice_={"g": "a"})
+    reports = {"performance": counted(groups("g", a=400, b=500)), "data": report("data", rate)}
+    assert publish(reports, rate.id).status == status
+
+
+@pytest.mark.parametrize(
+    ("counts", "withheld"), [((4, 96, 300), 2), ((4, 5, 391), 3), ((4, 7, 389), 2), ((40, 60, 300), 0)]
+)
+def test_shares_of_a_rare_class_are_withheld_with_enough_others(counts, withheld):
+    """Shares add up to one, so a lone withheld share is no secret."""
+    total = sum(counts)
+    shares = [
+        finding("data", "label_share", total, value=n / total, label_class=name)
+        for name, n in zip("pqr", counts, strict=True)
+    ]
+    reports = {"data": report("data", *shares)}
+    assert [publish(reports, entry.id).status for entry in shares].count("withheld") == withheld
+
+
+def test_no_class_has_its_rows_printed_where_one_is_too_rare():
+    rates = [finding("performance", "true_positive_rate", n, label_class=name) for name, n in (("p", 6), ("q", 500))]
+    others = [finding("performance", "false_positive_rate", n, label_class=name) for name, n in (("p", 500), ("q", 6))]
+    overall = finding("performance", "accuracy", 506)
+    reports = {"performance": report("performance", overall, *rates, *others)}
+    assert publish(reports, rates[1].id).n is None
+    assert publish(reports, others[0].id).n is None
+    assert publish(reports, overall.id).n == 506

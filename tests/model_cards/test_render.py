@@ -7,14 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from probity.card import ModelCard, NotAssessed
+from probity.card import ModelCard, NotAssessed, Picture
 from probity.data import SensitiveAttribute
 from probity.model_cards.compose import compose
+from probity.model_cards.publication import Publication
 from probity.model_cards.render import markdown_code, markdown_text, to_html, to_json, to_markdown
 
 GOLDEN = Path(__file__).parent / "golden_card.md"
 HOSTILE = "<script>alert(1)</script>|`x`\n\n# [a](javascript:b) \"&'{{ 7*7 }}"
 SVG = '<svg xmlns="http://www.w3.org/2000/svg" onload="alert(1)"><script>alert(2)</script></svg>'
+
+
+def picture(title, audit="explanations"):
+    return Picture(audit=audit, title=title, svg=SVG)
 
 
 class Page(html.parser.HTMLParser):
@@ -50,11 +55,11 @@ def card(parts, reports):
 
 @pytest.fixture(scope="module")
 def page(card):
-    return to_html(card, plots={"column importance": SVG})
+    return to_html(Publication(card=card, pictures=(picture("column importance"),)))
 
 
 def test_json_reads_back(card):
-    assert ModelCard.from_json(json.loads(to_json(card))) == card
+    assert ModelCard.from_json(json.loads(to_json(Publication(card=card)))) == card
 
 
 def test_html_has_no_script_and_asks_nobody(page):
@@ -97,14 +102,35 @@ def test_tables_are_accessible(page):
 def test_the_contents_lead_to_every_section(page):
     parsed = Page(page)
     anchors = [attrs["id"] for tag, attrs in parsed.tags if tag == "section"]
-    links = {attrs["href"] for tag, attrs in parsed.tags if tag == "a"}
-    assert len(anchors) == len(set(anchors)) == 12
+    links = {attrs["href"] for tag, attrs in parsed.tags if tag == "a" and attrs.get("class") != "number"}
+    assert len(anchors) == len(set(anchors)) == 15
     assert {f"#{anchor}" for anchor in anchors} == links
+
+
+def test_every_printed_number_leads_to_its_finding(card, page):
+    parsed = Page(page)
+    targets = {attrs["id"]: place for place, (tag, attrs) in enumerate(parsed.tags) if tag == "tr" and "id" in attrs}
+    links = [attrs["href"] for tag, attrs in parsed.tags if tag == "a" and attrs.get("class") == "number"]
+    assert len(targets) == len(card.numbers())
+    assert {link.removeprefix("#") for link in links} <= set(targets)
+    assert len(links) > len(card.numbers())  # the index itself, and the tables before it
+    for number, target in zip(card.numbers(), targets, strict=True):
+        row = page[page.index(f'id="{target}"') :]
+        assert number.finding in row[: row.index("</tr>")].replace("<wbr>", "")
+
+
+def test_a_picture_stands_in_the_section_of_its_audit(card):
+    page = to_html(Publication(card=card, pictures=(picture("roc", "attacks"), picture("importance"))))
+    sections = re.split(r'<section id="', page)
+    assert [part.split('"')[0] for part in sections if 'alt="roc"' in part] == ["privacy"]
+    assert [part.split('"')[0] for part in sections if 'alt="importance"' in part] == ["explanations"]
+    other = to_html(Publication(card=card, pictures=(picture("curve", "plugged_in"),)))
+    assert [part.split('"')[0] for part in re.split(r'<section id="', other) if 'alt="curve"' in part] == ["evidence"]
 
 
 def test_every_finding_id_is_visible_in_both(card, page):
     text = page.replace("<wbr>", "")
-    markdown = to_markdown(card)
+    markdown = to_markdown(Publication(card=card))
     for number in card.numbers():
         assert number.finding in text
         assert number.finding in markdown
@@ -122,7 +148,7 @@ def test_every_gap_is_printed_with_its_reason(parts):
 
     reasons = list(gaps(empty))
     assert len(reasons) > 15
-    page, markdown = "".join(Page(to_html(empty, plots={})).text), to_markdown(empty)
+    page, markdown = "".join(Page(to_html(Publication(card=empty))).text), to_markdown(Publication(card=empty))
     for reason in reasons:
         assert reason in page
         assert markdown_text(reason) in markdown
@@ -130,13 +156,13 @@ def test_every_gap_is_printed_with_its_reason(parts):
 
 
 def test_a_statement_of_no_guarantee_is_printed(card, page):
-    for text in (page, to_markdown(card)):
+    for text in (page, to_markdown(Publication(card=card))):
         assert "does not prove that a model is fair" in text
 
 
 def test_infinity_is_printed(card, page):
     assert "∞" in page
-    assert re.search(r"\| epsilon.*∞", to_markdown(card))
+    assert re.search(r"\| epsilon.*∞", to_markdown(Publication(card=card)))
 
 
 def test_the_card_gives_no_verdict(page):
@@ -165,7 +191,7 @@ def hostile(parts, reports):
 
 
 def test_hostile_names_are_inert_in_html(hostile):
-    page = to_html(hostile, plots={HOSTILE: SVG})
+    page = to_html(Publication(card=hostile, pictures=(picture(HOSTILE),)))
     parsed = Page(page)
     assert not {"script", "h4"} & {tag for tag, _ in parsed.tags}
     assert not [name for _, attrs in parsed.tags for name in attrs if name.startswith("on")]
@@ -175,7 +201,7 @@ def test_hostile_names_are_inert_in_html(hostile):
 
 
 def test_hostile_names_are_inert_in_markdown(hostile):
-    text = to_markdown(hostile)
+    text = to_markdown(Publication(card=hostile))
     assert "<script" not in re.sub(r"\\<", "", text)
     assert not re.search(r"(?<!\\)\[a(?<!\\)\]", text)
     assert not re.search(r"^# \[?a", text, re.M)
@@ -183,7 +209,7 @@ def test_hostile_names_are_inert_in_markdown(hostile):
 
 def test_markdown_tables_have_equal_columns_throughout(hostile, card):
     """GitHub drops cells beyond the head and splits at a pipe even inside code."""
-    for text in (to_markdown(card), to_markdown(hostile)):
+    for text in (to_markdown(Publication(card=card)), to_markdown(Publication(card=hostile))):
         width = None
         for line in text.splitlines():
             if not line.startswith("|"):
@@ -226,4 +252,4 @@ def test_markdown_code():
 
 def test_golden_markdown(parts, small_reports):
     """The whole text of a small card. After a wanted change: write to_markdown's text to the file, and read it."""
-    assert to_markdown(compose(**parts, reports=small_reports)) == GOLDEN.read_text(encoding="utf-8")
+    assert to_markdown(Publication(card=compose(**parts, reports=small_reports))) == GOLDEN.read_text(encoding="utf-8")

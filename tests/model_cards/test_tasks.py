@@ -19,6 +19,7 @@ from probity.digest import digest_bytes
 from probity.findings import AuditReport
 from probity.model_cards.compose import compose
 from probity.model_cards.disclosure import disclosure_of
+from probity.model_cards.publication import Publication
 from probity.model_cards.render import to_html, to_json, to_markdown
 from probity.model_cards.tasks import HEADLINES
 from probity.model_cards.wording import rule_text, unit_title
@@ -73,12 +74,12 @@ def made(parts):
 @pytest.mark.parametrize("task", TASKS)
 def test_the_card_comes_back_from_its_json_form(task, made):
     card, _ = made[task]
-    assert ModelCard.from_json(json.loads(to_json(card))) == card
+    assert ModelCard.from_json(json.loads(to_json(Publication(card=card)))) == card
 
 
 @pytest.mark.parametrize("task", TASKS)
 def test_nothing_of_a_binary_label_is_printed(task, made):
-    page = to_markdown(made[task][0])
+    page = to_markdown(Publication(card=made[task][0]))
     for word in ("positive when the score", "; positive:", "selection rate at threshold", "Also reported at", "@0.5"):
         assert word not in page
     glance = page.split("| At a glance")[1].split("## ")[0]
@@ -88,7 +89,7 @@ def test_nothing_of_a_binary_label_is_printed(task, made):
 @pytest.mark.parametrize("task", TASKS)
 def test_the_headlines_and_what_the_numbers_are_measured_in(task, made):
     card, reports = made[task]
-    page = to_markdown(card)
+    page = to_markdown(Publication(card=card))
     for name in HEADLINES[task]:
         value = reports["performance"].find(f"performance/{name}/overall").estimate.value
         line = next(line for line in page.splitlines() if line.startswith(f"| {unit_title(name, label='y')} |"))
@@ -105,7 +106,7 @@ def test_the_headlines_and_what_the_numbers_are_measured_in(task, made):
 
 def test_classes_have_their_tables_and_the_confusions_are_those_of_the_report(made):
     card, reports = made["multiclass"]
-    page = to_markdown(card)
+    page = to_markdown(Publication(card=card))
     assert "of each class against all others" in page
     row = next(line for line in page.split("with the label of the line")[1].splitlines() if line.startswith("| low |"))
     expected = [
@@ -122,7 +123,7 @@ def test_classes_have_their_tables_and_the_confusions_are_those_of_the_report(ma
 
 @pytest.mark.parametrize("task", TASKS)
 def test_html_is_made_with_plots(task, made):
-    page = to_html(made[task][0], plots={})
+    page = to_html(Publication(card=made[task][0]))
     assert "<table" in page
     assert page.count('<svg class="plot"') >= 2 * 3  # two plots for each of sex, region and their intersection
 
@@ -142,7 +143,7 @@ def test_names_of_classes_are_escaped(parts):
         },
         reports=reports_of(evidence),
     )
-    page = to_html(card, plots={})
+    page = to_html(Publication(card=card))
     assert evil not in page
     assert "alert(1)" in page
 

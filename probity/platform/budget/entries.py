@@ -9,7 +9,7 @@ from pydantic import Field
 
 from probity.data import PrivateStatistics
 from probity.digest import digest_json
-from probity.model import DpFedAvg, DpFtrl, DpSgd, Federated, NonPrivate
+from probity.model import DpFedAvg, DpFtrl, DpSgd, Encrypted, Federated, NonPrivate
 from probity.record import Digest, Record
 
 __all__ = ["GENESIS", "Account", "Entry", "Event", "Granted", "Paid", "Refunded", "Reserved", "chained", "is_chained"]
@@ -18,7 +18,7 @@ GENESIS = "sha256:" + "0" * 64
 """What stands before the first entry."""
 
 Spending = Annotated[
-    DpSgd | Federated | DpFedAvg | DpFtrl | NonPrivate | PrivateStatistics, Field(discriminator="kind")
+    DpSgd | Federated | DpFedAvg | DpFtrl | NonPrivate | Encrypted | PrivateStatistics, Field(discriminator="kind")
 ]
 
 

@@ -15,8 +15,6 @@ refused only if the cap says so; what keeps its model from being released is the
 
 from __future__ import annotations
 
-import getpass
-import os
 import re
 import secrets
 import socket
@@ -35,6 +33,7 @@ from probity.platform.budget.balance import Accountant, Balance, Standing, balan
 from probity.platform.budget.entries import GENESIS, Account, Entry, Event, Granted, Paid, Refunded, Reserved
 from probity.platform.budget.rules import covers, require_allowed, require_same_account
 from probity.platform.budget.store import Pages, Store, sqlite_url
+from probity.platform.person import current_user
 from probity.runs import Workspace
 
 __all__ = ["Ledger", "Reservation", "account_of", "ledger_at", "open_ledger"]
@@ -81,8 +80,13 @@ class Ledger:
         self._store = store
         self._accountant = accountant
         self._quick = quick
-        self._by = by or _user()
+        self._by = by or current_user()
         self._place = place
+
+    @property
+    def accountant(self) -> Accountant:
+        """What composes."""
+        return self._accountant
 
     # -- changes ---------------------------------------------------------------------------------------------------
 
@@ -300,13 +304,6 @@ def account_of(config: RunConfig, dataset: Dataset) -> Account:
     return Account(
         id=config.data.budget_id or dataset.content_digest, content=dataset.content_digest, unit=dataset.privacy_unit
     )
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container may run as a user without a name
-        return f"user {os.getuid()}"
 
 
 def _open_reservation(entries: Sequence[Entry], reservation: str) -> tuple[str, Reserved]:

@@ -10,12 +10,20 @@ import typer
 from probity.platform.cli import (
     auditing,
     budget,
+    cards,
     check,
     compare,
+    dashboard,
     diff,
     inspect,
+    keys,
+    monitor,
+    predict,
     project,
+    releasing,
+    rollout,
     running,
+    serving,
     thresholds,
     whatif,
     workers,
@@ -41,10 +49,23 @@ app.command("diff")(diff.diff)
 app.command("runs")(inspect.runs)
 app.command("show")(inspect.show)
 app.command("gate")(running.gate)
+app.command("approve")(releasing.approve)
+app.command("reject")(releasing.reject)
+app.command("waive")(releasing.waive)
 app.command("release")(running.release)
-app.command("card")(inspect.card)
+app.command("serve")(serving.serve)
+app.command("rollout")(rollout.rollout)
+app.command("monitor")(monitor.monitor)
+app.command("feedback")(monitor.feedback)
+app.command("rollback")(releasing.rollback)
+app.command("releases")(releasing.releases)
+app.command("verify")(releasing.verify)
+app.add_typer(keys.app, name="key")
+app.add_typer(cards.app, name="card")
+app.command("predict")(predict.predict)
 app.command("whatif")(whatif.whatif)
 app.command("thresholds")(thresholds.thresholds)
+app.command("dashboard")(dashboard.dashboard)
 app.add_typer(budget.app, name="budget")
 app.add_typer(workers.app, name="workers")
 app.command("doctor")(check.doctor)

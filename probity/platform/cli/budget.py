@@ -102,6 +102,7 @@ def grant(
     """
     from probity.errors import ConfigError
     from probity.platform.budget.account import unit_named
+    from probity.platform.budget.statement import leave_statement
     from probity.platform.cli.summary import number
 
     if not 0 < epsilon < float("inf"):
@@ -128,6 +129,7 @@ def grant(
         forbid_non_private=forbid_non_private,
         comment=comment,
     )
+    leave_statement(ledger, account, place)
     if as_json:
         typer.echo(json.dumps(entry.to_json(), indent=1, allow_nan=False))
     else:
@@ -182,9 +184,11 @@ def resolve(
     Example: probity budget resolve 3f9c2a71b0de --refund --comment "killed before its first step"
     """
     from probity.platform.budget.entries import Refunded
+    from probity.platform.budget.statement import leave_statement
 
-    ledger, _ = _ledger(workspace, url, by=by)
+    ledger, place = _ledger(workspace, url, by=by)
     entry = ledger.resolve(reservation, Refunded(reservation=reservation) if refund else None, comment=comment)
+    leave_statement(ledger, entry.account, place)
     if as_json:
         typer.echo(json.dumps(entry.to_json(), indent=1, allow_nan=False))
     else:
@@ -233,12 +237,14 @@ def _lines(balance: Balance, number: Any) -> list[tuple[str, str]]:
 
 
 def _cells(entry: Entry) -> list[str]:
+    from probity.platform.budget.statement import spending_words
+
     event: Any = entry.event
     spending = getattr(event, "spending", None)
     if event.kind == "granted":
         what = f"epsilon {event.epsilon:g}, delta {event.delta:g}, per {event.unit}"
     else:
-        what = "" if spending is None else _spending(spending)
+        what = "" if spending is None else spending_words(spending)
     return [
         str(entry.number),
         entry.at,
@@ -249,11 +255,3 @@ def _cells(entry: Entry) -> list[str]:
         what,
         entry.comment or "",
     ]
-
-
-def _spending(spending: Any) -> str:
-    if spending.kind == "dp_sgd":
-        return f"DP-SGD, {spending.steps} steps, noise multiplier {spending.noise_multiplier:g}, {spending.sampling}"
-    if spending.kind == "private_statistics":
-        return f"statistics, epsilon {spending.epsilon:g}, delta {spending.delta:g}"
-    return "training without differential privacy"

@@ -1,10 +1,8 @@
-"""``runs``, ``show`` and ``card``: looking at what is there."""
+"""``runs`` and ``show``: looking at what is there."""
 
 from __future__ import annotations
 
 import json
-from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,26 +12,25 @@ from probity.platform.cli.options import JsonOption, RunArgument, WorkspaceOptio
 if TYPE_CHECKING:
     from probity.runs import RunFolder, Workspace
 
-__all__ = ["card", "runs", "show"]
+__all__ = ["runs", "show"]
 
 
-class CardFormat(StrEnum):
-    """The forms of a card."""
-
-    HTML = "html"
-    MARKDOWN = "md"
-    JSON = "json"
-
-
-def runs(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
+def runs(
+    workspace: WorkspaceOption = None,
+    waiting: Annotated[bool, typer.Option("--waiting", help="Only runs that wait for approval, and for whom.")] = False,
+    as_json: JsonOption = False,
+) -> None:
     """List the runs of the workspace, newest first.
 
     Example: probity runs --workspace examples/adult_income/.probity
     """
     place = workspace_at(workspace)
-    rows = [_row(folder) for folder in place.runs()]
+    rows = _waiting(place) if waiting else [_row(folder) for folder in place.runs()]
     if as_json:
         typer.echo(json.dumps(rows, indent=1))
+        return
+    if not rows and waiting:
+        typer.echo("no run waits for approval")
         return
     if not rows:
         typer.echo(f"no runs in {place.root}; start one with: probity run CONFIG")
@@ -48,6 +45,21 @@ def runs(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None
     for row in rows:
         table.add_row(*(str(value or "-") for value in row.values()))
     wide_console().print(table)
+
+
+def _waiting(place: Workspace) -> list[dict[str, Any]]:
+    from probity.platform.release.approval import waiting_runs
+
+    return [
+        {
+            "run": entry.run,
+            "model": entry.model_name,
+            "approved by": ", ".join(entry.approved_by),
+            "needed": entry.quorum,
+            "card": entry.card,
+        }
+        for entry in waiting_runs(place)
+    ]
 
 
 def show(run: RunArgument, workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
@@ -67,35 +79,6 @@ def show(run: RunArgument, workspace: WorkspaceOption = None, as_json: JsonOptio
     _print_facts(value)
     if (folder.path / DECISION).is_file():
         print_decision(folder, folder.decision())
-
-
-def card(
-    run: RunArgument,
-    form: Annotated[CardFormat, typer.Option("--format", help="The form of the card.")] = CardFormat.MARKDOWN,
-    out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write here instead of stdout.")] = None,
-    workspace: WorkspaceOption = None,
-) -> None:
-    """Print the model card of a run.
-
-    Example: probity card latest --format html --out card.html
-    """
-    from probity.errors import DataError
-    from probity.runs import CARD
-    from probity.storage import write_atomically
-
-    folder = workspace_at(workspace).find(run)
-    path = folder.path / CARD / f"card.{form.value}"
-    if not path.is_file():
-        raise DataError(
-            f"run {folder.id}",
-            seen=f"no card ({folder.status()})",
-            allowed="a run that reached the stage card",
-            remedy="run the pipeline again without --until",
-        )
-    if out is None:
-        typer.echo(path.read_text(encoding="utf-8"), nl=False)
-    else:
-        write_atomically(out, path.read_bytes())
 
 
 def _row(folder: RunFolder) -> dict[str, Any]:

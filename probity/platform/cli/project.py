@@ -13,13 +13,15 @@ __all__ = ["init"]
 def init(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to put it; created if absent.")] = Path("."),
 ) -> None:
-    """Scaffold a project: config, curated schema, example data, README. Overwrites nothing.
+    """Scaffold a project: config, curated schema, example data, README, a key that signs releases. Overwrites nothing.
 
     Example: probity init my-project
     """
     from importlib.resources import files
 
     from probity.errors import ConfigError
+    from probity.platform.release.keys import create_release_key
+    from probity.release_policy import SigningConfig
 
     scaffold = files("probity.platform") / "scaffold"
     entries = sorted((entry for entry in scaffold.iterdir() if entry.is_file()), key=lambda entry: entry.name)
@@ -42,6 +44,11 @@ def init(
             allowed="a writable folder",
             remedy="choose another folder",
         ) from error
-    for entry in entries:
-        typer.echo(f"wrote {folder / entry.name}")
+    written = [folder / entry.name for entry in entries]
+    key = folder / SigningConfig().key
+    if not key.exists():
+        create_release_key(key)
+        written += [key, key.with_suffix(".pub")]
+    for path in written:
+        typer.echo(f"wrote {path}")
     typer.echo(f"next: probity run {folder / 'probity.yaml'}")

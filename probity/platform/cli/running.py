@@ -90,14 +90,25 @@ def gate(run: RunArgument, workspace: WorkspaceOption = None, as_json: JsonOptio
         raise typer.Exit(HELD)
 
 
-def release(run: RunArgument, workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
+def release(
+    run: RunArgument,
+    encrypted: Annotated[
+        bool, typer.Option("--encrypted", help="Deal shares of the model to three servers instead.")
+    ] = False,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """Push the model of a run whose verdict is release into TensorFlow Serving's layout.
 
-    Refuses on verdict hold (exit code 3), and if any byte of the model changed since the audit.
+    Refuses on verdict hold (exit code 3), and if any byte of the model changed since the audit. With --encrypted the
+    model goes out as secret shares for three servers, none of which can read it.
 
     Example: probity release latest
     """
     quiet()
+    if encrypted:
+        _release_in_shares(run, workspace, as_json=as_json)
+        return
     from probity.platform import pipeline
     from probity.platform.cli.progress import progress
 
@@ -115,6 +126,21 @@ def release(run: RunArgument, workspace: WorkspaceOption = None, as_json: JsonOp
 
         where = released_path(folder, released)
         typer.echo(f"released {released.model_name} version {released.version} in {where}")
+
+
+def _release_in_shares(run: str, workspace: Path | None, *, as_json: bool) -> None:
+    from probity.platform.shared_model import base_path_of, share_model
+
+    place = workspace_at(workspace)
+    folder = place.find(run)
+    version = share_model(folder, base_path=base_path_of(folder, place))
+    if as_json:
+        typer.echo(json.dumps({"run": folder.id, "path": str(version)}, indent=1))
+    else:
+        typer.echo(f"dealt shares of the model of {folder.id} in {version}")
+        typer.echo(
+            "move server0, server1 and server2 to three operators; whoever holds two of them can join the shares"
+        )
 
 
 def _exit_by_verdict(folder: RunFolder) -> None:

@@ -97,7 +97,7 @@ def print_decision(folder: RunFolder, decision: GateDecision, *, console: Consol
         style = _OUTCOME_STYLES[check.outcome]
         table.add_row(
             escape(check.rule),
-            f"[{style}]{check.outcome.replace('_', ' ')}[/]",
+            f"[{style}]{check.outcome.replace('_', ' ')}[/]{_let_go(check)}",
             escape(check.required),
             number(check.observed),
             interval(check),
@@ -110,6 +110,13 @@ def print_decision(folder: RunFolder, decision: GateDecision, *, console: Consol
         console.print(f"  [bold]{escape(check.rule)}[/]: {escape(check.reason)}")
     style = "bold green" if decision.verdict == "release" else "bold red"
     console.print(f"verdict    [{style}]{decision.verdict}[/]")
+
+
+def _let_go(check: Check) -> str:
+    """Says why a check that did not pass holds nothing."""
+    if check.outcome == "pass" or check.blocks:
+        return ""
+    return " (warns only)" if check.lifted_by is None else f" ({check.lifted_by})"
 
 
 def wide_console() -> Console:

@@ -8,44 +8,50 @@
     └── <model_name>/
         └── <version>/                     appears by rename, complete, and is never touched again
             ├── saved_model.pb, variables/, …
-            └── assets.extra/probity/      RELEASE.json, 10_decision.json, card.json, card.md, card.html
+            └── assets.extra/probity/      RELEASE.json, 10_decision.json, card.json, card.md, card.html,
+                                           claims.jsonl, model.sig
 
 TensorFlow Serving scans ``<base_path>/<model_name>`` for folders with numeric names. The copy is made outside of it, on
-the same file system, so a reader sees a version either not at all or whole.
+the same file system, so a reader sees a version either not at all or whole. Before it appears, the copy has to verify
+as it would on another machine: what cannot be verified there is never served here.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import re
-import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from probity.decision import GateDecision, Release
 from probity.digest import digest_file, digest_tree, require_digest
 from probity.errors import DigestMismatchError, ReleaseError, ReleaseHeldError
+from probity.platform.release.evidence import CARD_FILES, Evidence
+from probity.platform.release.history import facts_of, mend_history, utc_now
+from probity.platform.release.keys import ReleaseKeys
+from probity.platform.release.model_signature import MODEL_SIGNATURE, sign_model
+from probity.platform.release.numbering import next_number
+from probity.platform.release.verification import EXTRA, verify
+from probity.platform.release.version_folder import (
+    RELEASE_FILE,
+    copy_tree,
+    locked,
+    next_version,
+    publish,
+    seal_version,
+    sweep,
+    versions_in,
+    write_json,
+)
+from probity.signing import TrustedKeys
 
 __all__ = ["EXTRA", "latest", "push", "releases", "verify_release"]
 
-EXTRA = "assets.extra/probity"
-"""Where a version holds what is not the SavedModel: the SavedModel's own place for extra files."""
-
-_RELEASE, _DECISION = "RELEASE.json", "10_decision.json"
-_CARD_FILES = ("card.json", "card.md", "card.html")
-_LOCK_SECONDS = 600.0
-"""How long to wait for another push of the same model before giving up."""
-
-
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
+_DECISION = "10_decision.json"
 
 
 def push(
@@ -58,14 +64,20 @@ def push(
     base_path: Path,
     base_label: str,
     dataset: str,
-    now: Callable[[], datetime] = _utc_now,
+    evidence: Evidence,
+    keys: ReleaseKeys,
+    writers: TrustedKeys | None = None,
+    why: str = "",
+    now: Callable[[], datetime] = utc_now,
 ) -> Release:
-    """Pushes a model whose verdict is release.
+    """Pushes a model whose verdict is release, with what is attested about it.
 
     Guarantees: the pushed bytes are the audited bytes (digested before and after the copy, both equal to the decision's
     model); the version appears by one rename, after everything was flushed to disk; a version that is there already is
     never changed; its number is above every other one, so that it is what a server loads. A model that is already the
     latest release, intact, is not pushed again: that release is returned, with the run and the evidence that led to it.
+    The version verifies (:func:`probity.platform.release.verification.verify`) before it appears, and the history has
+    an entry for every version that verifies, be it one whose process died before it could write it.
 
     Args:
         saved_model: The exported model, exactly as it was audited.
@@ -76,23 +88,30 @@ def push(
         base_path: Folder of TensorFlow Serving's layout; created if absent.
         base_label: How the config names ``base_path``; the release records this instead of an absolute path.
         dataset: Content digest of the data.
+        evidence: What is attested beside the release itself.
+        keys: Who signs, and whose earlier releases are believed.
+        writers: Keys of others who write into the model's history: its reviewers.
+        why: Why it is released, for the history.
         now: The clock.
 
     Raises:
         ReleaseHeldError: If the verdict is hold.
         DigestMismatchError: If model or card are not what was decided on.
+        SignatureError: If the history was changed, or the version would not verify.
         ReleaseError: If the folder cannot be written, or another push holds it for too long.
     """
     _require_release(decision, run)
     _require_safe(model_name, base_path, base_label)
     _require_audited(saved_model, card_folder, decision)
-    with _locked(base_path, model_name, base_label):
-        _sweep(base_path, model_name)
-        found = latest(base_path, model_name)
-        if found is not None and _is_live(found, decision):
+    with locked(base_path, model_name, base_label):
+        sweep(base_path, model_name)
+        known = {**(writers or {}), **keys.trusted}
+        mend_history(base_path, model_name, keys=keys, writers=known)
+        found = latest(base_path, model_name, trusted_keys=keys.trusted)
+        if found is not None and _is_live(found, decision, base_path / model_name):
             return found[0]
         moment = now().astimezone(UTC)
-        version = _next_version(base_path / model_name, moment)
+        version = next_version(base_path / model_name, moment, shown=f"{base_label}/{model_name}")
         release = Release(
             run=run,
             model_name=model_name,
@@ -103,27 +122,62 @@ def push(
             decision=decision.record_digest(),
             dataset=dataset,
             released_at=moment.isoformat(),
+            number=next_number(evidence.recipe, after=None if found is None else found[0]),
+            recipe=evidence.recipe,
         )
-        _publish(saved_model, card_folder=card_folder, decision=decision, release=release, base_path=base_path)
+
+        def write(incoming: Path) -> None:
+            copy_tree(saved_model, incoming)
+            require_digest("SavedModel", found=digest_tree(incoming), recorded=release.model)
+            extra = incoming / EXTRA
+            extra.mkdir(parents=True)
+            for name in CARD_FILES:
+                shutil.copyfile(card_folder / name, extra / name)
+            require_digest(CARD_FILES[0], found=digest_file(extra / CARD_FILES[0]), recorded=release.card)
+            write_json(extra / _DECISION, decision.to_json())
+            sign_model(incoming, extra / MODEL_SIGNATURE, keys=keys, ignoring=extra)
+            stated = [(claim.kind, facts_of(claim)) for claim in evidence.claims]
+            seal_version(incoming, release, (b"", stated), keys=keys, why=why, expires_at=evidence.expires_at)
+
+        publish(release, write, base_path=base_path, keys=keys)
+        mend_history(base_path, model_name, keys=keys, writers=known)
     return release
 
 
-def releases(base_path: Path, model_name: str) -> tuple[tuple[Release, Path], ...]:
+def releases(
+    base_path: Path, model_name: str, *, trusted_keys: TrustedKeys | None = None
+) -> tuple[tuple[Release, Path], ...]:
     """Returns the released versions of a model with their folders, newest first.
 
-    Version folders without a readable ``RELEASE.json`` of this model and version are not ours and are left out.
+    Args:
+        base_path: Folder of TensorFlow Serving's layout.
+        model_name: The model.
+        trusted_keys: If given, only versions that are as these keys signed them, be they expired. Without, whatever has
+            a readable ``RELEASE.json`` of this model and version, which anybody can write.
     """
-    found = []
-    for path in _versions(base_path / model_name):
-        release = _read_release(path)
+    return tuple(_released(base_path, model_name, trusted_keys))
+
+
+def latest(base_path: Path, model_name: str, *, trusted_keys: TrustedKeys | None = None) -> tuple[Release, Path] | None:
+    """Returns the newest released version of a model and its folder, or ``None`` if there is none.
+
+    Args:
+        base_path: Folder of TensorFlow Serving's layout.
+        model_name: The model.
+        trusted_keys: As :func:`releases` has it.
+    """
+    return next(_released(base_path, model_name, trusted_keys), None)
+
+
+def _released(base_path: Path, model_name: str, keys: TrustedKeys | None) -> Iterator[tuple[Release, Path]]:
+    for path in sorted(versions_in(base_path / model_name), key=lambda path: int(path.name), reverse=True):
+        if keys is None:
+            release = _read_release(path)
+        else:
+            checked = verify(path, trusted_keys=keys)
+            release = checked.release if checked.intact else None
         if release is not None and release.model_name == model_name and str(release.version) == path.name:
-            found.append((release, path))
-    return tuple(sorted(found, key=lambda entry: entry[0].version, reverse=True))
-
-
-def latest(base_path: Path, model_name: str) -> tuple[Release, Path] | None:
-    """Returns the newest released version of a model and its folder, or ``None`` if there is none."""
-    return next(iter(releases(base_path, model_name)), None)
+            yield release, path
 
 
 def verify_release(path: Path) -> Release:
@@ -138,20 +192,17 @@ def verify_release(path: Path) -> Release:
         raise ReleaseError(
             path.name,
             seen="no readable release record",
-            allowed=f"a version folder with {EXTRA}/{_RELEASE}",
+            allowed=f"a version folder with {EXTRA}/{RELEASE_FILE}",
             remedy="release the model again; a version without a record was not pushed by probity",
         )
     extra = path / EXTRA
     require_digest("SavedModel", found=digest_tree(path, exclude=(EXTRA,)), recorded=release.model)
-    require_digest(_CARD_FILES[0], found=_digest_or_absent(extra / _CARD_FILES[0]), recorded=release.card)
+    require_digest(CARD_FILES[0], found=_digest_or_absent(extra / CARD_FILES[0]), recorded=release.card)
     decision = _read_decision(extra / _DECISION)
     require_digest(
         _DECISION, found="absent" if decision is None else decision.record_digest(), recorded=release.decision
     )
     return release
-
-
-# --- before anything is written -------------------------------------------------------------------------------------
 
 
 def _require_release(decision: GateDecision, run: str) -> None:
@@ -194,13 +245,13 @@ def _require_audited(saved_model: Path, card_folder: Path, decision: GateDecisio
             remedy="run the pipeline again",
         )
     require_digest("SavedModel", found=digest_tree(saved_model), recorded=str(decision.model))
-    require_digest("card.json", found=_digest_or_absent(card_folder / _CARD_FILES[0]), recorded=str(decision.card))
-    absent = [name for name in _CARD_FILES if not (card_folder / name).is_file()]
+    require_digest("card.json", found=_digest_or_absent(card_folder / CARD_FILES[0]), recorded=str(decision.card))
+    absent = [name for name in CARD_FILES if not (card_folder / name).is_file()]
     if absent:
         raise ReleaseError(
             "model card",
             seen=f"no {' and no '.join(absent)}",
-            allowed=", ".join(_CARD_FILES),
+            allowed=", ".join(CARD_FILES),
             remedy="run the pipeline again; a model is released with its card only",
         )
 
@@ -209,132 +260,16 @@ def _digest_or_absent(path: Path) -> str:
     return digest_file(path) if path.is_file() else "absent"
 
 
-def _is_live(found: tuple[Release, Path], decision: GateDecision) -> bool:
+def _is_live(found: tuple[Release, Path], decision: GateDecision, model_folder: Path) -> bool:
+    """Whether this very model is what a server loads already, as it was signed and not expired."""
     release, path = found
-    if release.model != decision.model:
-        return False
-    try:
-        verify_release(path)
-    except (DigestMismatchError, ReleaseError, OSError):
-        return False  # it was damaged since: a new version mends what is served
-    return True
-
-
-# --- writing --------------------------------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def _locked(base_path: Path, model_name: str, base_label: str) -> Iterator[None]:
-    """Holds the model's lock and says in one message what the file system refused.
-
-    The operating system frees the lock when its process dies, however it dies.
-    """
-    try:
-        base_path.mkdir(parents=True, exist_ok=True)
-        with FileLock(base_path / f".{model_name}.lock", timeout=_LOCK_SECONDS):
-            yield
-    except Timeout as error:
-        raise ReleaseError(
-            f"{base_label}/{model_name}",
-            seen=f"another push has held it for {_LOCK_SECONDS:g} seconds",
-            allowed="one push of a model at a time",
-            remedy="wait for the other push to end, then: probity release RUN",
-        ) from error
-    except OSError as error:
-        raise ReleaseError(
-            f"serving.base_path {base_label}",
-            seen=f"it cannot be written ({error.strerror or type(error).__name__})",
-            allowed="a writable folder with space for the model",
-            remedy="free some space or choose another folder, then: probity release RUN",
-        ) from error
-
-
-def _incoming(base_path: Path, model_name: str) -> Path:
-    # No model name holds a dot, so the folders of one model cannot be taken for those of another.
-    return base_path / f".incoming-{model_name}.{secrets.token_hex(8)}"
-
-
-def _sweep(base_path: Path, model_name: str) -> None:
-    """Removes what killed pushes of this model left; the lock says that none is alive."""
-    for path in base_path.glob(f".incoming-{model_name}.*"):
-        shutil.rmtree(path, ignore_errors=True)
-
-
-def _versions(model_folder: Path) -> list[Path]:
-    try:
-        entries = list(model_folder.iterdir())
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    return [path for path in entries if re.fullmatch(r"[0-9]+", path.name) and path.is_dir() and not path.is_symlink()]
-
-
-def _next_version(model_folder: Path, moment: datetime) -> int:
-    """Epoch seconds, or one above the highest number there is, so that the newest push is always the highest."""
-    entries = model_folder.iterdir() if model_folder.is_dir() else ()
-    taken = [int(path.name) for path in entries if re.fullmatch(r"[0-9]+", path.name)]
-    return max([int(moment.timestamp()), *(number + 1 for number in taken)])
-
-
-def _publish(
-    saved_model: Path, *, card_folder: Path, decision: GateDecision, release: Release, base_path: Path
-) -> None:
-    incoming = _incoming(base_path, release.model_name)
-    try:
-        _copy_tree(saved_model, incoming)
-        require_digest("SavedModel", found=digest_tree(incoming), recorded=release.model)
-        extra = incoming / EXTRA
-        extra.mkdir(parents=True)
-        for name in _CARD_FILES:
-            shutil.copyfile(card_folder / name, extra / name)
-        require_digest(_CARD_FILES[0], found=digest_file(extra / _CARD_FILES[0]), recorded=release.card)
-        _write_json(extra / _DECISION, decision.to_json())
-        _write_json(extra / _RELEASE, release.to_json())
-        _flush_tree(incoming)
-        target = base_path / release.model_name / str(release.version)
-        target.parent.mkdir(exist_ok=True)
-        incoming.rename(target)
-        _flush(target.parent)
-        _flush(base_path)
-    finally:
-        shutil.rmtree(incoming, ignore_errors=True)
-
-
-def _copy_tree(source: Path, target: Path) -> None:
-    # Not shutil.copytree: it gathers errors into one that no longer says what the disk said.
-    target.mkdir()
-    for path in sorted(source.rglob("*")):
-        copy = target / path.relative_to(source)
-        if path.is_dir():
-            copy.mkdir()
-        else:
-            shutil.copyfile(path, copy)
-
-
-def _write_json(path: Path, value: object) -> None:
-    text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False)
-    path.write_text(f"{text}\n", encoding="utf-8")
-
-
-def _flush_tree(root: Path) -> None:
-    """Forces files and folders to disk, so that a power cut after the rename cannot leave a hollow version."""
-    for path in [*root.rglob("*"), root]:
-        _flush(path)
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-# --- reading --------------------------------------------------------------------------------------------------------
+    highest = max((int(entry.name) for entry in versions_in(model_folder)), default=0)
+    return release.model == decision.model and int(path.name) == highest
 
 
 def _read_release(path: Path) -> Release | None:
     try:
-        return Release.from_json(json.loads((path / EXTRA / _RELEASE).read_text(encoding="utf-8")))
+        return Release.from_json(json.loads((path / EXTRA / RELEASE_FILE).read_text(encoding="utf-8")))
     except (OSError, ValueError, ValidationError):
         return None
 

@@ -227,7 +227,7 @@ def project(tmp_path_factory):
         "trainer": {"name": "dp_sgd", "target_epsilon": 1.0, "expected_batch_size": 100, "epochs": 3},
         "audits": {"thresholds": [], "explained_rows": 20, "background_rows": 20, "min_group_size": 20},
         "gate": {"rules": [{"name": "floor", "metric": "auc", "at_least": 0.5}]},
-        "serving": {"model_name": "small"},
+        "serving": {"model_name": "small", "infra_validation": None},
     }
     (folder / "config.json").write_text(json.dumps(value))
     return folder

@@ -10,48 +10,17 @@ import shutil
 import subprocess
 import sys
 import time
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import timedelta, timezone
 from pathlib import Path
 
 import pytest
 
-from probity.decision import Check, GateDecision, Release
-from probity.digest import digest_bytes, digest_file, digest_tree
+from probity.decision import GateDecision, Release
+from probity.digest import digest_tree
 from probity.errors import DigestMismatchError, ReleaseError, ReleaseHeldError
-from probity.platform.release import push as module
+from probity.platform.release import version_folder
 from probity.platform.release.push import EXTRA, latest, push, releases, verify_release
-
-NOON = datetime(2026, 1, 2, 12, 0, 0, tzinfo=UTC)
-DATASET = digest_bytes(b"data")
-
-
-def make_model(folder: Path, *, content: bytes = b"weights") -> Path:
-    (folder / "variables").mkdir(parents=True)
-    (folder / "assets").mkdir()
-    (folder / "saved_model.pb").write_bytes(b"graph")
-    (folder / "variables" / "variables.data-00000-of-00001").write_bytes(content)
-    (folder / "variables" / "variables.index").write_bytes(b"index")
-    (folder / "assets" / "vocabulary").write_bytes(b"a\nb\n")
-    return folder
-
-
-def make_card(folder: Path) -> Path:
-    folder.mkdir(parents=True)
-    for name in ("card.json", "card.md", "card.html"):
-        (folder / name).write_text(name)
-    return folder
-
-
-def decide(model: Path, card: Path, *, verdict: str = "release") -> GateDecision:
-    outcome = "pass" if verdict == "release" else "fail"
-    check = Check(rule="floor", outcome=outcome, required="auc >= 0", evidence=("performance/auc",), reason="so")
-    return GateDecision(
-        verdict=verdict,
-        model=digest_tree(model),
-        policy=digest_bytes(b"policy"),
-        card=digest_file(card / "card.json"),
-        checks=(check,),
-    )
+from tests.platform.release.candidates import DATASET, NOON, Candidate, decide, keys_at
 
 
 class Place:
@@ -60,28 +29,29 @@ class Place:
     def __init__(self, root: Path):
         self.root = root
         self.base = root / "serving"
-        self.model = make_model(root / "run" / "saved_model")
-        self.card = make_card(root / "run" / "card")
-        self.decision = decide(self.model, self.card)
+        self.keys = keys_at(root)
+        self.candidate = Candidate(root / "run")
+
+    @property
+    def model(self) -> Path:
+        return self.candidate.model
+
+    @property
+    def card(self) -> Path:
+        return self.candidate.card
+
+    @property
+    def decision(self) -> GateDecision:
+        return self.candidate.decision
 
     def push(self, **changes) -> Release:
-        values = {
-            "card_folder": self.card,
-            "decision": self.decision,
-            "run": "run-1",
-            "model_name": "m",
-            "base_path": self.base,
-            "base_label": "serving",
-            "dataset": DATASET,
-            "now": lambda: NOON,
-        }
         saved_model = changes.pop("saved_model", self.model)
-        return push(saved_model, **{**values, **changes})
+        values = {"base_path": self.base, "keys": self.keys, **changes}
+        return push(saved_model, **self.candidate.push_arguments(**values))
 
     def retrain(self, content: bytes) -> None:
-        shutil.rmtree(self.model)
-        make_model(self.model, content=content)
-        self.decision = decide(self.model, self.card)
+        shutil.rmtree(self.candidate.root)
+        self.candidate = Candidate(self.candidate.root, content=content)
 
     def visible(self) -> list[str]:
         """What a server that scans the model's folder finds."""
@@ -109,7 +79,7 @@ def test_a_release_is_the_audited_bytes_in_the_layout_of_a_server(place):
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     inside = ("saved_model.pb", "assets/vocabulary")
     inside += ("variables/variables.index", "variables/variables.data-00000-of-00001")
-    ours = ("RELEASE.json", "10_decision.json", "card.json", "card.md", "card.html")
+    ours = ("RELEASE.json", "10_decision.json", "card.json", "card.md", "card.html", "claims.jsonl", "model.sig")
     assert names == {*inside, *(f"{EXTRA}/{name}" for name in ours)}
     assert (folder / EXTRA / "card.html").read_bytes() == (place.card / "card.html").read_bytes()
     assert Release.from_json(json.loads((folder / EXTRA / "RELEASE.json").read_text())) == release
@@ -218,7 +188,7 @@ def test_a_model_that_is_swapped_during_the_copy_is_refused(place, monkeypatch):
             Path(source).write_bytes(b"other")
         return copyfile(source, target)
 
-    monkeypatch.setattr(module.shutil, "copyfile", swap_then_copy)
+    monkeypatch.setattr(shutil, "copyfile", swap_then_copy)
     with pytest.raises(DigestMismatchError):
         place.push()
     assert place.visible() == place.leftovers() == []
@@ -297,7 +267,7 @@ def test_a_full_disk_is_named(place, monkeypatch):
     def full(source, target):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(module.shutil, "copyfile", full)
+    monkeypatch.setattr(shutil, "copyfile", full)
     with pytest.raises(ReleaseError, match="No space left"):
         place.push()
     assert place.visible() == place.leftovers() == []
@@ -348,12 +318,13 @@ def test_a_copy_under_another_number_or_name_is_not_a_release(place):
 
 CHILD = """
 import shutil, sys, time
-from datetime import UTC, datetime
 from pathlib import Path
-from probity.decision import GateDecision
 from probity.platform.release.push import push
+from tests.platform.release.candidates import Candidate, keys_at
 
 root, content, hang = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
+shutil.rmtree(root / content, ignore_errors=True)
+candidate = Candidate(root / content, content=content.encode(), run=content)
 if hang != "no":
     copyfile = shutil.copyfile
     def slow(source, target):
@@ -362,31 +333,18 @@ if hang != "no":
             (root / "hanging").write_text("")
             time.sleep(600)
     shutil.copyfile = slow
-run = root / content
-print(push(
-    run / "saved_model", card_folder=run / "card", run=content, model_name="m", base_path=root / "serving",
-    base_label="serving", dataset="sha256:" + "0" * 64,
-    decision=GateDecision.model_validate_json((run / "decision.json").read_text()),
-    now=lambda: datetime(2026, 1, 2, tzinfo=UTC),
-).version)
+print(push(candidate.model, **candidate.push_arguments(base_path=root / "serving", keys=keys_at(root))).version)
 """
-
-
-def prepare(root: Path, content: str) -> None:
-    model, card = (
-        make_model(root / content / "saved_model", content=content.encode()),
-        make_card(root / content / "card"),
-    )
-    (root / content / "decision.json").write_text(json.dumps(decide(model, card).to_json()))
+PROJECT = Path(__file__).parents[3]
 
 
 def start(root: Path, content: str, *, hang: str = "no") -> subprocess.Popen:
     arguments = [sys.executable, "-c", CHILD, str(root), content, hang]
-    return subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(arguments, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def wait_for(path: Path) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 400
     while not path.exists():
         assert time.monotonic() < deadline, f"{path.name} did not appear"
         time.sleep(0.01)
@@ -395,7 +353,6 @@ def wait_for(path: Path) -> None:
 @pytest.mark.parametrize("hang", ["saved_model.pb", "card.md"])
 def test_a_push_killed_in_the_middle_harms_nobody(place, hang):
     first = place.push()
-    prepare(place.root, "second")
     child = start(place.root, "second", hang=hang)
     wait_for(place.root / "hanging")
     assert len(place.leftovers()) == 1  # it is half written, where no server looks
@@ -406,7 +363,7 @@ def test_a_push_killed_in_the_middle_harms_nobody(place, hang):
     assert latest(place.base, "m")[0] == first
 
     again = start(place.root, "second")
-    output, errors = again.communicate(timeout=60)
+    output, errors = again.communicate(timeout=400)
     assert again.returncode == 0, errors
     assert place.visible() == sorted([str(first.version), output.strip()])
     assert place.leftovers() == []
@@ -416,10 +373,8 @@ def test_a_push_killed_in_the_middle_harms_nobody(place, hang):
 
 def test_pushes_at_once_get_different_versions(place):
     names = ["one", "two", "three"]
-    for name in names:
-        prepare(place.root, name)
     children = [start(place.root, name) for name in names]
-    outputs = [child.communicate(timeout=60) for child in children]
+    outputs = [child.communicate(timeout=400) for child in children]
     assert [child.returncode for child in children] == [0, 0, 0], outputs
     versions = {output.strip() for output, _ in outputs}
     assert len(versions) == 3
@@ -428,7 +383,6 @@ def test_pushes_at_once_get_different_versions(place):
 
 
 def test_a_live_push_of_one_model_survives_a_push_of_another(place):
-    prepare(place.root, "second")
     child = start(place.root, "second", hang="saved_model.pb")
     try:
         wait_for(place.root / "hanging")
@@ -440,11 +394,10 @@ def test_a_live_push_of_one_model_survives_a_push_of_another(place):
 
 
 def test_a_push_that_never_gets_its_turn_says_so(place, monkeypatch):
-    prepare(place.root, "second")
     child = start(place.root, "second", hang="saved_model.pb")
     try:
         wait_for(place.root / "hanging")
-        monkeypatch.setattr(module, "_LOCK_SECONDS", 0.2)
+        monkeypatch.setattr(version_folder, "_LOCK_SECONDS", 0.2)
         with pytest.raises(ReleaseError, match="another push"):
             place.push()
     finally:

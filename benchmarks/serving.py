@@ -1,0 +1,242 @@
+"""How fast the embedded server answers: REST and gRPC, 1, 8 and 64 clients, with and without batching.
+
+Run with ``make bench-serving``. It asks the newest model of examples/adult_income, or the SavedModel that is named; run
+``make demo`` first. Clients and server share the machine. Writes benchmarks/serving.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import multiprocessing
+import os
+import platform
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from probity.platform.serving.client import Client
+from probity.platform.serving.launcher import start_server
+from probity.platform.serving.options import Batching, ModelSource, ServerOptions
+
+HERE = Path(__file__).parent
+ROW = {
+    "age": 39, "capital_gain": 2174, "capital_loss": 0, "education_num": 13, "hours_per_week": 40,
+    "marital_status": "Never-married", "native_country": "United-States", "occupation": "Adm-clerical",
+    "relationship": "Not-in-family", "workclass": "State-gov",
+}  # fmt: skip
+CLIENTS = (1, 8, 64)
+ROWS = (1, 64)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One line of the table."""
+
+    wire: str
+    batching: bool
+    rows: int
+    clients: int
+    requests_per_second: float
+    p50_ms: float
+    p99_ms: float
+    failures: int
+    cpu_ms: float
+
+
+class RestLoad(asyncio.Protocol):
+    """One connection that always has one request under way."""
+
+    def __init__(self, request: bytes, seconds: list[float], failures: list[int], ended: asyncio.Event) -> None:
+        self.request, self.seconds, self.failures, self.ended = request, seconds, failures, ended
+        self.received = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Sends the first request."""
+        self.transport = transport
+        self._send()
+
+    def _send(self) -> None:
+        self.started = time.perf_counter()
+        self.transport.write(self.request)
+
+    def data_received(self, data: bytes) -> None:
+        """Sends the next one once an answer is complete."""
+        self.received += data
+        head, found, body = self.received.partition(b"\r\n\r\n")
+        if not found:
+            return
+        length = int(head.lower().partition(b"content-length:")[2].split(b"\r\n", 1)[0])
+        if len(body) < length:
+            return
+        self.seconds.append(time.perf_counter() - self.started)
+        self.failures[0] += not head.startswith(b"HTTP/1.1 200")
+        self.received = b""
+        if self.ended.is_set():
+            self.transport.close()
+        else:
+            self._send()
+
+
+async def load_rest(port: int, rows: int, clients: int, duration: float) -> tuple[list[float], int]:
+    """Returns the seconds of every request, and how many failed."""
+    body = json.dumps({"signature_name": "predict_columns", "instances": [ROW] * rows}).encode()
+    head = f"POST /v1/models/m:predict HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+    seconds: list[float] = []
+    failures, ended = [0], asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for _ in range(clients):
+        await loop.create_connection(
+            lambda: RestLoad(head.encode() + body, seconds, failures, ended), "127.0.0.1", port
+        )
+    await asyncio.sleep(duration)
+    ended.set()
+    return seconds, failures[0]
+
+
+async def load_grpc(port: int, rows: int, clients: int, duration: float) -> tuple[list[float], int]:
+    """Returns the seconds of every request, and how many failed; each client has a connection of its own."""
+    import grpc
+    import tensorflow as tf
+    from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = "m"
+    request.inputs["examples"].CopyFrom(tf.make_tensor_proto([example()] * rows))
+    seconds: list[float] = []
+    failures = 0
+    deadline = time.perf_counter() + duration
+
+    async def ask() -> None:
+        nonlocal failures
+        options = (("grpc.use_local_subchannel_pool", 1),)
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=options) as channel:
+            stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+            while time.perf_counter() < deadline:
+                started = time.perf_counter()
+                try:
+                    await stub.Predict(request)
+                except grpc.RpcError:
+                    failures += 1
+                seconds.append(time.perf_counter() - started)
+
+    await asyncio.gather(*(ask() for _ in range(clients)))
+    return seconds, failures
+
+
+def example() -> bytes:
+    """Returns the row as a serialized ``tf.Example``."""
+    import tensorflow as tf
+
+    made = tf.train.Example()
+    for name, value in ROW.items():
+        feature = made.features.feature[name]
+        if isinstance(value, str):
+            feature.bytes_list.value.append(value.encode())
+        else:
+            feature.int64_list.value.append(value)
+    return made.SerializeToString()
+
+
+def server_seconds() -> float:
+    """Returns the processor time that all server processes have taken."""
+    ticks = 0
+    for process in multiprocessing.active_children():
+        fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])  # utime and stime, proc(5)
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def measure(base_path: Path, *, processes: int, duration: float) -> list[Cell]:
+    """Measures every cell."""
+    cells = []
+    for batching in (True, False):
+        options = ServerOptions(
+            models=(ModelSource(name="m", base_path=base_path),),
+            port=0,
+            rest_api_port=0,
+            require_verified=False,
+            processes=processes,
+            batching=Batching() if batching else None,
+        )
+        with start_server(options) as settled:
+            with Client(rest_api_port=settled.rest_api_port) as client:
+                columns = {name: [value] for name, value in ROW.items()}
+                client.warm_up("m", columns, signature_name="predict_columns", times=300)
+            wires: dict[str, tuple[Callable, int | None]] = {
+                "REST": (load_rest, settled.rest_api_port),
+                "gRPC": (load_grpc, settled.port),
+            }
+            for wire, (load, port) in wires.items():
+                for rows in ROWS:
+                    for clients in CLIENTS:
+                        asyncio.run(load(port, rows, clients, 0.5))
+                        started, spent = time.perf_counter(), server_seconds()
+                        seconds, failures = asyncio.run(load(port, rows, clients, duration))
+                        rate = len(seconds) / (time.perf_counter() - started)
+                        cpu = (server_seconds() - spent) / len(seconds)
+                        cuts = [cut * 1e3 for cut in statistics.quantiles(seconds, n=100)]
+                        cells.append(Cell(wire, batching, rows, clients, rate, cuts[49], cuts[98], failures, cpu * 1e3))
+                        print(cells[-1])
+    return cells
+
+
+def page(cells: list[Cell], *, processes: int, load: tuple[float, float]) -> str:
+    """Returns the table as a page."""
+    lines = [
+        "# The embedded server",
+        "",
+        "`make bench-serving`: the model of examples/adult_income (10 columns, an MLP of 128 and 64); every client has",
+        "one request under way all the time. REST sends the columns as JSON to `predict_columns`, gRPC serialized",
+        "`tf.Example` to `serving_default`. The load generator is one more Python process on the same machine; over",
+        "gRPC it is the dearer half. Server CPU is the processor time of all server processes per request: cores over",
+        "it is what the server could answer if nothing else ran.",
+        "",
+        f"Measured {time.strftime('%Y-%m-%d')} on {platform.machine()}, {os.cpu_count()} cores, Python "
+        f"{platform.python_version()}, {processes} server processes. Load average before {load[0]:.1f}, after "
+        f"{load[1]:.1f}; the measurement itself adds up to {processes + 1}.",
+        "",
+        "| wire | batching | rows | clients | requests/s | rows/s | p50 ms | p99 ms | server CPU ms | failed |",
+        "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for cell in cells:
+        lines.append(
+            f"| {cell.wire} | {'on' if cell.batching else 'off'} | {cell.rows} | {cell.clients} | "
+            f"{cell.requests_per_second:,.0f} | {cell.requests_per_second * cell.rows:,.0f} | {cell.p50_ms:.2f} | "
+            f"{cell.p99_ms:.2f} | {cell.cpu_ms:.2f} | {cell.failures} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def newest_model() -> Path:
+    """Returns the SavedModel of the example's newest run."""
+    found = sorted((HERE.parent / "examples/adult_income/.probity/runs").glob("*-adult-income-*/07_model/saved_model"))
+    if not found:
+        raise SystemExit("no finished run in examples/adult_income; make one with: make demo")
+    return found[-1]
+
+
+def main() -> None:
+    """Measures and writes the page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("saved_model", nargs="?", type=Path)
+    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--seconds", type=float, default=3.0)
+    arguments = parser.parse_args()
+    before = os.getloadavg()[0]
+    with tempfile.TemporaryDirectory() as folder:
+        version = Path(folder, "m", "1")
+        shutil.copytree(arguments.saved_model or newest_model(), version)
+        cells = measure(version.parent, processes=arguments.processes, duration=arguments.seconds)
+    text = page(cells, processes=arguments.processes, load=(before, os.getloadavg()[0]))
+    (HERE / "serving.md").write_text(text, encoding="utf-8")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

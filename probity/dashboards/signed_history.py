@@ -1,0 +1,98 @@
+"""The signed history of a run's model, as far as the keys beside its config vouch for it. Verifies; holds no key.
+
+What is read stops at the first line that does not verify, and that problem is shown: a history that was cut or changed
+is not shown as if it were whole.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from probity.config import RunConfig
+from probity.dashboards.report import Report
+from probity.errors import ProbityError
+from probity.history import Approved, HistoryEntry, Rejected, history_path, read_history
+from probity.review import Reviewers
+from probity.signing import PublicKey, read_public_key, trusted
+
+__all__ = ["History", "history_rows", "history_words", "known_history", "words_on_run"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class History:
+    """What is known of a model since its runs.
+
+    Attributes:
+        entries: Events that verified, oldest first.
+        problems: Why there are no more of them; empty where the history is whole.
+        exists: Whether there is a history at all.
+    """
+
+    entries: tuple[HistoryEntry, ...] = ()
+    problems: tuple[str, ...] = ()
+    exists: bool = False
+
+
+def known_history(report: Report) -> History:
+    """Returns the history of the chosen run's model; an empty one where the run names none."""
+    config = report.config() if report.run is not None else None
+    root = report.config_folder() if config is not None else None
+    if config is None or root is None:
+        return History()
+    base = (root / config.serving.base_path).resolve()
+    if not history_path(base, config.serving.model_name).is_file():
+        return History()
+    try:
+        movers = _release_keys(config, root)
+        keys = {**movers, **_reviewers(config, root).keys}
+        entries, problems = read_history(base, config.serving.model_name, keys=keys, movers=movers)
+    except ProbityError as error:
+        return History(problems=(str(error),), exists=True)
+    return History(entries=entries, problems=problems, exists=True)
+
+
+def words_on_run(history: History, run: str) -> tuple[HistoryEntry, ...]:
+    """Returns what reviewers said about a run."""
+    return tuple(e for e in history.entries if isinstance(e.event, Approved | Rejected) and e.event.run == run)
+
+
+def history_rows(entries: tuple[HistoryEntry, ...], *, public: bool) -> list[dict[str, str]]:
+    """Returns one line per event, newest first; who and why are for viewers."""
+    rows = []
+    for entry in reversed(entries):
+        event = entry.event
+        cells = {"when (UTC)": event.at[:16].replace("T", " "), "what": history_words(event)}
+        rows.append(cells if public else {**cells, "who": event.by, "why": event.why, "key": entry.keyid})
+    return rows
+
+
+def history_words(event: Any) -> str:
+    """Returns what an event says, in words."""
+    words = {
+        "promoted": "version {version} went live",
+        "rolled_back": "version {version} went live: the bytes of {restores} again",
+        "approved": "{run} was approved",
+        "rejected": "{run} was rejected",
+        "waived": "rule {rule} was waived until {until}",
+        "stage_entered": "version {version}: {stage}",
+        "evidence_expired": "evidence of {run} no longer counts",
+    }
+    facts = event.model_dump()
+    return words[event.kind].format_map(facts) if event.kind in words else str(event.kind).replace("_", " ")
+
+
+def _release_keys(config: RunConfig, root: Path) -> dict[str, PublicKey]:
+    own = (root / config.signing.key).with_suffix(".pub")
+    named = [root / name for name in config.signing.trusted]
+    return trusted(*(read_public_key(path) for path in ([own] if own.is_file() else []) + named))
+
+
+def _reviewers(config: RunConfig, root: Path) -> Reviewers:
+    try:
+        return Reviewers.from_json(yaml.safe_load((root / config.gate.approval.reviewers).read_text(encoding="utf-8")))
+    except (OSError, ValueError, yaml.YAMLError):
+        return Reviewers()

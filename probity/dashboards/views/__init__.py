@@ -1,0 +1,1 @@
+"""One page to a module; each is ``render(report) -> None``."""

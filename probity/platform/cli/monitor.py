@@ -1,0 +1,115 @@
+"""``monitor`` and ``feedback``: what a released version answers, against what it was audited for."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from probity.platform.cli.options import JsonOption, RunArgument, WorkspaceOption, quiet, workspace_at
+
+if TYPE_CHECKING:
+    from probity.monitoring import MonitoringReport
+    from probity.runs import RunFolder
+
+__all__ = ["feedback", "monitor"]
+
+ASKED = 3
+"""Exit code of a look that asked for another run: the evidence of this one does not cover what is served."""
+
+FeedbackOption = Annotated[
+    Path | None, typer.Option("--feedback", metavar="DIR", help="The feedback register. Default: in the workspace.")
+]
+
+
+def monitor(
+    run: RunArgument,
+    *,
+    predictions: Annotated[
+        Path, typer.Option("--predictions", metavar="DIR", help="The prediction log that the server writes.")
+    ],
+    groups: Annotated[
+        Path | None, typer.Option("--groups", metavar="FILE", help="Table of tracking_id and groups; CSV or Parquet.")
+    ] = None,
+    register: FeedbackOption = None,
+    days: Annotated[float, typer.Option("--days", min=0.001, help="Length of the period.")] = 7.0,
+    request_retraining: Annotated[
+        str | None, typer.Option("--request-retraining", metavar="WHY", help="Ask for another run whatever is seen.")
+    ] = None,
+    examples: Annotated[
+        Path | None, typer.Option("--write-examples", metavar="FILE", help="New examples from feedback, as Parquet.")
+    ] = None,
+    forget_after_days: Annotated[
+        float | None, typer.Option("--forget-after-days", help="Remove older files of the prediction log.")
+    ] = None,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare what a released version answered with what it was trained on and audited for.
+
+    Exit code 0: within the limits of the config's monitoring section. 3: beyond one; a request for another run is
+    written in the config's folder, and the evidence of this run expires.
+
+    Example: probity monitor latest --predictions predictions --groups groups.parquet
+    """
+    quiet()
+    from probity.platform.monitoring.service import look_and_act
+
+    place = workspace_at(workspace)
+    folder = place.find(run)
+    report, request = look_and_act(
+        folder,
+        workspace=place,
+        predictions=predictions,
+        groups=groups,
+        register=register or place.root / "feedback",
+        days=days,
+        manual=request_retraining,
+        examples=examples,
+        forget_after_days=forget_after_days,
+    )
+    if as_json:
+        typer.echo(json.dumps(report.to_json(), indent=1, allow_nan=False))
+    else:
+        _print(folder, report)
+    if request is not None:
+        typer.echo(f"asked for another run ({report.trigger}): probity run {request}", err=as_json)
+        raise typer.Exit(ASKED)
+
+
+def feedback(
+    source: Annotated[
+        Path, typer.Argument(metavar="FILE", help="tracking_id, and label, verdict or clicked; CSV or Parquet.")
+    ],
+    register: FeedbackOption = None,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Add feedback on predictions to the register, from where monitor joins it by tracking id.
+
+    Example: probity feedback answers.csv
+    """
+    from probity.platform.monitoring.feedback import add_feedback
+
+    count = add_feedback(source, register or workspace_at(workspace).root / "feedback")
+    typer.echo(f"added feedback on {count} predictions")
+
+
+def _print(folder: RunFolder, report: MonitoringReport) -> None:
+    from rich.table import Table
+
+    from probity.platform.cli.summary import number, wide_console
+
+    console = wide_console()
+    console.print(
+        f"{report.model_name} version {report.version} (run {folder.id}): {report.rows} predictions since "
+        f"{report.since[:19]}, {report.rows_with_inputs} with inputs, {report.rows_with_feedback} with feedback",
+        highlight=False,
+    )
+    table = Table("what", "of", "status", "observed", "interval", "limit", "rows", "reason", header_style="bold")
+    for entry in sorted(report.measures, key=lambda measure: measure.status != "beyond"):
+        interval = f"[{number(entry.lower)}, {number(entry.upper)}]" if entry.lower is not None else ""
+        numbers = (number(entry.observed), interval, number(entry.limit), str(entry.n))
+        table.add_row(entry.kind, entry.of, entry.status, *numbers, entry.reason)
+    console.print(table)

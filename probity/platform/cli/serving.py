@@ -1,0 +1,178 @@
+"""``serve``: a model server over released versions."""
+
+from __future__ import annotations
+
+import enum
+import shlex
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from probity.platform.cli.options import quiet
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from probity.platform.serving.options import Batching, ModelSource, ServerOptions
+    from probity.platform.serving.prediction_log import PredictionLog
+
+__all__ = ["Engine", "serve"]
+
+_Path = Path | None
+
+
+class Engine(enum.Enum):
+    """Which server answers."""
+
+    AUTO = "auto"
+    EMBEDDED = "embedded"
+    REAL = "real"
+    DOCKER = "docker"
+
+
+def serve(
+    model_name: Annotated[str | None, typer.Option("--model-name", metavar="N", help="Name of the model.")] = None,
+    model_base_path: Annotated[
+        _Path, typer.Option("--model-base-path", metavar="DIR", help="Holds one folder per version.")
+    ] = None,
+    model_config_file: Annotated[
+        _Path, typer.Option(metavar="FILE", help="Several models, policies and labels: TensorFlow Serving's file.")
+    ] = None,
+    host: Annotated[str, typer.Option(metavar="HOST", help="Interface to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", help="gRPC port; 0 for any free one.")] = 8500,
+    rest_api_port: Annotated[int, typer.Option("--rest-api-port", help="REST port; 0 for any free one.")] = 8501,
+    processes: Annotated[int, typer.Option(min=1, help="Processes that answer on the same ports.")] = 1,
+    require_verified: Annotated[
+        bool,
+        typer.Option("--require-verified/--no-require-verified", help="Load only versions that verify."),
+    ] = True,
+    key: Annotated[
+        list[Path] | None,
+        typer.Option("--key", metavar="PATH", help="Public key that is trusted, or a folder of them. Default: keys."),
+    ] = None,
+    poll_seconds: Annotated[
+        float, typer.Option("--file-system-poll-wait-seconds", min=0.05, help="How often to look for versions.")
+    ] = 1.0,
+    enable_batching: Annotated[
+        bool, typer.Option("--enable-batching/--no-enable-batching", help="Run requests that wait together together.")
+    ] = True,
+    batching_parameters_file: Annotated[
+        _Path, typer.Option(metavar="FILE", help="TensorFlow Serving's BatchingParameters.")
+    ] = None,
+    ssl_config_file: Annotated[_Path, typer.Option(metavar="FILE", help="TensorFlow Serving's SSLConfig.")] = None,
+    prediction_log: Annotated[
+        _Path, typer.Option(metavar="DIR", help="Keep tracking id, version and score of every prediction there.")
+    ] = None,
+    log_inputs: Annotated[
+        str, typer.Option(metavar="POLICY", help="Whose inputs the log keeps: none, consented or all.")
+    ] = "none",
+    consented: Annotated[_Path, typer.Option(metavar="FILE", help="Tracking ids of who agreed, one per line.")] = None,
+    monitoring_config_file: Annotated[
+        _Path, typer.Option(metavar="FILE", help="TensorFlow Serving's MonitoringConfig.")
+    ] = None,
+    engine: Annotated[
+        Engine, typer.Option(help="auto runs tensorflow_model_server if it is installed; docker prints a command.")
+    ] = Engine.AUTO,
+) -> None:
+    """Serve released versions through TensorFlow Serving's REST and gRPC API.
+
+    Runs tensorflow_model_server if it is on the PATH (or TENSORFLOW_MODEL_SERVER names it), else the embedded server.
+    There is no authentication: keep it on
+    127.0.0.1, behind a proxy, or ask for client certificates.
+
+    Example: probity serve --model-name adult_income --model-base-path serving/adult_income
+    """
+    from probity.platform.serving import model_config
+    from probity.platform.serving.options import ServerOptions
+
+    quiet()
+    options = ServerOptions(
+        models=_models(model_name, model_base_path, model_config_file),
+        host=host,
+        port=port,
+        rest_api_port=rest_api_port,
+        processes=processes,
+        require_verified=require_verified,
+        trusted_keys=tuple(key or (Path("keys"),)),
+        poll_seconds=poll_seconds,
+        batching=_batching(enable_batching, batching_parameters_file),
+        tls=None if ssl_config_file is None else model_config.read_tls(ssl_config_file),
+        prediction_log=_log(prediction_log, log_inputs, consented),
+    )
+    if monitoring_config_file is not None:
+        options = replace(options, monitoring_path=model_config.read_monitoring_path(monitoring_config_file))
+    _start(options, engine)
+
+
+def _start(options: ServerOptions, engine: Engine) -> None:
+    from probity.errors import ConfigError
+    from probity.platform.serving import launcher, real_server
+
+    binary = real_server.find_binary()
+    if engine is Engine.DOCKER:
+        typer.echo(shlex.join(real_server.docker_command(options)))
+    elif engine is Engine.REAL and binary is None:
+        raise ConfigError(
+            "--engine",
+            seen="real, and no tensorflow_model_server on the PATH or in TENSORFLOW_MODEL_SERVER",
+            allowed="real where TensorFlow Serving is installed, embedded, docker",
+            remedy="install it, or see the command for its image with: probity serve ... --engine docker",
+        )
+    elif binary is not None and engine is not Engine.EMBEDDED:
+        typer.echo(f"{binary}; it listens on all interfaces", err=True)
+        raise typer.Exit(launcher.serve_real(options, binary=binary))
+    else:
+        launcher.serve(options, ready=_say)
+
+
+def _models(name: str | None, base_path: Path | None, config_file: Path | None) -> tuple[ModelSource, ...]:
+    from probity.errors import ConfigError
+    from probity.platform.serving.model_config import read_models
+    from probity.platform.serving.options import ModelSource
+
+    if config_file is not None and name is None and base_path is None:
+        return read_models(config_file)
+    if config_file is not None or name is None or base_path is None:
+        raise ConfigError(
+            "--model-name",
+            seen="neither a model nor a list of models, or both",
+            allowed="--model-name with --model-base-path, or --model-config-file",
+            remedy="give one of the two",
+        )
+    return (ModelSource(name=name, base_path=base_path.resolve()),)
+
+
+def _batching(enabled: bool, file: Path | None) -> Batching | None:
+    from probity.platform.serving.model_config import read_batching
+    from probity.platform.serving.options import Batching
+
+    if not enabled:
+        return None
+    return Batching() if file is None else read_batching(file)
+
+
+def _say(options: ServerOptions) -> None:
+    typer.echo(f"REST on {options.host}:{options.rest_api_port}, gRPC on {options.host}:{options.port}")
+    for model in options.models:
+        typer.echo(f"model {model.name} from {model.base_path}")
+
+
+def _log(folder: Path | None, inputs: str, consented: Path | None) -> Callable[[], PredictionLog] | None:
+    from functools import partial
+
+    from probity.errors import ConfigError
+    from probity.platform.monitoring.prediction_log import POLICIES, ParquetLog
+
+    if folder is None:
+        return None
+    policy = next((entry for entry in POLICIES if entry == inputs), None)
+    if policy is None or (policy == "consented") != (consented is not None):
+        raise ConfigError(
+            "--log-inputs",
+            seen=f"{inputs!r}, {'with' if consented else 'without'} a list of who consented",
+            allowed=f"{', '.join(POLICIES)}; consented needs --consented FILE, and nothing else takes it",
+            remedy="choose what the law and those who are asked allow",
+        )
+    return partial(ParquetLog, folder.resolve(), inputs=policy, consented=consented)

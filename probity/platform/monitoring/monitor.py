@@ -1,0 +1,243 @@
+"""One look at a version that serves: log, groups and feedback to a report, and to a request where limits are passed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from probity.audits.scoring import ScoredRows
+from probity.data import Dataset
+from probity.decision import Release
+from probity.errors import ConfigError
+from probity.monitoring import Measure, MonitoringConfig, MonitoringReport, Trigger
+from probity.platform.monitoring.distances import as_trained, column_measures, score_measure
+from probity.platform.monitoring.feedback import Labelled, labels
+from probity.platform.monitoring.outcomes import quality_measures, selection_measures
+from probity.platform.monitoring.prediction_log import read_log
+from probity.platform.rollout.membership import Membership
+from probity.runs import SCORED_ROWS, RunFolder
+
+__all__ = ["Watched", "look", "watched"]
+
+_DAY_SECONDS = 86_400.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watched:
+    """What one look has to know."""
+
+    run: RunFolder
+    release: Release
+    log: pa.Table
+    """Rows of the period."""
+    before: pa.Table
+    """Rows of the period before, as long."""
+    known: dict[str, Labelled]
+    """What feedback says, by tracking id."""
+    groups: tuple[frozenset[str], ...]
+    """By row of the log; empty sets without a group table."""
+    since: datetime
+    until: datetime
+
+
+def watched(
+    run: RunFolder,
+    *,
+    predictions: Path,
+    feedback: pa.Table,
+    membership: Membership | None,
+    days: float,
+    now: datetime,
+) -> Watched:
+    """Reads the log of a released run's version, and joins it.
+
+    Args:
+        run: The run that made the version.
+        predictions: Folder of the prediction log.
+        feedback: As :func:`probity.platform.monitoring.feedback.read_feedback` gives it.
+        membership: The group table.
+        days: Length of the period.
+        now: Its end.
+
+    Raises:
+        ConfigError: If the run has no release, or predicts no binary label.
+        DataError: If the log cannot be read.
+    """
+    release, dataset = run.release(), run.dataset()
+    if release is None or dataset.task != "binary":
+        raise ConfigError(
+            f"run {run.id}",
+            seen="no release" if release is None else f"task {dataset.task}",
+            allowed="a released run with a binary label",
+            remedy="name the run whose version serves: probity runs",
+        )
+    end, period = now.timestamp(), days * _DAY_SECONDS
+    name, version = release.model_name, release.version
+    log = read_log(predictions, name, version, since=end - period, until=end)
+    ids = log.column("tracking_id").to_pylist()
+    predicted = dict(zip(ids, (_scores(log) > _threshold(run)).tolist(), strict=True))
+    return Watched(
+        run=run,
+        release=release,
+        log=log,
+        before=read_log(predictions, name, version, since=end - 2 * period, until=end - period),
+        known=labels(feedback, predicted, positive=str(dataset.positive)),
+        groups=membership.of(ids) if membership else tuple(frozenset() for _ in ids),
+        since=now - timedelta(days=days),
+        until=now,
+    )
+
+
+def look(entry: Watched, config: MonitoringConfig, *, manual: str | None = None) -> MonitoringReport:
+    """Measures a period against the limits.
+
+    Args:
+        entry: What was read.
+        config: The limits.
+        manual: Why a person asks for a retraining, if one does.
+
+    Returns:
+        The report. Too few rows are "insufficient", neither within nor beyond: new data asks for a retraining only
+        where statistics or rates leave the limits.
+    """
+    dataset, log = entry.run.dataset(), entry.log
+    audited = ScoredRows.read(entry.run.path / SCORED_ROWS)
+    measures = [
+        *_age(entry, config),
+        *_not_finite(log),
+        *_of_inputs(entry, dataset, config),
+        *_of_scores(entry, dataset, audited, config),
+    ]
+    report = MonitoringReport(
+        model_name=entry.release.model_name,
+        version=entry.release.version,
+        run=entry.run.id,
+        at=entry.until.isoformat(),
+        since=entry.since.isoformat(),
+        rows=log.num_rows,
+        rows_with_inputs=_with_inputs(log).num_rows,
+        rows_with_feedback=len(entry.known),
+        measures=tuple(measures),
+    )
+    return report.model_copy(update={"trigger": _trigger(report, manual)})
+
+
+def _trigger(report: MonitoringReport, manual: str | None) -> Trigger | None:
+    """Returns the most serious reason to train again."""
+    if manual is not None:
+        return "manual"
+    kinds = {measure.kind for measure in report.beyond}
+    if kinds & {"quality", "selection", "not_finite"}:
+        return "degradation"
+    if kinds & {"skew", "drift", "score_drift", "missing"}:
+        return "drift"
+    return "schedule" if "age" in kinds else None
+
+
+def _threshold(run: RunFolder) -> float:
+    return run.config().audits.decision_threshold
+
+
+def _scores(log: pa.Table) -> np.ndarray[Any, Any]:
+    return np.asarray(log.column("score").to_numpy(), np.float64)
+
+
+def _with_inputs(log: pa.Table) -> pa.Table:
+    if "has_inputs" not in log.column_names:
+        return log.slice(0, 0)
+    return log.filter(log.column("has_inputs"))
+
+
+def _age(entry: Watched, config: MonitoringConfig) -> list[Measure]:
+    if config.retrain_after_days is None:
+        return []
+    days = (entry.until - datetime.fromisoformat(entry.release.released_at).astimezone(UTC)) / timedelta(days=1)
+    status = "beyond" if days > config.retrain_after_days else "within"
+    return [
+        Measure(kind="age", of="days since the release", status=status, observed=days, limit=config.retrain_after_days)
+    ]
+
+
+def _not_finite(log: pa.Table) -> list[Measure]:
+    if not log.num_rows:
+        return []
+    bad = int((~np.isfinite(_scores(log))).sum())
+    status = "beyond" if bad else "within"
+    return [
+        Measure(kind="not_finite", of="score", status=status, observed=bad / log.num_rows, limit=0.0, n=log.num_rows)
+    ]
+
+
+def _of_inputs(entry: Watched, dataset: Dataset, config: MonitoringConfig) -> list[Measure]:
+    kept, earlier = _with_inputs(entry.log), _with_inputs(entry.before)
+    if kept.num_rows < config.min_rows:
+        reason = f"{kept.num_rows} rows with inputs, {config.min_rows} are needed"
+        return [Measure(kind="skew", of="all columns", status="insufficient", n=kept.num_rows, reason=reason)]
+    rows = as_trained(kept, dataset.features)
+    train = entry.run.examples().table("train").select([feature.name for feature in dataset.features])
+    found = column_measures("skew", rows, train, categorical=config.skew_l_infinity, numeric=config.skew_jensen_shannon)
+    if earlier.num_rows >= config.min_rows:
+        found += column_measures(
+            "drift",
+            rows,
+            as_trained(earlier, dataset.features),
+            categorical=config.drift_l_infinity,
+            numeric=config.drift_jensen_shannon,
+        )
+    return [*found, *_missing(rows, entry.run)]
+
+
+def _missing(rows: pa.Table, run: RunFolder) -> list[Measure]:
+    """Compares columns that the schema requires with what was sent."""
+    required = [spec.name for spec in run.schema().features if spec.required and spec.name in rows.column_names]
+    shares = {name: rows.column(name).null_count / rows.num_rows for name in required}
+    return [
+        Measure(
+            kind="missing",
+            of=name,
+            status="beyond" if share > 0 else "within",
+            observed=share,
+            limit=0.0,
+            n=rows.num_rows,
+            reason="the schema asks for a value in every row",
+        )
+        for name, share in shares.items()
+    ]
+
+
+def _of_scores(entry: Watched, dataset: Dataset, audited: ScoredRows, config: MonitoringConfig) -> list[Measure]:
+    scores = _scores(entry.log)
+    finite = np.isfinite(scores)
+    if finite.sum() < config.min_rows:
+        reason = f"{int(finite.sum())} scores, {config.min_rows} are needed"
+        return [Measure(kind="score_drift", of="score", status="insufficient", n=int(finite.sum()), reason=reason)]
+    threshold, groups = _threshold(entry.run), entry.groups
+    favourable = dataset.favourable_outcome == "positive"
+    found = [score_measure(scores[finite], audited.scores, limit=config.score_jensen_shannon)]
+    found += selection_measures(
+        (scores[finite] > threshold) == favourable,
+        [groups[row] for row in np.flatnonzero(finite)],
+        audited,
+        threshold=threshold,
+        favourable_positive=favourable,
+        config=config,
+    )
+    # What people clicked on is what they were shown; it measures the display, not the model.
+    said = {name: label for name, label in entry.known.items() if label.source != "clicked"}
+    ids = entry.log.column("tracking_id").to_pylist()
+    rows = [row for row in np.flatnonzero(finite) if ids[row] in said]
+    if rows:
+        found += quality_measures(
+            scores[rows] > threshold,
+            np.array([said[ids[row]].positive for row in rows], bool),
+            [groups[row] for row in rows],
+            audited,
+            threshold=threshold,
+            config=config,
+        )
+    return found

@@ -1,0 +1,243 @@
+"""The evidence of a run as one digest, how long it counts, and the statements that a release makes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from probity import runs
+from probity.claims import (
+    ApprovalClaim,
+    ApprovalTerms,
+    AuditClaim,
+    CardClaim,
+    Claim,
+    DatasetClaim,
+    DecisionClaim,
+    TrainingClaim,
+    WaiverClaim,
+)
+from probity.decision import GateDecision, GatePolicy, Recipe
+from probity.digest import canonical_json, digest_file, digest_json, digest_tree
+from probity.history import EvidenceExpired, parse_time
+from probity.platform.release.history import utc_now
+from probity.platform.release.project import Project
+from probity.review import Reviewers, SealedReview, SealedWaiver, unseal_waiver
+from probity.runs import RunFolder
+
+__all__ = [
+    "CARD_FILES",
+    "SAVED_MODEL",
+    "Evidence",
+    "collect",
+    "evidence_digest",
+    "evidence_files",
+    "expired_audits",
+    "recipe_of",
+    "waivers_of",
+]
+
+SAVED_MODEL = f"{runs.MODEL}/saved_model"
+CARD_FILES = ("card.json", "card.md", "card.html")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """What a release states about its model."""
+
+    claims: tuple[Claim, ...]
+    """Everything but the release itself."""
+    recipe: Recipe
+    expires_at: str | None
+    """When the first part of it expires; UTC, ISO 8601."""
+
+
+def evidence_digest(folder: RunFolder) -> str:
+    """Returns the digest of everything that a reviewer of a run can look at.
+
+    Guarantees: a change of any byte of the config, the data's record, the examples' digests, the SavedModel and its
+    record, a report, the card or the decision changes it.
+    """
+    return digest_json(evidence_files(folder))
+
+
+def evidence_files(folder: RunFolder) -> dict[str, str]:
+    """Returns that evidence: name in the run folder to digest, or ``absent``."""
+    files = [
+        folder.path / runs.CONFIG,
+        folder.path / runs.DATASET,
+        folder.path / runs.EXAMPLES / "splits.json",
+        folder.path / runs.MODEL / "model.json",
+        *sorted((folder.path / runs.AUDITS).glob("*.json")),
+        *(folder.path / runs.CARD / name for name in CARD_FILES),
+        folder.path / runs.DECISION,
+    ]
+    named = {path.relative_to(folder.path).as_posix(): _digest(path) for path in files}
+    model = folder.path / runs.MODEL / "saved_model"
+    named[SAVED_MODEL] = digest_tree(model) if model.is_dir() else "absent"
+    return named
+
+
+def expired_audits(folder: RunFolder, policy: GatePolicy, project: Project, *, now: datetime) -> dict[str, str]:
+    """Returns the audits whose reports no longer count, each with the reason.
+
+    A report expires by its age, where the policy sets one, or because the history says so: monitoring found that the
+    data have changed, or somebody asked for a new audit. A history that does not verify might say so: then nothing
+    counts.
+    """
+    history, problems = project.history()
+    if problems:
+        return dict.fromkeys(policy.required_reports, f"the history of the model does not verify ({problems[0]})")
+    found = {name: f"it expired on {day}" for name, day in _expiries(folder, policy).items() if day <= now}
+    for entry in history:
+        event = entry.event
+        if isinstance(event, EvidenceExpired) and event.run == folder.id:
+            for name in event.audits or policy.required_reports:
+                found.setdefault(
+                    name, f"{event.by} declared it expired on {event.at} ({event.why or 'no reason given'})"
+                )
+    return {name: reason.replace("+00:00", " UTC") for name, reason in found.items()}
+
+
+def waivers_of(folder: RunFolder, *, now: datetime | None = None) -> tuple[SealedWaiver, ...]:
+    """Returns the waivers that a run started with and that are in force.
+
+    A waiver that was signed later is not among them: the card of the run does not show it.
+    """
+    written = folder.provenance()
+    people, moment = Reviewers.from_json(written.get("reviewers", {})), now or utc_now()
+    sealed = [unseal_waiver(line, people) for line in written.get("waivers", ())]
+    return tuple(entry for entry in sealed if parse_time(entry.waiver.until) > moment)
+
+
+def collect(
+    folder: RunFolder,
+    policy: GatePolicy,
+    decision: GateDecision,
+    *,
+    reviews: Sequence[SealedReview] = (),
+    waivers: Sequence[SealedWaiver] = (),
+    terms: ApprovalTerms | None = None,
+) -> Evidence:
+    """Returns what a release of a run states, in the order of the flow.
+
+    Args:
+        folder: The run.
+        policy: What the release needed.
+        decision: The decision that it rests on.
+        reviews: Approvals that it rests on.
+        waivers: Waivers that lift checks of the decision.
+        terms: Who could approve, where approval was needed.
+    """
+    expiries = _expiries(folder, policy)
+    expiry = [*expiries.values(), *(parse_time(sealed.waiver.until) for sealed in waivers)]
+    claims: list[Claim] = [_dataset(folder), _training(folder), *_audits(folder, expiries), _card(folder)]
+    claims.append(
+        DecisionClaim(
+            decision=decision.record_digest(),
+            verdict=decision.verdict,
+            policy=canonical_json(policy.to_json()).decode(),
+            evidence=evidence_digest(folder),
+            files=evidence_files(folder),
+            approval=terms,
+        )
+    )
+    claims += [ApprovalClaim(sealed=review.line) for review in reviews]
+    claims += [WaiverClaim(sealed=waiver.line, owner_key=waiver.owner.pem) for waiver in waivers]
+    return Evidence(
+        claims=tuple(claims), recipe=recipe_of(folder), expires_at=min(expiry).isoformat() if expiry else None
+    )
+
+
+def recipe_of(folder: RunFolder) -> Recipe:
+    """Returns what the release number of a run's model is counted by."""
+    config, dataset = folder.config(), folder.dataset()
+    model = config.model.to_json()
+    architecture = str(model.get("kind")) if model.get("module") is None else f"module {model['module']}"
+    settings = {"model": model, "trainer": folder.model().settings, "name": folder.model().trainer}
+    return Recipe(
+        architecture=architecture,
+        hyperparameters=digest_json({**settings, "transform": config.transform.to_json()}),
+        data=dataset.content_digest,
+    )
+
+
+# --- statements -----------------------------------------------------------------------------------------------------
+
+
+def _dataset(folder: RunFolder) -> DatasetClaim:
+    dataset, files = folder.dataset(), folder.examples().files
+    return DatasetClaim(
+        name=dataset.name,
+        content=dataset.content_digest,
+        source=dataset.source_digest,
+        num_rows=dataset.num_rows,
+        splits={split: entry.digest for split, entry in files.items()},
+    )
+
+
+def _training(folder: RunFolder) -> TrainingClaim:
+    model = folder.model()
+    return TrainingClaim(
+        run=folder.id,
+        started_by=folder.provenance().get("started_by"),
+        config=digest_file(folder.path / runs.CONFIG),
+        model=digest_file(folder.path / runs.MODEL / "model.json"),
+        trainer=model.trainer,
+        mechanism=model.mechanism.to_json(),
+        weights=model.weights,
+        train_examples=model.train_examples,
+        transform=model.transform,
+    )
+
+
+def _audits(folder: RunFolder, expiries: Mapping[str, datetime]) -> list[AuditClaim]:
+    dates = _audit_dates(folder)
+    return [
+        AuditClaim(
+            audit=name,
+            status=report.status,
+            report=report.record_digest(),
+            examples=report.subject.examples,
+            num_findings=len(report.findings),
+            audited_at=dates[name].isoformat(),
+            expires_at=expiries[name].isoformat() if name in expiries else None,
+        )
+        for name, report in sorted(folder.reports().items())
+        if report is not None
+    ]
+
+
+def _card(folder: RunFolder) -> CardClaim:
+    files = {name: digest_file(folder.path / runs.CARD / name) for name in CARD_FILES}
+    return CardClaim(files=files, reports=folder.card().reports)
+
+
+# --- age ------------------------------------------------------------------------------------------------------------
+
+
+def _expiries(folder: RunFolder, policy: GatePolicy) -> dict[str, datetime]:
+    dates = _audit_dates(folder)
+    return {
+        name: dates[name] + timedelta(days=days) for name, days in policy.expires_after_days.items() if name in dates
+    }
+
+
+def _audit_dates(folder: RunFolder) -> dict[str, datetime]:
+    """Returns when each audit was made. One that was taken over from an earlier run is as old as that run."""
+    dates = {}
+    for receipt in folder.receipts():
+        if f"{runs.AUDITS}/{receipt.stage}.json" in receipt.outputs:
+            earlier = receipt.reused_from
+            dates[receipt.stage] = parse_time(receipt.finished_at) if earlier is None else _created(earlier)
+    return dates
+
+
+def _created(run: str) -> datetime:
+    return datetime.strptime(run[:16], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+
+
+def _digest(path: Path) -> str:
+    return digest_file(path) if path.is_file() else "absent"

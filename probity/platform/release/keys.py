@@ -1,0 +1,102 @@
+"""Which key signs a project's releases, and whose signatures the project believes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from probity.errors import SignatureError
+from probity.release_policy import SigningConfig
+from probity.signing import FileKey, PublicKey, create_key, load_key, read_public_key, trusted
+
+__all__ = ["KEYS_FOLDER", "ReleaseKeys", "create_release_key", "keys_in", "project_keys", "trusted_in_project"]
+
+KEYS_FOLDER = "keys"
+_DEFAULT = SigningConfig().key
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReleaseKeys:
+    """The key that signs, and the keys that are believed (its own among them)."""
+
+    signer: FileKey
+    trusted: dict[str, PublicKey]
+    signing: SigningConfig
+    root: Path
+    """Folder of the config, which the paths of ``signing`` are relative to."""
+    created: bool = False
+    """Whether the key was made just now."""
+
+
+def create_release_key(path: Path) -> PublicKey:
+    """Creates a release key, and a ``.gitignore`` beside it that keeps private keys out of version control.
+
+    Raises:
+        SignatureError: As :func:`probity.signing.create_key`.
+    """
+    public = create_key(path, kind="p256")
+    ignore = path.parent / ".gitignore"
+    if not ignore.exists():
+        ignore.write_text("*.pem\n", encoding="utf-8")
+    return public
+
+
+def project_keys(signing: SigningConfig, *, root: Path) -> ReleaseKeys:
+    """Returns the keys of a project; the default key is created if it is not there.
+
+    A key that the config names and that is absent is not created: somebody meant another key than a new one.
+
+    Raises:
+        SignatureError: If a key cannot be read, is not P-256, or may be read by others.
+    """
+    path = root / signing.key
+    created = signing.key == _DEFAULT and not path.exists()
+    if created:
+        create_release_key(path)
+    signer = load_key(path)
+    if signer.public.kind != "p256":
+        raise SignatureError(
+            "signing.key",
+            seen=f"a key of kind {signer.public.kind}",
+            allowed="a P-256 key, which also signs the SavedModel in the format of OpenSSF model-signing",
+            remedy="create one with: probity key create FILE",
+        )
+    return ReleaseKeys(
+        signer=signer,
+        trusted={**trusted(signer.public), **_named(signing, root)},
+        signing=signing,
+        root=root,
+        created=created,
+    )
+
+
+def trusted_in_project(signing: SigningConfig, *, root: Path) -> dict[str, PublicKey]:
+    """Returns the public keys that a project believes, without touching a private one.
+
+    Raises:
+        SignatureError: If a key that the config names cannot be read.
+    """
+    own = (root / signing.key).with_suffix(".pub")
+    return {**(trusted(read_public_key(own)) if own.is_file() else {}), **_named(signing, root)}
+
+
+def keys_in(paths: Iterable[Path]) -> dict[str, PublicKey]:
+    """Reads public keys from files, and from all ``.pub`` files of folders.
+
+    Raises:
+        SignatureError: If one cannot be read, or there is none.
+    """
+    files = [file for path in paths for file in (sorted(path.glob("*.pub")) if path.is_dir() else [path])]
+    if not files:
+        raise SignatureError(
+            "--key",
+            seen="no public key",
+            allowed="PEM files, or folders with .pub files",
+            remedy="ask whoever released the model for their public key; one that came with the model proves nothing",
+        )
+    return trusted(*(read_public_key(file) for file in files))
+
+
+def _named(signing: SigningConfig, root: Path) -> dict[str, PublicKey]:
+    return trusted(*(read_public_key(root / name) for name in signing.trusted))

@@ -1,0 +1,68 @@
+"""Tells a webhook that a run waits for approval, in the JSON that Slack's incoming webhooks take.
+
+The address is a secret and comes from the environment only. A message that does not arrive holds nothing up and lets
+nothing
+through: the run waits either way.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from urllib.parse import urlsplit
+from urllib.request import Request, urlopen
+
+from probity.errors import ConfigError
+from probity.release_policy import Approval
+from probity.runs import CARD, RunFolder
+
+__all__ = ["ask_for_review", "message"]
+
+_SECONDS = 10.0
+
+
+def ask_for_review(approval: Approval, folder: RunFolder, *, model_name: str) -> bool:
+    """Sends the message that a run waits, if the policy names a variable for the address.
+
+    Returns:
+        Whether a message was sent.
+
+    Raises:
+        ConfigError: If the variable is not set, holds no web address, or nobody answers there. The address is in no
+            message.
+    """
+    name = approval.webhook_variable
+    if name is None:
+        return False
+    address = os.environ.get(name, "")
+    if urlsplit(address).scheme not in ("https", "http"):
+        raise _unusable(name, "not set" if not address else "no web address")
+    body = json.dumps(message(approval, folder, model_name=model_name)).encode()
+    headers = {"Content-Type": "application/json"}
+    try:
+        # Only http and https get this far.
+        with urlopen(Request(address, data=body, headers=headers), timeout=_SECONDS):  # noqa: S310
+            return True
+    except (OSError, ValueError) as error:
+        raise _unusable(name, f"nobody took the message there ({type(error).__name__})") from error
+
+
+def message(approval: Approval, folder: RunFolder, *, model_name: str) -> dict[str, object]:
+    """Returns the message: which run waits, for how many reviewers, and where its card is."""
+    link = approval.card_link
+    card = str(folder.path / CARD / "card.html") if link is None else link.replace("{run}", folder.id)
+    words = (
+        f"Model {model_name}: run {folder.id} waits for {approval.quorum} approval(s). Card: {card}. "
+        f"Approve with: probity approve {folder.id} --key FILE, or reject with: probity reject {folder.id} --key FILE "
+        "--comment TEXT"
+    )
+    return {"text": words, "blocks": [{"type": "section", "text": {"type": "mrkdwn", "text": words}}]}
+
+
+def _unusable(name: str, seen: str) -> ConfigError:
+    return ConfigError(
+        f"environment variable {name}",
+        seen=seen,
+        allowed="the address of a webhook that answers within ten seconds",
+        remedy="set it where the run is started; the run waits for approval all the same",
+    )

@@ -1,0 +1,58 @@
+"""What a server's REST answer decided, row by row."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+from probity.platform.rollout.comparison import Answer
+from probity.rollout import RolloutPlan
+
+__all__ = ["read_answer", "scores_of"]
+
+
+def read_answer(plan: RolloutPlan, *, status: int | None, body: bytes, milliseconds: float) -> Answer:
+    """Reads an answer of TensorFlow Serving's REST API.
+
+    A status of 400 or above counts as failed, also when the client was at fault: which version answers is left to
+    chance, so clients at fault meet both alike.
+
+    Args:
+        plan: Says which score is the favourable outcome.
+        status: HTTP status; ``None``: no answer.
+        body: Of the answer.
+        milliseconds: How long it took.
+    """
+    scores = scores_of(body) if status is not None and status < 400 else None
+    if scores is None or not all(math.isfinite(score) for score in scores):
+        return Answer(failed=status is None or status >= 400 or scores is not None, milliseconds=milliseconds)
+    favourable = plan.favourable_outcome == "positive"
+    chosen = tuple((score > plan.decision_threshold) == favourable for score in scores)
+    return Answer(failed=False, milliseconds=milliseconds, favourable=chosen)
+
+
+def scores_of(body: bytes) -> tuple[float, ...] | None:
+    """Returns the score of each row; ``None`` if the answer has not one score for a row.
+
+    Understood are ``predictions`` (row format), ``outputs`` (column format) and the ``results`` of ``:regress``, with
+    scores as numbers, lists of one number, or under the name ``scores``.
+    """
+    try:
+        answer = json.loads(body)
+        rows = next(answer[name] for name in ("predictions", "outputs", "results") if name in answer)
+        if isinstance(rows, dict):
+            rows = rows["scores"]
+        return tuple(_score(entry) for entry in rows)
+    except (ValueError, TypeError, LookupError, StopIteration):
+        return None
+
+
+def _score(entry: Any) -> float:
+    if isinstance(entry, dict):
+        entry = entry["scores"]
+    if isinstance(entry, list):
+        (entry,) = entry
+    if entry is None:  # JSON has no NaN; a server that writes null means one
+        return math.nan
+    return float(entry)

@@ -1,0 +1,109 @@
+"""Two released versions to the plan of a rollout: both verified, the decision read from the candidate's own card."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from probity.card import ModelCard
+from probity.config_file import load_config
+from probity.errors import ConfigError, ReleaseError, SignatureError
+from probity.platform.release.project import Project
+from probity.platform.release.push import releases
+from probity.platform.release.verification import EXTRA, require_verified, verify
+from probity.rollout import RolloutPlan
+from probity.storage import read_record
+
+__all__ = ["prepare", "project_of", "set_aside", "state_path"]
+
+
+def project_of(model_name: str, config: Path) -> Project:
+    """Returns the project of a model.
+
+    Raises:
+        ConfigError: If the config cannot be read, or is that of another model.
+    """
+    project = Project(config=load_config(config), root=config.resolve().parent)
+    if project.model_name != model_name:
+        raise ConfigError(
+            f"MODEL {model_name!r}",
+            seen=f"{config.name} is about {project.model_name}",
+            allowed="the serving.model_name of the config",
+            remedy="name the model's config with --config FILE",
+        )
+    return project
+
+
+def state_path(project: Project) -> Path:
+    """Returns where the state of a model's rollout lies: beside the model's folder, where no server looks."""
+    return project.base_path / f"{project.model_name}.rollout.json"
+
+
+def prepare(project: Project, *, candidate: int, incumbent: int | None, settings: Mapping[str, Any]) -> RolloutPlan:
+    """Returns the plan that puts one released version in the place of another.
+
+    Guarantees: the candidate verifies and has not expired, the incumbent still is what was released; threshold and
+    favourable outcome are those of the candidate's card, by which it was audited.
+
+    Args:
+        project: Config and folder of the model.
+        candidate: The version that is to take over.
+        incumbent: The version that answers now; ``None``: the newest release beside the candidate.
+        settings: Further fields of the plan.
+
+    Raises:
+        ConfigError: If the plan is not possible.
+        ReleaseError: If a version is not there, or not a release.
+        SignatureError: If a version does not verify.
+    """
+    base_path, model_name, keys = project.base_path, project.model_name, project.trusted()
+    known = [release.version for release, _ in releases(base_path, model_name)]
+    others = [version for version in known if version != candidate]
+    if candidate not in known or (incumbent or (others or [0])[0]) not in others:
+        raise ReleaseError(
+            f"model {model_name}",
+            seen=f"released versions {', '.join(map(str, sorted(known))) or 'none'}",
+            allowed="two different released versions, the candidate (--to) and the incumbent (--from)",
+            remedy=f"release the candidate first, and look at: probity releases {model_name}",
+        )
+    chosen = incumbent or others[0]
+    folders = {version: base_path / model_name / str(version) for version in (chosen, candidate)}
+    require_verified(folders[candidate], trusted_keys=keys, signing=project.config.signing)
+    present = verify(folders[chosen], trusted_keys=keys, signing=project.config.signing)
+    if not present.intact:
+        raise SignatureError(
+            f"{model_name}/{chosen}",
+            seen=str(present.problems[0]),
+            allowed="a version as it was released; this one would be what a rollback comes back to",
+            remedy="restore it, or name another with --from",
+        )
+    card = read_record(folders[candidate] / EXTRA / "card.json", ModelCard)
+    try:
+        return RolloutPlan.model_validate(
+            {
+                "model_name": model_name,
+                "incumbent": chosen,
+                "candidate": candidate,
+                "decision_threshold": card.metrics.decision_threshold,
+                "favourable_outcome": card.metrics.favourable_outcome,
+                **settings,
+            }
+        )
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ConfigError(
+            "--" + "-".join(str(part) for part in first["loc"][:1]).replace("_", "-") if first["loc"] else "rollout",
+            seen=f"no possible plan: {first['msg'].removeprefix('Value error, ')}",
+            allowed="stages such as 1,10,50,100, shares and tolerances in their ranges",
+            remedy="see probity rollout --help",
+        ) from error
+
+
+def set_aside(path: Path, *, now: datetime) -> None:
+    """Renames the state of an earlier rollout, so that another one can begin; it is kept."""
+    if path.exists():
+        path.rename(path.with_name(f"{path.stem}.until-{now:%Y%m%dT%H%M%SZ}.json"))

@@ -1,0 +1,199 @@
+"""A thin router in front of two versions: clients see one model, and the rollout decides which version answers.
+
+Only ``:predict``, ``:classify`` and ``:regress`` on the model without a version are divided. Everything else - status,
+metadata, a version or label by name, other models - goes to the incumbent's server as it is. A request that the
+candidate could not answer is put to the incumbent, so a bad candidate costs its clients time and not their answers.
+
+A request carries its tracking id in a header; without one it is given one, and the answer names it and the version.
+A body with several rows may name one id per row, separated by commas. The header ends here: what the model's server is
+sent holds neither the id nor anything of the group table.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+from aiohttp import web
+
+from probity.errors import ProbityError
+from probity.platform.rollout.answers import read_answer
+from probity.platform.rollout.comparison import Answer
+from probity.platform.rollout.control import Rollout
+
+if TYPE_CHECKING:
+    from probity.platform.rollout.membership import Membership
+
+__all__ = ["TRACKING_HEADER", "VERSION_HEADER", "Router"]
+
+TRACKING_HEADER = "x-tracking-id"
+VERSION_HEADER = "x-model-version"
+
+_LOG = logging.getLogger(__name__)
+
+_MOST_COPIES = 256
+"""Copies under way at once; further requests are not copied, so that a slow candidate cannot pile up memory."""
+_MOST_BYTES = 16 << 20
+_HOP_BY_HOP = frozenset(
+    {"connection", "keep-alive", "transfer-encoding", "te", "trailer", "upgrade", "host", "content-length"}
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Reply:
+    status: int | None
+    """``None``: the server did not answer."""
+    body: bytes
+    headers: Mapping[str, str]
+    milliseconds: float
+
+
+class Router:
+    """Routes for one rollout.
+
+    Args:
+        rollout: Decides and watches.
+        incumbent: Address of the server that holds the incumbent, such as ``http://127.0.0.1:8501``.
+        candidate: Address of the one that holds the candidate; often the same.
+        membership: The group table, or ``None`` without groups.
+        timeout_seconds: Until a version counts as not answering.
+        tick_seconds: How often the rollout decides.
+    """
+
+    def __init__(
+        self,
+        rollout: Rollout,
+        *,
+        incumbent: str,
+        candidate: str,
+        membership: Membership | None = None,
+        timeout_seconds: float = 10.0,
+        tick_seconds: float = 0.5,
+    ) -> None:
+        self._rollout, self._membership = rollout, membership
+        self._addresses = {True: candidate.rstrip("/"), False: incumbent.rstrip("/")}
+        self._timeout, self._tick_seconds = aiohttp.ClientTimeout(total=timeout_seconds), tick_seconds
+        self._copies: set[asyncio.Task[None]] = set()
+        self._session: aiohttp.ClientSession
+
+    def app(self) -> web.Application:
+        """Returns the application; it decides for as long as it runs."""
+        app = web.Application(client_max_size=_MOST_BYTES)
+        name = self._rollout.state.plan.model_name
+        app.router.add_post(rf"/v1/models/{name}:{{verb:predict|classify|regress}}", self._divided)
+        app.router.add_route("*", "/{rest:.*}", self._passed_on)
+        app.cleanup_ctx.append(self._running)
+        return app
+
+    async def _running(self, app: web.Application) -> Any:
+        not_ours = ["Accept-Encoding", "User-Agent"]
+        async with aiohttp.ClientSession(timeout=self._timeout, skip_auto_headers=not_ours) as self._session:
+            ticking = asyncio.create_task(self._tick())
+            yield
+            ticking.cancel()
+            await asyncio.gather(ticking, *self._copies, return_exceptions=True)
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(self._tick_seconds)
+            # Its disk and the history's lock may make it wait; requests are not to wait with it.
+            try:
+                await asyncio.to_thread(self._rollout.tick)
+            except (ProbityError, OSError) as error:  # the next look tries again; requests go on being answered
+                _LOG.error("the rollout could not be written down: %s", type(error).__name__)
+
+    async def _divided(self, request: web.Request) -> web.Response:
+        body, verb = await request.read(), request.match_info["verb"]
+        named = [part.strip() for part in request.headers.get(TRACKING_HEADER, "").split(",") if part.strip()]
+        tracking_ids = named or [uuid.uuid4().hex]
+        stage, by_candidate = self._rollout.state.stage, self._rollout.answers_from_candidate(tracking_ids[0])
+        copied = self._rollout.is_copied(tracking_ids[0]) and len(self._copies) < _MOST_COPIES
+        reply = await self._ask(request, body, verb, candidate=by_candidate)
+        if copied:
+            self._copy(request, body, verb, stage=stage, reply=reply, by_candidate=by_candidate, ids=tracking_ids)
+        elif 0.0 < self._rollout.state.candidate_share < 1.0:
+            answer = self._read(reply)
+            groups = self._groups(tracking_ids, answer)
+            self._rollout.single(stage, answer, by_candidate=by_candidate, groups=groups)
+        answered_by_candidate = by_candidate
+        if by_candidate and (reply.status is None or reply.status >= 500):
+            reply, answered_by_candidate = await self._ask(request, body, verb, candidate=False), False
+        plan = self._rollout.state.plan
+        version = plan.candidate if answered_by_candidate else plan.incumbent
+        own = {TRACKING_HEADER: ",".join(tracking_ids), VERSION_HEADER: str(version)}
+        return _response(reply, own)
+
+    def _copy(
+        self,
+        request: web.Request,
+        body: bytes,
+        verb: str,
+        *,
+        stage: str,
+        reply: _Reply,
+        by_candidate: bool,
+        ids: list[str],
+    ) -> None:
+        async def ask_the_other() -> None:
+            other = self._read(await self._ask(request, body, verb, candidate=not by_candidate))
+            answer = self._read(reply)
+            new, old = (answer, other) if by_candidate else (other, answer)
+            groups = self._groups(ids, new if new.favourable else old)
+            self._rollout.pair(stage, new, old, groups=groups)
+
+        task = asyncio.create_task(ask_the_other())
+        self._copies.add(task)
+        task.add_done_callback(self._copies.discard)
+
+    async def _ask(self, request: web.Request, body: bytes, verb: str, *, candidate: bool) -> _Reply:
+        plan = self._rollout.state.plan
+        version = plan.candidate if candidate else plan.incumbent
+        url = f"{self._addresses[candidate]}/v1/models/{plan.model_name}/versions/{version}:{verb}"
+        return await self._send("POST", url, body, _forwarded(request.headers))
+
+    async def _send(self, method: str, url: str, body: bytes, headers: Mapping[str, str]) -> _Reply:
+        begun = time.perf_counter()
+        try:
+            async with self._session.request(method, url, data=body, headers=headers) as answer:
+                content = await answer.read()
+                status: int | None = answer.status
+                found: Mapping[str, str] = answer.headers
+        except (aiohttp.ClientError, TimeoutError):
+            status, content, found = None, b"", {}
+        return _Reply(status=status, body=content, headers=found, milliseconds=(time.perf_counter() - begun) * 1000)
+
+    async def _passed_on(self, request: web.Request) -> web.Response:
+        url = self._addresses[False] + request.path_qs
+        return _response(await self._send(request.method, url, await request.read(), _forwarded(request.headers)), {})
+
+    def _read(self, reply: _Reply) -> Answer:
+        return read_answer(
+            self._rollout.state.plan, status=reply.status, body=reply.body, milliseconds=reply.milliseconds
+        )
+
+    def _groups(self, tracking_ids: list[str], answer: Answer) -> tuple[frozenset[str], ...]:
+        if self._membership is None:
+            return ()
+        rows = len(answer.favourable)
+        return self._membership.of(tracking_ids if len(tracking_ids) == rows else tracking_ids[:1] * rows)
+
+
+def _forwarded(headers: Mapping[str, str]) -> dict[str, str]:
+    """Leaves out what belongs to the connection, and the tracking id; what is sent on is not compressed."""
+    left_out = {*_HOP_BY_HOP, TRACKING_HEADER, "accept-encoding", "content-encoding"}
+    return {name: entry for name, entry in headers.items() if name.lower() not in left_out}
+
+
+def _response(reply: _Reply, own: Mapping[str, str]) -> web.Response:
+    if reply.status is None:
+        return web.json_response({"error": "the model's server did not answer"}, status=502, headers=dict(own))
+    kept = {
+        name: entry for name, entry in reply.headers.items() if name.lower() not in {*_HOP_BY_HOP, "date", "server"}
+    }
+    return web.Response(status=reply.status, body=reply.body, headers={**kept, **own})

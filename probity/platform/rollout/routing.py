@@ -1,0 +1,81 @@
+"""Runs a router until it is told to end, or until the rollout is decided."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable
+
+from aiohttp import web
+
+from probity.errors import ConfigError
+from probity.platform.rollout.control import Rollout
+from probity.platform.rollout.router import Router
+from probity.rollout import RolloutState
+
+__all__ = ["route"]
+
+_DRAIN_SECONDS = 5.0
+_LOOK_SECONDS = 0.1
+
+
+def route(
+    router: Router,
+    rollout: Rollout,
+    *,
+    host: str,
+    port: int,
+    until_decided: bool,
+    report: Callable[[RolloutState, int], None],
+) -> RolloutState:
+    """Routes until SIGINT or SIGTERM, or until the end of the rollout. Returns where the rollout stands then.
+
+    Args:
+        router: The router.
+        rollout: What it routes for.
+        host: Interface to listen on.
+        port: Port; 0 chooses a free one.
+        until_decided: Whether to end with the rollout. Clients then have nobody to ask.
+        report: Told of the state, and the port, whenever the rollout has moved, and at first.
+
+    Raises:
+        ConfigError: If the port cannot be had.
+    """
+    return asyncio.run(_route(router, rollout, host, port, until_decided, report))
+
+
+async def _route(
+    router: Router,
+    rollout: Rollout,
+    host: str,
+    port: int,
+    until_decided: bool,
+    report: Callable[[RolloutState, int], None],
+) -> RolloutState:
+    ended = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, ended.set)
+    runner = web.AppRunner(router.app(), access_log=None, shutdown_timeout=_DRAIN_SECONDS)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, host, port).start()
+        listening = int(runner.addresses[0][1])
+        moves = -1
+        while not ended.is_set() and not (until_decided and rollout.state.status != "running"):
+            if len(rollout.state.transitions) != moves:
+                moves = len(rollout.state.transitions)
+                report(rollout.state, listening)
+            await asyncio.sleep(_LOOK_SECONDS)
+        if len(rollout.state.transitions) != moves:
+            report(rollout.state, listening)
+    except OSError as error:
+        raise ConfigError(
+            "--port",
+            seen=f"{port} cannot be listened on ({error.strerror or type(error).__name__})",
+            allowed="a free port",
+            remedy="choose another one, or 0 for any",
+        ) from error
+    finally:
+        await runner.cleanup()
+        rollout.close()
+    return rollout.state

@@ -1,0 +1,70 @@
+"""The stages of a rollout, told to the model's signed history; and a rollback, to the serving folder.
+
+The state file is written first. A process that dies before the history is told leaves that to the next one, so every
+transition is told again whenever a rollout is opened, and told once: an entry of the same time and stage is the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from probity.history import StageEntered, live_at
+from probity.platform.person import current_user
+from probity.platform.release.history import NO_MODEL, add_event
+from probity.platform.release.project import Project
+from probity.platform.release.push import releases
+from probity.platform.release.rollback import roll_back
+from probity.rollout import RolloutState, Transition
+
+__all__ = ["telling"]
+
+
+def telling(project: Project) -> Callable[[RolloutState, Transition], None]:
+    """Returns what tells a model's history of transitions, as often as it is asked to, once each.
+
+    Guarantees: after ``rolled_back`` or ``stopped`` the newest version in the serving folder holds the incumbent's
+    bytes, so that a server without a router loads them too.
+
+    Raises:
+        SignatureError: From what is returned, if the history or a version does not verify.
+        ReleaseError: Likewise, if it cannot be written.
+    """
+
+    def tell(state: RolloutState, transition: Transition) -> None:
+        _tell(project, state, transition)
+        if transition.to in ("rolled_back", "stopped"):
+            _take_back(project, state, transition)
+
+    return tell
+
+
+def _tell(project: Project, state: RolloutState, transition: Transition) -> None:
+    plan, entries = state.plan, project.history()[0]
+    told = {(entry.event.at, entry.event.stage) for entry in entries if isinstance(entry.event, StageEntered)}
+    if (transition.at, transition.to) in told:
+        return
+    found = releases(project.base_path, plan.model_name)
+    models = {release.version: release.model for release, _ in found}  # somebody may have removed the candidate
+    event = StageEntered(
+        at=transition.at,
+        by=current_user(),
+        why=transition.reason,
+        version=plan.candidate,
+        stage=transition.to,
+        incumbent=plan.incumbent,
+    )
+    signer = project.keys().signer
+    add_event(
+        project.base_path,
+        plan.model_name,
+        event,
+        model=models.get(plan.candidate, NO_MODEL),
+        keys=project.writers(),
+        signer=signer,
+    )
+
+
+def _take_back(project: Project, state: RolloutState, transition: Transition) -> None:
+    live = live_at(project.history()[0])
+    if live is not None and getattr(live.event, "version", None) == state.plan.candidate:
+        roll_back(project, to=state.plan.incumbent, why=f"rollout: {transition.reason}")

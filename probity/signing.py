@@ -1,0 +1,347 @@
+"""Keys and sealed lines: one JSON value, one signature, one byte form.
+
+A sealed line is a DSSE envelope (secure-systems-lab/dsse, protocol v1) whose payload is canonical JSON (RFC 8785), and
+is canonical JSON itself. So one signed value has exactly one line: another spacing, another base64 or another
+spelling of the same signature is refused, and every byte of a line can be tied to the next one by a digest.
+
+Keys are files: ECDSA on NIST P-256 (which OpenSSF model-signing can use too) or Ed25519. A key is known by the SHA-256
+of its public half (SubjectPublicKeyInfo, DER).
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import rfc8785
+
+from probity.digest import digest_bytes
+from probity.errors import SignatureError
+
+__all__ = [
+    "PAYLOAD_TYPE",
+    "FileKey",
+    "KeyKind",
+    "PublicKey",
+    "Sealed",
+    "Signer",
+    "TrustedKeys",
+    "create_key",
+    "load_key",
+    "parse_public_key",
+    "read_public_key",
+    "seal",
+    "trusted",
+    "unseal",
+]
+
+PAYLOAD_TYPE = "application/vnd.in-toto+json"
+"""What every payload is: an in-toto statement."""
+
+KeyKind = Literal["p256", "ed25519"]
+
+_P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+
+
+class Signer(Protocol):
+    """Who can sign."""
+
+    @property
+    def keyid(self) -> str:
+        """Id of the public key that verifies."""
+
+    def sign(self, data: bytes) -> bytes:
+        """Returns the signature of these bytes."""
+
+
+@dataclass(frozen=True)
+class PublicKey:
+    """What verifies signatures of one key; ``pem`` is its SubjectPublicKeyInfo."""
+
+    pem: str
+    keyid: str
+    kind: KeyKind
+
+    def verifies(self, signature: bytes, data: bytes) -> bool:
+        """Whether this is the one signature form of the key over these bytes.
+
+        ECDSA has a twin for each signature, (r, n - s); only the one with the smaller s is taken.
+        """
+        from cryptography.exceptions import InvalidSignature
+        from cryptography.hazmat.primitives.asymmetric import ec, ed25519, utils
+        from cryptography.hazmat.primitives.hashes import SHA256
+        from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+        key = load_pem_public_key(self.pem.encode())
+        try:
+            if isinstance(key, ed25519.Ed25519PublicKey):
+                key.verify(signature, data)
+            elif isinstance(key, ec.EllipticCurvePublicKey):
+                if utils.decode_dss_signature(signature)[1] > _P256_ORDER // 2:
+                    return False
+                key.verify(signature, data, ec.ECDSA(SHA256()))
+            else:
+                return False
+        except (InvalidSignature, ValueError):
+            return False
+        return True
+
+
+@dataclass(frozen=True)
+class FileKey:
+    """A private key read from a file."""
+
+    path: Path
+    public: PublicKey
+    _private: Any
+
+    @property
+    def keyid(self) -> str:
+        """Id of the public key that verifies."""
+        return self.public.keyid
+
+    def sign(self, data: bytes) -> bytes:
+        """Returns the signature of these bytes."""
+        if self.public.kind == "ed25519":
+            return bytes(self._private.sign(data))
+        from cryptography.hazmat.primitives.asymmetric import ec, utils
+        from cryptography.hazmat.primitives.hashes import SHA256
+
+        r, s = utils.decode_dss_signature(self._private.sign(data, ec.ECDSA(SHA256())))
+        return utils.encode_dss_signature(r, min(s, _P256_ORDER - s))
+
+
+TrustedKeys = Mapping[str, PublicKey]
+"""Public keys by their ids."""
+
+
+@dataclass(frozen=True)
+class Sealed:
+    """What a sealed line says, and whose key says it."""
+
+    payload: dict[str, Any]
+    keyid: str
+
+
+# --- keys -----------------------------------------------------------------------------------------------------------
+
+
+def create_key(path: Path, *, kind: KeyKind = "p256") -> PublicKey:
+    """Creates a key pair: the private key at ``path`` (mode 0600), the public one beside it with the suffix ``.pub``.
+
+    Raises:
+        SignatureError: If a file is there already, the folder cannot be written, or it is a run's folder.
+    """
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+
+    _refuse_run_folder(path)
+    private: Any = (
+        ed25519.Ed25519PrivateKey.generate() if kind == "ed25519" else ec.generate_private_key(ec.SECP256R1())
+    )
+    content = private.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    public = _public_of(private.public_key())
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write_new(path, content, mode=0o600)
+        _write_new(path.with_suffix(".pub"), public.pem.encode(), mode=0o644)
+    except OSError as error:
+        raise SignatureError(
+            path.name,
+            seen=f"a key cannot be created there ({error.strerror})",
+            allowed="a path in a writable folder where no file is yet",
+            remedy="choose another path; a key is never overwritten",
+        ) from error
+    return public
+
+
+def load_key(path: Path) -> FileKey:
+    """Reads a private key.
+
+    Raises:
+        SignatureError: If it is absent, not a P-256 or Ed25519 key in PEM, readable by others, or in a run's folder.
+    """
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    _refuse_run_folder(path)
+    try:
+        mode = stat.S_IMODE(path.stat().st_mode)
+        private: Any = load_pem_private_key(path.read_bytes(), None)
+        public = _public_of(private.public_key())
+    except (OSError, ValueError, TypeError) as error:
+        absent = isinstance(error, FileNotFoundError)
+        raise SignatureError(
+            path.name,
+            seen="no such key" if absent else "no readable private key",
+            allowed="an unencrypted P-256 or Ed25519 key in PEM",
+            remedy="create one with: probity key create FILE",
+        ) from error
+    if mode & 0o077:
+        raise SignatureError(
+            path.name,
+            seen=f"others may read it (mode {mode:04o})",
+            allowed="mode 0600",
+            remedy=f"chmod 600 {path.name}, and ask whether somebody copied it already",
+        )
+    return FileKey(path, public, private)
+
+
+def read_public_key(path: Path) -> PublicKey:
+    """Reads a public key from a PEM file.
+
+    Raises:
+        SignatureError: If it is absent or not a P-256 or Ed25519 public key.
+    """
+    try:
+        return parse_public_key(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SignatureError(
+            path.name,
+            seen="no such file" if isinstance(error, FileNotFoundError) else "no readable public key",
+            allowed="a P-256 or Ed25519 public key in PEM",
+            remedy="name the .pub file that lies beside the private key",
+        ) from error
+
+
+def parse_public_key(pem: str) -> PublicKey:
+    """Reads a public key from its PEM text.
+
+    Raises:
+        ValueError: If it is none, or of another kind than P-256 and Ed25519.
+    """
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+    try:
+        return _public_of(load_pem_public_key(pem.encode()))
+    except UnsupportedAlgorithm as error:
+        raise ValueError("unsupported kind of key") from error
+
+
+def trusted(*keys: PublicKey) -> dict[str, PublicKey]:
+    """Returns keys by their ids."""
+    return {key.keyid: key for key in keys}
+
+
+def _public_of(key: Any) -> PublicKey:
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+
+    kind: KeyKind
+    if isinstance(key, ed25519.Ed25519PublicKey):
+        kind = "ed25519"
+    elif isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1):
+        kind = "p256"
+    else:
+        raise ValueError("neither P-256 nor Ed25519")
+    form = serialization.PublicFormat.SubjectPublicKeyInfo
+    return PublicKey(
+        pem=key.public_bytes(serialization.Encoding.PEM, form).decode(),
+        keyid=digest_bytes(key.public_bytes(serialization.Encoding.DER, form)),
+        kind=kind,
+    )
+
+
+def _refuse_run_folder(path: Path) -> None:
+    """A run's folder is copied, tracked and shown; a private key has no place in it."""
+    if any((folder / ".run").is_dir() for folder in path.absolute().parents):
+        raise SignatureError(
+            path.name,
+            seen="a place inside a run's folder",
+            allowed="a folder of its own, such as keys/ beside the config",
+            remedy="choose another place; if a key lay there, replace it",
+        )
+
+
+def _write_new(path: Path, content: bytes, *, mode: int) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    with os.fdopen(descriptor, "wb") as file:
+        os.fchmod(descriptor, mode)  # whatever the umask says
+        file.write(content)
+        file.flush()
+        os.fsync(descriptor)
+
+
+# --- sealed lines ---------------------------------------------------------------------------------------------------
+
+
+def seal(payload: Mapping[str, Any], signer: Signer) -> bytes:
+    """Returns the sealed line of a JSON value, without a line end.
+
+    Raises:
+        SignatureError: If the value has no canonical form (a number beyond 2**53, NaN, an infinity).
+    """
+    try:
+        body = rfc8785.dumps(dict(payload))
+    except rfc8785.CanonicalizationError as error:
+        raise SignatureError(
+            "statement",
+            seen="a number or a text without a canonical form",
+            allowed="JSON values that RFC 8785 covers",
+            remedy="write infinities as text, and keep whole numbers below 2**53",
+        ) from error
+    return _envelope(body, signature=signer.sign(_pae(body)), keyid=signer.keyid)
+
+
+def unseal(line: bytes, keys: TrustedKeys, *, name: str) -> Sealed:
+    """Returns what a sealed line says, if a trusted key says so.
+
+    Args:
+        line: The line, without its end.
+        keys: Who is believed.
+        name: What the line is, for the message.
+
+    Raises:
+        SignatureError: If it is no sealed line in its one form, its key is not trusted, or the signature is wrong.
+    """
+    try:
+        value = json.loads(line)
+        (signature,) = value["signatures"]
+        body = base64.b64decode(value["payload"], validate=True)
+        raw = base64.b64decode(signature["sig"], validate=True)
+        payload = json.loads(body)
+        canonical = _envelope(body, signature=raw, keyid=signature["keyid"])
+        intact = canonical == line and isinstance(payload, dict) and rfc8785.dumps(payload) == body
+    except (ValueError, TypeError, LookupError, RecursionError, rfc8785.CanonicalizationError) as error:
+        raise _refused(name, "no envelope in canonical form") from error
+    if not intact:
+        raise _refused(name, "an envelope that is not in canonical form")
+    key = keys.get(signature["keyid"])
+    if key is None:
+        raise _refused(name, f"signed by key {signature['keyid'][:19]}…, which is not trusted")
+    if not key.verifies(raw, _pae(body)):
+        raise _refused(name, "a signature that does not fit")
+    return Sealed(payload=payload, keyid=key.keyid)
+
+
+def _refused(name: str, seen: str) -> SignatureError:
+    return SignatureError(
+        name,
+        seen=seen,
+        allowed="a line as it was signed, by a key that is trusted here",
+        remedy="restore it from a copy, or give the public key of whoever signed it",
+    )
+
+
+def _pae(body: bytes) -> bytes:
+    """DSSE's pre-authentication encoding: what is signed (protocol.md, v1)."""
+    kind = PAYLOAD_TYPE.encode()
+    return b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(body), body)
+
+
+def _envelope(body: bytes, *, signature: bytes, keyid: str) -> bytes:
+    return rfc8785.dumps(
+        {
+            "payload": base64.b64encode(body).decode(),
+            "payloadType": PAYLOAD_TYPE,
+            "signatures": [{"keyid": keyid, "sig": base64.b64encode(signature).decode()}],
+        }
+    )

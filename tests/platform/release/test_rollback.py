@@ -1,0 +1,218 @@
+"""Rolling back: the earlier bytes under a higher number, a true history, whoever dies in the middle."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from probity.claims import CLAIMS
+from probity.digest import digest_file, digest_tree
+from probity.errors import ReleaseError, SignatureError
+from probity.history import Rejected, live_at, parse_time
+from probity.platform.release.history import add_event
+from probity.platform.release.project import Project
+from probity.platform.release.push import EXTRA, push, verify_release
+from probity.platform.release.rollback import roll_back
+from probity.platform.release.verification import verify
+from tests.platform.conftest import make_config
+from tests.platform.release.candidates import NOON, Candidate, keys_at
+
+
+class Place:
+    """A model with releases, one an hour."""
+
+    def __init__(self, root: Path):
+        self.root, self.keys = root, keys_at(root)
+        self.project = Project(config=make_config(), root=root)
+        self.hours = 0
+
+    def release(self, name: str):
+        candidate = Candidate(self.root / name, content=name.encode(), run=name)
+        self.hours += 1
+        arguments = candidate.push_arguments(base_path=self.project.base_path, keys=self.keys, now=self.now)
+        return push(candidate.model, **arguments)
+
+    def now(self):
+        return NOON + timedelta(hours=self.hours)
+
+    def roll_back(self, **options):
+        self.hours += 1
+        return roll_back(self.project, now=self.now, **options)
+
+    def path(self, release) -> Path:
+        return self.project.base_path / "m" / str(release.version)
+
+    @property
+    def highest(self) -> int:
+        return max(int(path.name) for path in (self.project.base_path / "m").iterdir())
+
+    def told(self) -> list[tuple[str, int]]:
+        entries, problems = self.project.history()
+        assert problems == ()
+        return [(entry.event.kind, entry.event.version) for entry in entries]
+
+
+@pytest.fixture
+def place(tmp_path):
+    return Place(tmp_path)
+
+
+def test_the_earlier_bytes_come_back_under_the_highest_number_and_verify(place):
+    first, second = place.release("one"), place.release("two")
+    back = place.roll_back(why="complaints")
+    assert back.version == place.highest > second.version > first.version
+    assert (back.restores, back.model, back.run, back.number) == (first.version, first.model, "one", first.number)
+    assert digest_tree(place.path(back), exclude=(EXTRA,)) == first.model
+    assert verify(place.path(back), trusted_keys=place.keys.trusted).problems == ()
+    for name in ("card.json", "10_decision.json", "model.sig"):
+        assert digest_file(place.path(back) / EXTRA / name) == digest_file(place.path(first) / EXTRA / name)
+    earlier = (place.path(first) / EXTRA / CLAIMS).read_bytes()
+    assert (place.path(back) / EXTRA / CLAIMS).read_bytes().startswith(earlier)
+    assert verify_release(place.path(second)) == second  # what was left behind stays to be looked at
+
+
+def test_the_history_says_what_was_live_when_and_why(place):
+    first, second = place.release("one"), place.release("two")
+    back = place.roll_back(why="complaints")
+    entries, _ = place.project.history()
+    assert place.told() == [
+        ("promoted", first.version),
+        ("promoted", second.version),
+        ("rolled_back", back.version),
+    ]
+    event = entries[-1].event
+    assert (event.restores, event.replaces, event.why) == (first.version, second.version, "complaints")
+    moments = {0: None, 1: first, 2: second, 3: back}
+    for hours, release in moments.items():
+        live = live_at(entries, NOON + timedelta(hours=hours, minutes=30))
+        assert (None if live is None else live.event.version) == (None if release is None else release.version)
+    assert live_at(entries, parse_time(second.released_at)).event.version == second.version
+
+
+def test_rolling_back_twice_goes_forth_again_and_a_wish_is_granted(place):
+    first, second = place.release("one"), place.release("two")
+    place.roll_back()
+    again = place.roll_back()
+    assert again.model == second.model
+    third = place.roll_back(to=first.version)
+    assert third.model == first.model
+    for release in (again, third):
+        assert verify(place.path(release), trusted_keys=place.keys.trusted).ok
+    chain = place.roll_back(to=again.version)
+    assert verify(place.path(chain), trusted_keys=place.keys.trusted).problems == ()
+
+
+@pytest.mark.parametrize("to", [7, "live"])
+def test_what_was_never_live_or_is_live_already_is_refused(place, to):
+    place.release("one")
+    second = place.release("two")
+    with pytest.raises(ReleaseError, match=r"never live|is live"):
+        place.roll_back(to=second.version if to == "live" else to)
+    assert place.highest == second.version
+
+
+def test_without_an_earlier_version_there_is_nothing_to_roll_back_to(place):
+    with pytest.raises(ReleaseError, match="no other model was live"):
+        place.roll_back()
+    place.release("one")
+    with pytest.raises(ReleaseError, match="no other model was live"):
+        place.roll_back()
+
+
+def test_a_version_that_was_tampered_with_does_not_come_back(place):
+    first, second = place.release("one"), place.release("two")
+    (place.path(first) / "saved_model.pb").write_bytes(b"other")
+    with pytest.raises(SignatureError, match=r"saved_model\.pb"):
+        place.roll_back()
+    assert place.highest == second.version
+
+
+def test_a_version_whose_run_was_rejected_does_not_come_back(place):
+    first, second = place.release("one"), place.release("two")
+    event = Rejected(at=NOON.isoformat(), by="kim", run="one", evidence=first.model)
+    add_event(place.project.base_path, "m", event, keys=place.keys.trusted, signer=place.keys.signer)
+    with pytest.raises(ReleaseError, match="rejected"):
+        place.roll_back()
+    assert place.highest == second.version
+
+
+def test_an_entry_that_its_process_could_not_write_is_added_by_whoever_comes_next(place):
+    first, second = place.release("one"), place.release("two")
+    path = place.project.base_path / "m.history.jsonl"
+    path.write_bytes(path.read_bytes().splitlines(keepends=True)[0])  # killed between the rename and the entry
+    assert place.told() == [("promoted", first.version)]
+    back = place.roll_back()
+    assert place.told()[1:] == [("promoted", second.version), ("rolled_back", back.version)]
+    assert place.project.history()[0][1].event.at == second.released_at
+
+
+CHILD = """
+import os, sys
+from datetime import timedelta
+from pathlib import Path
+root, calls = Path(sys.argv[1]), int(sys.argv[2])
+from tests.platform.release.test_rollback import Place
+from probity.platform.release.model_signature import model_signature_problem
+real, count = {}, [0]
+def dying(name):
+    def call(*arguments, **options):
+        count[0] += 1
+        if count[0] == calls:
+            os.kill(os.getpid(), 9)
+        return real[name](*arguments, **options)
+    return call
+for name in ("fsync", "rename", "replace", "open", "mkdir"):
+    real[name] = getattr(os, name)
+    setattr(os, name, dying(name))
+place = Place(root)
+place.hours = 9
+place.roll_back()
+print("done", count[0])
+"""
+
+
+def roll_back_in_child(root: Path, *, calls: int) -> subprocess.CompletedProcess:
+    """Rolls back in a process that kills itself at its n-th call of the file system."""
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+    return subprocess.run(
+        [sys.executable, "-c", CHILD, str(root), str(calls)],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.mark.heavy
+def test_a_rollback_that_is_killed_at_any_call_leaves_a_servable_state_and_a_true_history(tmp_path):
+    whole = roll_back_in_child(prepared(tmp_path / "whole"), calls=0)
+    assert whole.returncode == 0, whole.stderr
+    total = int(whole.stdout.split()[-1])
+    assert total > 20
+    steps = sorted({1, 2, 3, *range(4, total, max(1, total // 12)), *range(total - 6, total + 1)})
+    for calls in steps:
+        root = prepared(tmp_path / str(calls))
+        died = roll_back_in_child(root, calls=calls)
+        assert died.returncode == -9, (calls, died.stderr)
+        place = Place(root)
+        live = place.project.base_path / "m" / str(place.highest)
+        assert verify(live, trusted_keys=place.keys.trusted).problems == (), calls
+        place.hours = 20
+        place.roll_back()
+        versions = sorted(int(path.name) for path in (place.project.base_path / "m").iterdir())
+        assert [version for _, version in place.told()] == versions, calls
+        assert not list(place.project.base_path.glob(".incoming-*"))
+
+
+def prepared(root: Path) -> Path:
+    root.mkdir()
+    place = Place(root)
+    place.release("one")
+    place.release("two")
+    return root

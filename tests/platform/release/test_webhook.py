@@ -1,0 +1,75 @@
+"""The message that a run waits: what it says, where it goes, and that no secret and no failure escapes."""
+
+from __future__ import annotations
+
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+
+from probity.errors import ConfigError
+from probity.platform.release.webhook import ask_for_review, message
+from probity.release_policy import Approval
+
+POLICY = Approval(required="always", quorum=2, webhook_variable="TEST_WEBHOOK", card_link="https://cards/{run}.html")
+
+
+@pytest.fixture
+def folder(make_run):
+    return make_run().folder
+
+
+@pytest.fixture
+def listener():
+    """A web server that keeps what is posted to it."""
+    taken = []
+
+    class Taker(BaseHTTPRequestHandler):
+        def do_POST(self):
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            taken.append((self.path, self.headers["Content-Type"], json.loads(body)))
+            self.send_response(500 if "broken" in self.path else 200)
+            self.end_headers()
+
+        def log_message(self, *arguments):
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Taker)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}", taken
+    server.shutdown()
+    server.server_close()
+
+
+def test_the_message_has_slacks_form_and_names_run_model_quorum_and_card(folder):
+    told = message(POLICY, folder, model_name="m")
+    assert set(told) == {"text", "blocks"}
+    assert told["blocks"] == [{"type": "section", "text": {"type": "mrkdwn", "text": told["text"]}}]
+    for word in (folder.id, "Model m", "2 approval", f"https://cards/{folder.id}.html", "probity approve"):
+        assert word in told["text"]
+
+
+def test_it_is_posted_to_the_address_in_the_environment(folder, listener, monkeypatch):
+    address, taken = listener
+    monkeypatch.setenv("TEST_WEBHOOK", f"{address}/services/secret")
+    assert ask_for_review(POLICY, folder, model_name="m")
+    assert taken == [("/services/secret", "application/json", message(POLICY, folder, model_name="m"))]
+
+
+def test_without_a_variable_nothing_is_sent(folder):
+    assert not ask_for_review(Approval(required="always"), folder, model_name="m")
+
+
+@pytest.mark.parametrize("address", [None, "", "secret", "file:///etc/passwd", "ftp://secret", "broken", "nobody"])
+def test_an_address_that_does_not_work_is_one_message_without_the_address(folder, listener, monkeypatch, address):
+    monkeypatch.delenv("TEST_WEBHOOK", raising=False)
+    if address in ("broken", "nobody"):
+        address = f"{listener[0]}/broken-secret" if address == "broken" else "http://127.0.0.1:1/secret"
+    if address is not None:
+        monkeypatch.setenv("TEST_WEBHOOK", address)
+    with pytest.raises(ConfigError, match="TEST_WEBHOOK") as caught:
+        ask_for_review(POLICY, folder, model_name="m")
+    assert "secret" not in str(caught.value)
+    assert "passwd" not in str(caught.value)

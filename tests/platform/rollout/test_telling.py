@@ -1,0 +1,90 @@
+"""Stages in the signed history, once each; and the incumbent's bytes as the newest version after a rollback."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from probity.config_file import parse_config
+from probity.digest import digest_tree
+from probity.history import StageEntered, live_at
+from probity.platform.release.project import Project
+from probity.platform.release.push import push, releases
+from probity.platform.release.verification import EXTRA
+from probity.platform.rollout.comparison import Answer
+from probity.platform.rollout.control import Rollout, ask_to_stop
+from probity.platform.rollout.telling import telling
+from probity.rollout import RolloutPlan
+from tests.platform.release.candidates import Candidate, keys_at
+
+GOOD, BAD = Answer(failed=False, milliseconds=1, favourable=(True,)), Answer(failed=True, milliseconds=1)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    config = parse_config(
+        {
+            "name": "a",
+            "data": {"source": "a.csv", "label": {"column": "y"}},
+            "model": {"kind": "logistic"},
+            "serving": {"model_name": "m"},
+        }
+    )
+    found = Project(config=config, root=tmp_path)
+    for number, content in enumerate((b"old", b"new"), 1):
+        candidate = Candidate(tmp_path / content.decode(), content=content, run=f"run-{number}")
+        moment = datetime(2026, 1, number, tzinfo=UTC)
+        keys = keys_at(tmp_path)
+        arguments = candidate.push_arguments(now=lambda moment=moment: moment)
+        push(candidate.model, **arguments, base_path=found.base_path, keys=keys)
+    return found
+
+
+def begun(project: Project) -> Rollout:
+    *_, new, old = (release.version for release, _ in releases(project.base_path, "m"))
+    plan = RolloutPlan(model_name="m", incumbent=old, candidate=new, requests_per_stage=20)
+    return Rollout(plan, path=project.base_path / "m.rollout.json", tell=telling(project))
+
+
+def stages(project: Project) -> list[str]:
+    return [entry.event.stage for entry in project.history()[0] if isinstance(entry.event, StageEntered)]
+
+
+def feed(rollout: Rollout, candidate: Answer, requests: int = 100) -> None:
+    for _ in range(requests):
+        rollout.pair(rollout.state.stage, candidate, GOOD, groups=())
+
+
+def test_every_stage_is_signed_once_however_often_it_is_told(project):
+    rollout = begun(project)
+    feed(rollout, GOOD)
+    rollout.tick()
+    rollout.close()
+    begun(project).close()
+    entries, problems = project.history()
+    assert problems == ()
+    assert stages(project) == ["shadow", "1%"]
+    last = entries[-1].event
+    assert (last.version, last.incumbent) == (rollout.state.plan.candidate, rollout.state.plan.incumbent)
+    assert "no harm beyond the tolerances" in last.why
+
+
+@pytest.mark.parametrize("end", ["rolled_back", "stopped"])
+def test_after_the_end_a_server_without_a_router_loads_the_incumbents_bytes(project, end):
+    rollout = begun(project)
+    before = {path.name: digest_tree(path, exclude=(EXTRA,)) for _, path in releases(project.base_path, "m")}
+    if end == "rolled_back":
+        feed(rollout, BAD)
+    else:
+        ask_to_stop(project.base_path / "m.rollout.json", "complaints")
+    assert rollout.tick().status == end
+    newest, path = releases(project.base_path, "m")[0]
+    assert newest.version not in (rollout.state.plan.candidate, rollout.state.plan.incumbent)
+    assert digest_tree(path, exclude=(EXTRA,)) == before[str(rollout.state.plan.incumbent)]
+    live = live_at(project.history()[0])
+    assert live is not None
+    assert (live.event.version, live.event.why.startswith("rollout: ")) == (newest.version, True)
+    rollout.close()
+    begun(project).close()  # told again, done once
+    assert len(releases(project.base_path, "m")) == 3
+    assert stages(project) == ["shadow", end]

@@ -1,0 +1,40 @@
+"""Settings: combinations that cannot be computed, or would promise more than they keep, cannot be built."""
+
+import pytest
+from pydantic import ValidationError
+
+from probity.trainers.encrypted.settings import EncryptedSettings, mechanism_of
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"protocol": "pond", "precision": 128}, "128 needs protocol aby3"),
+        ({"batch_size": 255}, "a multiple of data_owners.count"),
+        ({"data_owners": {"by": "columns"}}, "groups names the owners"),
+        ({"data_owners": {"groups": {"a": ["x"]}}}, "groups names the owners"),
+        ({"data_owners": {"by": "columns", "groups": {"server0": ["x"]}}}, "name of another party"),
+        ({"data_owners": {"by": "columns", "groups": {"a": ["x"]}, "label_owner": "b"}}, "one of groups"),
+        ({"data_owners": {"files": "own"}}, "own needs parties that are processes"),
+        ({"privacy": {"noise_multiplier": 1.0}}, "differential privacy inside the shares is refused"),
+        ({"learning_rate": 0.0}, "greater than 0"),
+    ],
+)
+def test_wrong_combinations_are_refused(given, said):
+    with pytest.raises(ValidationError, match=said):
+        EncryptedSettings(**given)
+
+
+@pytest.mark.parametrize(
+    ("parties", "files", "execution", "same_operator"),
+    [
+        ("local", "dealt", "simulated", True),
+        ("processes", "dealt", "processes", True),
+        ("parties.yaml", "dealt", "processes", True),
+        ("parties.yaml", "own", "processes", False),
+    ],
+)
+def test_the_mechanism_says_what_was_separate(parties, files, execution, same_operator):
+    found = mechanism_of(EncryptedSettings(parties=parties, data_owners={"files": files}))
+    assert (found.execution, found.same_operator) == (execution, same_operator)
+    assert [party.role for party in found.parties] == ["server"] * 3 + ["data_owner"] * 2 + ["model_owner"]

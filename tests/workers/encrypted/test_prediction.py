@@ -1,0 +1,165 @@
+"""Predictions on shares: the plain model's scores, and none of the planted values in shares or on the wire."""
+
+import math
+import socket
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from probity.trainers.worker_environments import environment_of
+
+pytestmark = [
+    pytest.mark.workers,
+    pytest.mark.skipif(
+        environment_of("encrypted").why_not_ready() is not None, reason="run: probity workers sync encrypted"
+    ),
+]
+
+FRACTION_BITS = 16
+PLANTED = (1234.5678, -987.654321, 777.123456)
+
+
+def plain(weights, rows):
+    found = rows.astype(np.float64)
+    for i in range(0, len(weights), 2):
+        found = found @ weights[i] + weights[i + 1]
+        if i + 2 < len(weights):
+            found = np.maximum(found, 0.0)
+    return 1 / (1 + np.exp(-found[:, 0]))
+
+
+def spellings(value):
+    """The byte forms in which a value could be found: floats, and the fixed-point number."""
+    fixed = np.int64(np.trunc(np.float64(np.float32(value)) * 2**FRACTION_BITS))
+    forms = (np.float32(value), np.float64(np.float32(value)), np.float64(value), fixed, fixed + 1, fixed - 1)
+    return [np.asarray(form).tobytes() for form in forms]
+
+
+class Capture:
+    """All packets on the loopback device while it is open; needs the right to read them."""
+
+    def __init__(self):
+        self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+        self._socket.bind(("lo", 0))
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 26)
+        self._socket.settimeout(0.2)
+        self._done, self.packets = threading.Event(), []
+        self._thread = threading.Thread(target=self._read)
+
+    def _read(self):
+        drained_by = math.inf
+        while time.monotonic() < drained_by:
+            try:
+                self.packets.append(self._socket.recv(1 << 17))
+            except TimeoutError:
+                if self._done.is_set():
+                    return
+            if self._done.is_set():  # what is queued already is still read
+                drained_by = min(drained_by, time.monotonic() + 5.0)
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *failure):
+        self._done.set()
+        self._thread.join()
+        self._socket.close()
+
+    @property
+    def content(self):
+        return b"".join(self.packets)
+
+
+@pytest.mark.parametrize(
+    ("settings", "tolerance"),
+    [
+        ({"protocol": "aby3"}, 0.002),
+        ({"protocol": "aby3", "precision": 128}, 0.00002),
+        ({"protocol": "securenn"}, 0.02),
+    ],
+)
+def test_a_thousand_rows_are_scored_as_in_the_clear(predictor, settings, tolerance):
+    model = predictor(columns=30, units=(16, 1), **settings)
+    rows = np.random.default_rng(5).normal(0, 1, (1000, 30)).astype(np.float32)
+    model.deal()
+    found, _ = model.predict(rows)
+    assert found.shape == (1000,)
+    assert np.abs(found - plain(model.weights, rows)).max() < tolerance
+    assert np.ptp(found) > 0.5
+
+
+def test_shares_of_equal_weights_are_uniform_and_differ_by_dealing(predictor, tmp_path):
+    """Chi-square over all bytes of what one server holds; no share repeats although every weight is the same."""
+    import tensorflow as tf
+    from scipy.stats import chisquare
+
+    model = predictor(columns=20_000, units=(1,))
+    model.weights[0][:] = 1.0
+    model.deal()
+    for folder in model.shares.values():
+        for path in sorted(folder.iterdir())[:2]:
+            share = tf.io.parse_tensor(path.read_bytes(), tf.int64).numpy().reshape(-1)
+            assert len(set(share.tolist())) == len(share) == 20_000
+            assert chisquare(np.bincount(share.view(np.uint8), minlength=256)).pvalue > 1e-4
+            # Independent of the data: half of the shares are negative, although no weight is.
+            assert abs((share < 0).mean() - 0.5) < 0.02
+
+
+def test_planted_values_are_in_no_share_and_in_no_packet(predictor):
+    model = predictor(columns=6, units=(1,))
+    model.weights[0][0] = PLANTED[0] / 1000
+    model.deal()
+    rows = np.zeros((300, 6), np.float32)
+    rows[:, 1], rows[:, 2] = PLANTED[1], PLANTED[2]
+    try:
+        capture = Capture()
+    except PermissionError:
+        pytest.skip("capturing packets needs CAP_NET_RAW")
+    with capture:
+        found, body = model.predict(rows, mode="processes")
+    assert np.abs(found - plain(model.weights, rows)).max() < 0.002
+    sent = capture.content
+    assert len(sent) > 300 * 6 * 8 * 2
+    assert sum(body["sent_bytes"].values()) > 0
+    held = b"".join(path.read_bytes() for folder in model.shares.values() for path in folder.iterdir())
+    for value in (PLANTED[0] / 1000, *PLANTED[1:]):
+        for form in spellings(value):
+            assert form not in sent
+            assert form not in held
+
+
+def test_a_capture_would_show_a_value_that_is_sent():
+    """The search above can fail: the same bytes, sent in the clear over loopback, are found."""
+    try:
+        capture = Capture()
+    except PermissionError:
+        pytest.skip("capturing packets needs CAP_NET_RAW")
+    with capture, socket.create_server(("127.0.0.1", 0)) as server:
+        client = socket.create_connection(server.getsockname())
+        client.sendall(spellings(PLANTED[1])[0] * 4)
+        client.close()
+    assert spellings(PLANTED[1])[0] in capture.content
+
+
+@pytest.mark.parametrize("broken", [np.nan, 1e9])
+def test_rows_beyond_the_range_are_refused_by_the_client(predictor, broken):
+    from probity.errors import WorkerReportedError
+
+    model = predictor(columns=3, units=(1,))
+    model.deal()
+    with pytest.raises(WorkerReportedError, match="range: rows"):
+        model.predict(np.full((2, 3), broken, np.float32))
+
+
+def test_servers_without_their_shares_are_named(predictor):
+    from probity.errors import WorkerReportedError
+
+    model = predictor(columns=3, units=(1,))
+    model.deal()
+    for path in model.shares["server1"].iterdir():
+        path.unlink()
+    with pytest.raises(WorkerReportedError, match="party server1: its shares model are not there"):
+        model.predict(np.zeros((2, 3), np.float32))

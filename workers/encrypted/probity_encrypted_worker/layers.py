@@ -1,0 +1,111 @@
+"""Which models TF Encrypted can train and evaluate here: stacks of dense layers that end in one logit."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from probity_encrypted_worker.refusal import Refusal
+
+__all__ = ["DenseLayer", "build", "dense_stack", "zeros"]
+
+_HIDDEN = {"aby3": ("relu", "sigmoid", "linear"), "securenn": ("relu", "sigmoid", "linear"), "pond": ("linear",)}
+"""Activations between layers, by protocol. Pond compares no shares: its relu is a polynomial, wrong beyond +-5."""
+
+
+@dataclass(frozen=True)
+class DenseLayer:
+    """One dense layer with a bias.
+
+    Attributes:
+        units: Numbers per row.
+        activation: ``relu``, ``sigmoid`` or ``linear``.
+    """
+
+    units: int
+    activation: str
+
+
+def dense_stack(architecture: str, *, protocol: str) -> tuple[DenseLayer, ...]:
+    """Reads a Keras ``Sequential`` model's JSON.
+
+    Guarantees: the last layer has one unit and no activation: the logit.
+
+    Args:
+        architecture: The answer of ``to_json`` of a Keras 2 model.
+        protocol: Name of the protocol it is for.
+
+    Raises:
+        Refusal: With the code ``unsupported_layers``, naming each layer that cannot be computed on shares.
+    """
+    config = json.loads(architecture)
+    if config.get("class_name") != "Sequential":
+        raise _unsupported([f"a {config.get('class_name')} model"], protocol)
+    layers: list[DenseLayer] = []
+    offending: list[str] = []
+    for layer in _described(config["config"]["layers"]):
+        settings = layer["config"]
+        kind, activation = layer["class_name"], settings.get("activation", "linear")
+        if kind == "Dense" and activation in (*_HIDDEN[protocol], "linear") and settings.get("use_bias", True):
+            layers.append(DenseLayer(units=int(settings["units"]), activation=activation))
+        else:
+            offending.append(f"{settings.get('name', kind)} ({kind}, activation {activation})")
+    if not offending and (not layers or layers[-1] != DenseLayer(units=1, activation="linear")):
+        offending.append("the last layer, which is not Dense(1) without activation")
+    if offending:
+        raise _unsupported(offending, protocol)
+    return tuple(layers)
+
+
+def build(layers: tuple[DenseLayer, ...], weights: list[npt.NDArray[np.float32]], *, rows: int) -> Any:
+    """Returns a TF Encrypted model whose weights are shares of the given ones.
+
+    Guarantees: the shares are drawn in this process, which is the model owner's.
+
+    Args:
+        layers: The stack.
+        weights: Kernel and bias of each layer, in order.
+        rows: Rows per batch; the shapes of a computation on shares are fixed.
+    """
+    import tf_encrypted as tfe
+
+    model = tfe.keras.Sequential()
+    columns = weights[0].shape[0]
+    for layer in layers:
+        first = {"batch_input_shape": [rows, columns]} if not model.layers else {}
+        smooth = None if layer.activation in ("relu", "linear") else layer.activation
+        # Gradients are divided by the number of rows after they are summed: before, most of their digits would be lost.
+        model.add(tfe.keras.layers.Dense(layer.units, activation=smooth, lazy_normalization=True, **first))
+        if layer.activation == "relu":
+            model.add(tfe.keras.layers.ReLU())
+    model.set_weights([np.asarray(array, np.float64) for array in weights])
+    return model
+
+
+def zeros(layers: tuple[DenseLayer, ...], *, columns: int) -> list[npt.NDArray[np.float32]]:
+    """Returns weights of the right shapes, to be overwritten by shares that the servers have."""
+    arrays: list[npt.NDArray[np.float32]] = []
+    for layer in layers:
+        arrays += [np.zeros((columns, layer.units), np.float32), np.zeros(layer.units, np.float32)]
+        columns = layer.units
+    return arrays
+
+
+def _described(layers: list[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    """Yields the layers that compute something."""
+    return (layer for layer in layers if layer["class_name"] not in ("InputLayer", "Dropout"))
+
+
+def _unsupported(offending: list[str], protocol: str) -> Refusal:
+    return Refusal(
+        "unsupported_layers",
+        "model",
+        seen=f"{protocol} cannot compute {', '.join(offending)} on shares",
+        allowed=f"Dense layers with activation {', '.join(_HIDDEN[protocol])} that end in Dense(1)",
+        remedy="use model kind logistic or mlp, or a protocol that compares shares (aby3, securenn)",
+    )

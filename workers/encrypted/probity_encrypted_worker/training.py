@@ -1,0 +1,261 @@
+"""Training on shares: one compiled step per batch, in which only the data owners' devices see rows.
+
+In each step every owner gathers its rows of the batch on its own device and deals shares of them to the servers, the
+servers compute the gradient of the cross-entropy and take a step of gradient descent on shares of the weights. At the
+end the weights are put together at the model owner, and nowhere else.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from probity_encrypted_worker.cast import MODEL_OWNER
+from probity_encrypted_worker.checkpoints import Checkpoints
+from probity_encrypted_worker.layers import DenseLayer, build
+from probity_encrypted_worker.owners import Shard
+from probity_encrypted_worker.refusal import Refusal
+from probity_encrypted_worker.sharing import devices_of, reveal_to, shared_weights, tracing
+from probity_encrypted_worker.sigmoid import CrossEntropy, approximate
+
+__all__ = ["Epoch", "Program", "Schedule", "largest_value", "train"]
+
+Report = Callable[["Epoch"], None]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Which rows take part in which step.
+
+    Attributes:
+        rows: By owner, the positions of its rows, int32 of shape (epochs, steps, rows per step). Where columns are
+            split, the same array for each owner.
+        by: ``rows``: a batch is the rows of all owners below one another; ``columns``: their columns side by side.
+    """
+
+    rows: Sequence[npt.NDArray[np.int32]]
+    by: str
+
+    @property
+    def epochs(self) -> int:
+        """Passes over the data."""
+        return int(self.rows[0].shape[0])
+
+    @property
+    def steps(self) -> int:
+        """Steps per epoch."""
+        return int(self.rows[0].shape[1])
+
+    @property
+    def batch_size(self) -> int:
+        """Rows per step, of all owners together."""
+        sizes = [int(array.shape[2]) for array in self.rows]
+        return sizes[0] if self.by == "columns" else sum(sizes)
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What is known after an epoch.
+
+    Attributes:
+        epoch: From 1.
+        seconds: Wall time of its steps.
+        brier_score: Mean squared error of the probabilities of its batches, only where revealing it was asked for.
+    """
+
+    epoch: int
+    seconds: float
+    brier_score: float | None
+
+
+class Program:
+    """The compiled step, and the shares it works on.
+
+    Args:
+        protocol: TF Encrypted's protocol.
+        config: TF Encrypted's parties.
+        layers: The model.
+        weights: Initial weights, known to the model owner.
+        shards: The owners' rows.
+        schedule: The batches.
+        learning_rate: Step size, public.
+        reveal_loss: Whether the model owner gets the loss of each epoch.
+    """
+
+    def __init__(
+        self,
+        *,
+        protocol: Any,
+        config: Any,
+        layers: tuple[DenseLayer, ...],
+        weights: list[npt.NDArray[np.float32]],
+        shards: Sequence[Shard],
+        schedule: Schedule,
+        learning_rate: float,
+        reveal_loss: bool,
+    ) -> None:
+        import tensorflow as tf
+        import tf_encrypted as tfe
+
+        self._protocol, self._owner = protocol, config.get_player(MODEL_OWNER)
+        self._devices = devices_of(config)
+        self._shards, self._schedule = shards, schedule
+        with tf.device(self._owner.device_name):
+            self._model = build(layers, weights, rows=schedule.batch_size)
+            self._sum = tfe.define_private_variable(np.zeros([1, 1])) if reveal_loss else None
+        self._model.compile(_Descent(learning_rate), CrossEntropy())
+        self._step = tf.function(self._traced_step, autograph=False)
+        self._weights = tf.function(self._traced_weights, autograph=False)
+        self._loss = tf.function(self._traced_loss, autograph=False)
+
+    @property
+    def variables(self) -> list[tuple[str, Any, Any]]:
+        """The servers' shares of all weights."""
+        return shared_weights(self._protocol, self._devices, self._model)
+
+    def compile(self) -> float:
+        """Traces the step without executing it, and returns the seconds that took."""
+        import tensorflow as tf
+
+        started = time.monotonic()
+        with tf.device(self._owner.device_name):
+            self._step.get_concrete_function([tf.constant(rows[0, 0]) for rows in self._schedule.rows])
+        return time.monotonic() - started
+
+    def run_epoch(self, epoch: int) -> Epoch:
+        """Takes the steps of an epoch, numbered from 0."""
+        import tensorflow as tf
+
+        started = time.monotonic()
+        with tf.device(self._owner.device_name):
+            for step in range(self._schedule.steps):
+                self._step([tf.constant(rows[epoch, step]) for rows in self._schedule.rows])
+            loss = None if self._sum is None else float(self._loss()) / self._schedule.steps
+        return Epoch(epoch=epoch + 1, seconds=time.monotonic() - started, brier_score=loss)
+
+    def weights(self) -> list[npt.NDArray[np.float32]]:
+        """Puts the weights together at the model owner.
+
+        Raises:
+            Refusal: With the code ``overflow``, if one is beyond the range of the fixed-point numbers.
+        """
+        found = [np.asarray(tensor.numpy(), np.float64) for tensor in self._weights()]
+        bound = largest_value(self._protocol)
+        if not all(np.isfinite(array).all() and np.abs(array).max(initial=0) <= bound for array in found):
+            raise _overflow("a weight is not finite, or beyond the range of the shares")
+        return [array.astype(np.float32) for array in found]
+
+    def _traced_step(self, positions: list[Any]) -> None:
+        import tf_encrypted as tfe
+
+        with tracing(self._protocol):
+            x, y = self._batch(positions)
+            logit = self._model.call(x)
+            # Not the library's fit_batch, which reveals the loss of every batch.
+            self._model.backward(CrossEntropy.grad(y, logit))
+            if self._sum is not None:
+                error = (approximate(logit) - y).square().reduce_sum(axis=0, keepdims=True)
+                mean = error * (1.0 / self._schedule.batch_size)
+                tfe.assign(self._sum, self._sum.read_value() + mean)
+
+    def _batch(self, positions: list[Any]) -> tuple[Any, Any]:
+        """Returns shares of a batch, dealt by the data owners."""
+        import tensorflow as tf
+        import tf_encrypted as tfe
+
+        by_rows = self._schedule.by == "rows"
+        features, labels = [], []
+        for shard, rows in zip(self._shards, positions, strict=True):
+
+            def own_features(shard: Shard = shard, rows: Any = rows) -> Any:
+                return tf.gather(shard.features, rows)
+
+            def own_labels(shard: Shard = shard, rows: Any = rows) -> Any:
+                return tf.gather(shard.label, rows)[:, None]
+
+            features.append(tfe.define_private_input(shard.player, own_features))
+            if shard.label is not None:
+                labels.append(tfe.define_private_input(shard.player, own_labels))
+        x = tfe.concat(features, axis=0 if by_rows else 1) if len(features) > 1 else features[0]
+        return x, tfe.concat(labels, axis=0) if len(labels) > 1 else labels[0]
+
+    def _traced_weights(self) -> list[Any]:
+        with tracing(self._protocol):
+            return [
+                reveal_to(self._protocol, self._owner, private.read_value())
+                for layer in self._model.layers
+                for private in layer.weights
+            ]
+
+    def _traced_loss(self) -> Any:
+        import tf_encrypted as tfe
+
+        with tracing(self._protocol):
+            found = reveal_to(self._protocol, self._owner, self._sum.read_value())
+            tfe.assign(self._sum, self._sum.read_value() * 0)
+            return found
+
+
+class _Descent:
+    """Gradient descent without momentum; TF Encrypted's own multiplies shares of a momentum that is zero."""
+
+    def __init__(self, learning_rate: float) -> None:
+        self.learning_rate = learning_rate
+
+    def compile(self, weights: Any) -> None:
+        """Nothing is kept between steps."""
+
+    def apply_gradients(self, weights: Sequence[Any], gradients: Sequence[Any]) -> None:
+        """Assigns each weight minus the step."""
+        import tf_encrypted as tfe
+
+        for weight, gradient in zip(weights, gradients, strict=True):
+            tfe.assign(weight, weight.read_value() - gradient * self.learning_rate)
+
+
+def train(
+    program: Program, schedule: Schedule, *, checkpoints: Checkpoints | None, report: Report
+) -> tuple[int, list[Epoch]]:
+    """Trains from the last checkpoint, or from the start.
+
+    Returns:
+        The number of epochs that a checkpoint already held, and the epochs that were executed now.
+
+    Raises:
+        Refusal: With the code ``overflow``, if a revealed loss is out of range.
+    """
+    done = 0 if checkpoints is None else min(checkpoints.last_epoch(), schedule.epochs)
+    if checkpoints is not None and done:
+        checkpoints.restore(program.variables, epochs=done)
+    epochs = []
+    for number in range(done, schedule.epochs):
+        epoch = program.run_epoch(number)
+        if epoch.brier_score is not None and not -0.01 <= epoch.brier_score <= 1.5:
+            raise _overflow(f"the loss of epoch {epoch.epoch} is not one that probabilities can have")
+        if checkpoints is not None:
+            checkpoints.save(program.variables, epochs=epoch.epoch)
+        epochs.append(epoch)
+        report(epoch)
+    return done, epochs
+
+
+def largest_value(protocol: Any) -> float:
+    """Returns the largest absolute value that the protocol's fixed-point numbers are made for."""
+    fixed = protocol.fixedpoint_config
+    return math.ldexp(1.0, int(fixed.precision_integral * math.log2(fixed.scaling_base)))
+
+
+def _overflow(seen: str) -> Refusal:
+    return Refusal(
+        "overflow",
+        "trainer encrypted",
+        seen=seen,
+        allowed="weights and losses within the range of the fixed-point numbers",
+        remedy="use a smaller learning_rate, scale the columns, or use precision: 128",
+    )
