@@ -1,6 +1,6 @@
 """Rounds per second of federated training, beside Flower's simulation of the same clients.
 
-    make bench-federated      # or: python benchmarks/federated.py [--flower PYTHON] [--rounds 40]
+    make bench-federated      # or: python benchmarks/federated.py [--flower PYTHON] [--rounds 40] [--turns 2]
 
 Adult's size: 48,842 rows of 100 columns in 100 clients, 20 of them a round, one epoch in batches of 32. Both sides
 start from the same weights. Ours alone: clients per round, number of clients, privacy, a secure sum, memory.
@@ -137,7 +137,7 @@ def flower(python: str, folder: Path, network: str, *, rounds: int) -> float:
     return statistics.median(json.loads(out.read_text())[1:])
 
 
-def compared(python: str, *, rounds: int, turns: int = 2) -> list[str]:
+def compared(python: str, *, rounds: int, turns: int) -> list[str]:
     """Returns table rows of ours beside Flower's."""
     lines = []
     for network in NETWORKS:
@@ -179,13 +179,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--flower", default=".venv-bench-federated/bin/python")
     parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--turns", type=int, default=2)
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".md"))
     options = parser.parse_args()
-    versus, own = compared(options.flower, rounds=options.rounds), alone(rounds=options.rounds // 2)
+    before = os.getloadavg()[0]
+    versus = compared(options.flower, rounds=options.rounds, turns=options.turns)
+    own = alone(rounds=options.rounds // 2)
     text = [
         "# Federated rounds", "",
-        f"Written by `make bench-federated`: medians of {options.rounds} rounds, two turns. {platform.machine()}, "
-        f"{os.cpu_count()} cores, Python {platform.python_version()}; load average at the end {os.getloadavg()[0]:.1f}."
+        f"Written by `make bench-federated`: medians of {options.rounds} rounds, turns: {options.turns}. "
+        f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}; load average before "
+        f"{before:.1f}, at the end {os.getloadavg()[0]:.1f}: on a quiet machine it is near 0 before."
         " Only ratios carry over to other machines.", "",
         "## Beside Flower's simulation", "",
         "100 clients of 488 rows and 100 columns, 20 a round. Flower's clients compute in numpy; ours save each round.",

@@ -180,6 +180,9 @@ class DataConfig(Record):
     """Combinations of sensitive attributes to audit as well, for example ``[[sex, race]]``."""
     exclude: tuple[str, ...] = ()
     """Columns that are neither feature nor slice; they are dropped when the data is read."""
+    file_column: Slug | None = None
+    """Name of a column to add: the name of the file that a row is from, without its suffix. Never a feature. Where each
+    file is one client's, the clients of federated training are its values."""
     privacy_unit: Literal["row"] | PrivacyUnitColumn = "row"
     """What one protected unit is: ``row`` states that each row is another person; ``{column: person_id}`` keeps the
     rows of one person in one split and never feeds the column to the model."""

@@ -55,6 +55,8 @@ class Role(StrEnum):
     LABEL = "label"
     SENSITIVE = "sensitive"
     PRIVACY_UNIT = "privacy_unit"
+    FILE = "file"
+    """Names the file that a row is from."""
 
 
 class ColumnKind(StrEnum):

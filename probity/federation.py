@@ -5,13 +5,18 @@ Written beside the model; it stays in the run folder. Sizes and label shares of 
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
 from probity.record import Digest, Record
 
-__all__ = ["FEDERATION", "SIZE_GROUPS", "ClientGroup", "Federation", "GroupRound", "Round"]
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+__all__ = ["FEDERATION", "SIZE_GROUPS", "ClientGroup", "Federation", "GroupRound", "Round", "size_groups"]
 
 FEDERATION = "federation.json"
 """The file's name beside ``model.json``."""
@@ -81,3 +86,13 @@ class Federation(Record):
     """Of the request that the worker answered."""
     environment: dict[str, str]
     """Versions in the worker's environment."""
+
+
+def size_groups(sizes: Sequence[int]) -> npt.NDArray[np.int64]:
+    """Returns the position in :data:`SIZE_GROUPS` of each client: thirds by rows, ties in order of their numbers."""
+    import numpy as np
+
+    ranks = np.empty(len(sizes), np.int64)
+    ranks[np.argsort(sizes, kind="stable")] = np.arange(len(sizes))
+    groups: npt.NDArray[np.int64] = ranks * len(SIZE_GROUPS) // len(sizes)
+    return groups

@@ -380,6 +380,14 @@ _ALL = (
         gateable=False,
     ),
     Metric(
+        name="client_group_accuracy",
+        kind=MetricKind.COMPARISON,
+        direction=_UP,
+        definition="accuracy on the test rows of a third of the clients, by their number of training rows",
+        gateable=False,
+        tasks=_BINARY,
+    ),
+    Metric(
         name="lowest_client_accuracy",
         kind=MetricKind.COMPARISON,
         direction=_UP,

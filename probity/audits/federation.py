@@ -16,11 +16,12 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from probity.audits.base import AuditInput
 from probity.audits.intervals import bonferroni, wilson
 from probity.errors import AuditError, DataError
-from probity.federation import FEDERATION, Federation
+from probity.federation import FEDERATION, SIZE_GROUPS, Federation, size_groups
 from probity.findings import AuditReport, Estimate, Finding, finding_id
 from probity.metric import metric
 from probity.model import DpFedAvg, DpFtrl, Federated
@@ -83,6 +84,40 @@ class FederationAudit:
                 yield self._exact(name, float(getattr(federation, field)), n=count)
         if federation.column is not None:
             yield self._worst_served(federation.column, evidence)
+            if public:
+                yield from self._by_size(federation.column, evidence)
+
+    def _by_size(self, column: str, evidence: AuditInput) -> Iterator[Finding]:
+        """Accuracy on the test rows of the clients with fewest, middling and most training rows."""
+        settings, scored, numbers = evidence.settings, evidence.scored, _numbers(evidence, column)
+        group_of = size_groups(np.bincount(numbers["train"]).tolist())
+        known = numbers["test"] < len(group_of)  # a client without training rows is in no group
+        groups = group_of[numbers["test"][known]]
+        right = ((scored.scores > settings.decision_threshold) == scored.labels)[known]
+        counts = np.bincount(groups, minlength=len(SIZE_GROUPS))
+        correct = np.bincount(groups, weights=right, minlength=len(SIZE_GROUPS))
+        lows, highs = wilson(correct, counts, confidence=settings.confidence)
+        for name, count, hits, low, high in zip(SIZE_GROUPS, counts, correct, lows, highs, strict=True):
+            measured = count >= settings.min_group_size
+            estimate = Estimate(
+                value=float(hits / count) if measured else None,
+                lower=float(low) if measured else None,
+                upper=float(high) if measured else None,
+                confidence=settings.confidence if measured else None,
+                method="wilson",
+                n=int(count),
+            )
+            slice_ = {"clients": name}
+            yield Finding(
+                id=finding_id(self.name, "client_group_accuracy", slice_=slice_, threshold=settings.decision_threshold),
+                metric="client_group_accuracy",
+                slice=slice_,
+                threshold=settings.decision_threshold,
+                estimate=estimate,
+                direction=metric("client_group_accuracy").direction,
+                evidence="sufficient" if measured else "insufficient",
+                reason=None if measured else f"fewer than {settings.min_group_size} test rows",
+            )
 
     def _exact(self, name: str, number: float, *, n: int) -> Finding:
         return Finding(
@@ -94,7 +129,7 @@ class FederationAudit:
 
     def _worst_served(self, column: str, evidence: AuditInput) -> Finding:
         settings, scored = evidence.settings, evidence.scored
-        clients = _numbers(evidence, column)
+        clients = _numbers(evidence, column)["test"]
         right = (scored.scores > settings.decision_threshold) == scored.labels
         counts, correct = np.bincount(clients), np.bincount(clients, weights=right)
         large = counts >= settings.min_group_size
@@ -130,12 +165,13 @@ class FederationAudit:
         )
 
 
-def _numbers(evidence: AuditInput, column: str) -> npt.NDArray[np.int64]:
-    """Returns the number of the client of each test row."""
-    values = evidence.examples.table("test").column(column).combine_chunks()
-    coded = values.dictionary_encode(null_encoding="encode")
-    numbers: npt.NDArray[np.int64] = coded.indices.to_numpy().astype(np.int64)
-    return numbers
+def _numbers(evidence: AuditInput, column: str) -> dict[str, npt.NDArray[np.int64]]:
+    """Returns the number of the client of each training and each test row; clients of the training rows come first."""
+    values = {split: evidence.examples.table(split).column(column) for split in ("train", "test")}
+    both = pa.chunked_array([chunk for part in values.values() for chunk in part.chunks]).combine_chunks()
+    coded = both.dictionary_encode(null_encoding="encode").indices.to_numpy().astype(np.int64)
+    train, test = np.split(coded, [len(values["train"])])
+    return {"train": train, "test": test}
 
 
 def _reasons(federation: Federation, *, public: bool) -> Iterator[str]:

@@ -14,14 +14,14 @@ import numpy as np
 
 from probity.errors import ConfigError
 from probity.federated.settings import FederatedSettings, SimulatedClients
-from probity.federation import SIZE_GROUPS, ClientGroup
+from probity.federation import SIZE_GROUPS, ClientGroup, size_groups
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     Rows = Sequence[npt.NDArray[np.int64]]
 
-__all__ = ["assign", "groups", "label_skew", "size_groups", "suitability", "write"]
+__all__ = ["assign", "groups", "label_skew", "suitability", "write"]
 
 _NAME = "trainer federated, clients"
 _SMALL = 10
@@ -68,17 +68,10 @@ def assign(
     return np.split(order.astype(np.int64), np.cumsum(np.bincount(given))[:-1])
 
 
-def size_groups(rows: Rows) -> npt.NDArray[np.int64]:
-    """Returns the group of each client by its number of rows: thirds of the clients, ties in order of their numbers."""
-    ranks = np.empty(len(rows), np.int64)
-    ranks[np.argsort([len(own) for own in rows], kind="stable")] = np.arange(len(rows))
-    return ranks * len(SIZE_GROUPS) // len(rows)
-
-
 def groups(rows: Rows) -> tuple[ClientGroup, ...]:
     """Returns the size groups in numbers."""
-    numbers = size_groups(rows)
     sizes = np.array([len(own) for own in rows])
+    numbers = size_groups(sizes.tolist())
     return tuple(
         ClientGroup(name=name, clients=int((numbers == i).sum()), rows=int(sizes[numbers == i].sum()))
         for i, name in enumerate(SIZE_GROUPS)

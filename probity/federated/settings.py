@@ -42,7 +42,8 @@ class ClientColumn(Record):
     """Rows belong to the client that a column names."""
 
     by: str
-    """A column of the data; each of its values is a client, and rows without a value form one more."""
+    """A column of the data, or ``data.file_column`` where each client has a file of its own; each of its values is a
+    client, and rows without a value form one more."""
 
 
 class SimulatedClients(Record):
@@ -192,9 +193,12 @@ class FederatedSettings(TrainerSettings):
     @field_validator("clients", mode="before")
     @classmethod
     def _one_way_to_have_clients(cls, given: object) -> object:
-        if isinstance(given, dict) and ("by" in given) == ("number" in given):
+        if not isinstance(given, dict):
+            return given
+        named = {name: value for name, value in given.items() if value is not None}  # null undoes what was extended
+        if ("by" in named) == ("number" in named):
             raise ValueError("clients are either {by: column} or {number: N}")
-        return given
+        return named
 
     @model_validator(mode="after")
     def _what_goes_together(self) -> FederatedSettings:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from probity.errors import ConfigError
 from probity.federated.settings import FederatedSettings, propose, target_delta
-from probity.federation import FEDERATION, SIZE_GROUPS, Federation, Round
+from probity.federation import FEDERATION, SIZE_GROUPS, Federation, Round, size_groups
 from probity.model import DpFedAvg, DpFtrl, Federated, Mechanism, TrainedModel
 from probity.storage import write_record
 from probity.task import Task
@@ -186,7 +186,7 @@ def _write(job: _Job, folder: Path) -> tuple[dict[str, Any], list[tuple[int, ...
     import numpy as np
     import tensorflow as tf
 
-    from probity.federated.clients import size_groups, write
+    from probity.federated.clients import write
     from probity.federated.network import FEATURES, crossing, probe_rows
 
     request = job.request
@@ -199,7 +199,7 @@ def _write(job: _Job, folder: Path) -> tuple[dict[str, Any], list[tuple[int, ...
         "architecture": network.to_json(),
         "initial_weights": _INITIAL,
         "clients": write(folder, job.rows, job.features, job.labels),
-        "client_groups": None if job.private else size_groups(job.rows).tolist(),
+        "client_groups": None if job.private else size_groups([len(own) for own in job.rows]).tolist(),
         "settings": _asked(job),
     }
     return body, [array.shape for array in initial]

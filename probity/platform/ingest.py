@@ -22,7 +22,7 @@ from probity.platform.labels import label_classes, require_labels
 from probity.platform.readers import format_of
 from probity.platform.roles import column_roles, positive_text, require_columns, sensitive_attribute, unit_column
 from probity.platform.rows import buckets, content_digest, row_hashes, value_hashes
-from probity.platform.sources import read, source_digest, source_files
+from probity.platform.sources import read, source_digest, source_files, with_file_names
 from probity.tfexample import write_table
 
 __all__ = ["ingest", "source_digest", "source_files"]
@@ -58,7 +58,7 @@ def ingest(
         DataError: If the data cannot be read, or its label cannot carry the task in three splits.
     """
     files = source_files(config, root=root)
-    raw, given_split = _read_all(files)
+    raw, given_split = _read_all(files, file_column=config.file_column)
     require_columns(config, raw.column_names)
     csv = _format(files) == "csv"
     columns = {
@@ -103,11 +103,16 @@ def ingest(
     return dataset, _write_splits(table, dataset, hashes, split=split, out=out)
 
 
-def _read_all(files: dict[str, tuple[Path, ...]]) -> tuple[pa.Table, np.ndarray[Any, Any] | None]:
+def _read_all(
+    files: dict[str, tuple[Path, ...]], *, file_column: str | None
+) -> tuple[pa.Table, np.ndarray[Any, Any] | None]:
     """Returns all rows and, if the source is split already, the position in ``SPLITS`` of each."""
+    paths = files.get("") or tuple(path for split in SPLITS for path in files.get(split, ()))
+    table, rows = read(paths)
+    if file_column is not None:
+        table = with_file_names(table, rows, files=files, column=file_column)
     if "" in files:
-        return read(files[""])[0], None
-    table, rows = read([path for split in SPLITS for path in files.get(split, ())])
+        return table, None
     of_file = [position for position, split in enumerate(SPLITS) for _ in files.get(split, ())]
     return table, np.repeat(of_file, rows)
 
@@ -127,7 +132,7 @@ def _written_source(config: DataConfig) -> str:
 
 def _typed(name: str, raw: pa.Table, *, csv: bool, config: DataConfig, text_columns: Collection[str]) -> pa.Array:
     strict = name not in config.exclude
-    as_text = name in text_columns
+    as_text = name in text_columns or name == config.file_column  # 7.csv and 07.csv are two files
     if csv:
         return from_text(name, raw.column(name), missing=config.missing_values, as_text=as_text, strict=strict)
     return from_typed(name, raw.column(name), as_text=as_text, strict=strict)

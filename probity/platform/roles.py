@@ -60,7 +60,8 @@ def require_columns(config: DataConfig, names: Collection[str]) -> None:
 def column_roles(config: DataConfig, table: pa.Table) -> tuple[Column, ...]:
     """Returns kind and roles of every column of a typed table, in its order.
 
-    Guarantees: label and privacy unit are never features; a sensitive column is one only if an entry says so.
+    Guarantees: label, privacy unit and names of files are never features; a sensitive column is one only if an entry
+    says so.
 
     Raises:
         DataError: If no column is left as a feature.
@@ -71,7 +72,7 @@ def column_roles(config: DataConfig, table: pa.Table) -> tuple[Column, ...]:
     columns = []
     for name in table.column_names:
         roles = []
-        if name not in {config.label.column, unit_column(config)} | hidden:
+        if name not in {config.label.column, unit_column(config), config.file_column} | hidden:
             roles.append(Role.FEATURE)
         if name == config.label.column:
             roles.append(Role.LABEL)
@@ -79,6 +80,8 @@ def column_roles(config: DataConfig, table: pa.Table) -> tuple[Column, ...]:
             roles.append(Role.SENSITIVE)
         if name == unit_column(config):
             roles.append(Role.PRIVACY_UNIT)
+        if name == config.file_column:
+            roles.append(Role.FILE)
         columns.append(Column(name=name, kind=ColumnKind(str(_kind(table.column(name)))), roles=tuple(roles)))
     if not any(column.is_feature for column in columns):
         raise DataError(

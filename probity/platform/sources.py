@@ -7,17 +7,18 @@ Reading decides nothing about meaning. CSV cells stay text, other formats keep t
 from __future__ import annotations
 
 import glob
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 
-from probity.config import DataConfig
+from probity.config import SPLITS, DataConfig
 from probity.digest import digest_file, digest_json
-from probity.errors import DataError
+from probity.errors import ConfigError, DataError
 from probity.platform.readers import FORMATS, concatenated, format_of, listed, read_file, unreadable
 
-__all__ = ["read", "source_digest", "source_files"]
+__all__ = ["read", "source_digest", "source_files", "with_file_names"]
 
 
 def source_files(config: DataConfig, *, root: Path) -> dict[str, tuple[Path, ...]]:
@@ -83,6 +84,41 @@ def read(files: Sequence[Path]) -> tuple[pa.Table, tuple[int, ...]]:
                 remedy="bring the files to the same columns, or name only those that belong together",
             )
     return concatenated(tables), tuple(table.num_rows for table in tables)
+
+
+def with_file_names(
+    table: pa.Table, rows: Sequence[int], *, files: Mapping[str, Sequence[Path]], column: str
+) -> pa.Table:
+    """Returns the table with a column more: for each row the name of its file, without suffixes.
+
+    Args:
+        table: What :func:`read` returned for all these files, in this order.
+        rows: The number of rows of each file.
+        files: As :func:`source_files` returns them. Files of one name in several splits are one.
+        column: The name of the new column.
+
+    Raises:
+        ConfigError: If the data has such a column.
+        DataError: If two files of one source have one name, so that nobody can tell whose rows are whose.
+    """
+    if column in table.column_names:
+        raise ConfigError(
+            "data.file_column",
+            seen=f"the data has a column {column!r}",
+            allowed="a name that no column has",
+            remedy="choose another name, or use the column that is there",
+        )
+    names = {key: [path.name.partition(".")[0] for path in paths] for key, paths in files.items()}
+    if any(len(set(own)) < len(own) for own in names.values()):
+        raise DataError(
+            "data.source",
+            seen="two files of one name in different folders, or with different suffixes",
+            allowed="files of different names, where data.file_column tells rows by them",
+            remedy="rename them, or leave out data.file_column",
+        )
+    in_order = [name for key in ("", *SPLITS) for name in names.get(key, ())]
+    of_row = pa.array(in_order, pa.string()).take(pa.array(np.repeat(np.arange(len(in_order)), rows)))
+    return table.append_column(column, of_row)
 
 
 def _argument(key: str) -> str:

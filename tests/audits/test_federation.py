@@ -76,6 +76,19 @@ def test_the_worst_served_client_is_found_by_counting(evidence, tmp_path):
     assert "lowest over 2 clients; 1 clients have fewer than 20 test rows" in found.reason
 
 
+def test_the_groups_of_clients_by_size_are_told_apart(evidence, tmp_path):
+    report = run(evidence, tmp_path, settings=AuditsConfig(min_group_size=2))
+    found = {f.slice["clients"]: f.estimate for f in report.findings if f.metric == "client_group_accuracy"}
+    train, test = (evidence.examples.table(split).column("race").to_pylist() for split in ("train", "test"))
+    right = (evidence.scored.scores > 0.5) == evidence.scored.labels
+    by_size = sorted(set(train), key=train.count)
+    assert len(by_size) == 3
+    for name, race in zip(("fewest rows", "middle", "most rows"), by_size, strict=True):
+        own = [r for r, its in zip(right, test, strict=True) if its == race]
+        assert found[name].n == len(own)
+        assert found[name].value == (pytest.approx(np.mean(own)) if len(own) >= 2 else None)
+
+
 def test_no_client_is_named(evidence, tmp_path):
     report = run(evidence, tmp_path)
     assert "Rare" not in report.model_dump_json()

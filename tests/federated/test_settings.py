@@ -114,3 +114,8 @@ def test_another_unit_than_the_clients_is_refused():
 def test_a_delta_that_publishes_a_client_is_refused():
     with pytest.raises(ConfigError, match="less than 1/100"):
         propose(private(delta=0.01), ROWS)
+
+
+def test_a_config_that_extends_another_undoes_its_clients_with_null():
+    given = {"clients": {"by": "city", "number": None, "partition": None}}
+    assert FederatedSettings.from_json(given).client_column == "city"

@@ -164,6 +164,44 @@ def test_the_rows_of_one_unit_stay_together_and_never_reach_the_model(folder):
     assert "the value of id" in dataset.split_rule
 
 
+def test_each_file_is_a_client_whose_name_is_no_feature(tmp_path):
+    (tmp_path / "clients").mkdir()
+    rows = people()
+    for name, own in (("7", rows[:50]), ("07", rows[50:])):
+        write_csv(tmp_path / "clients" / f"{name}.csv", own)
+    dataset, examples = take(tmp_path, source="clients/*.csv", file_column="client")
+    assert next(column for column in dataset.columns if column.name == "client").roles == (Role.FILE,)
+    tables = [examples.table(split) for split in ("train", "eval", "test")]
+    found = [(row["client"], row["age"]) for table in tables for row in table.select(["client", "age"]).to_pylist()]
+    given = [("7", row["age"]) for row in rows[:50]] + [("07", row["age"]) for row in rows[50:]]
+    assert sorted(map(repr, found)) == sorted(map(repr, given))
+
+
+def test_a_client_may_have_a_file_in_each_split(tmp_path):
+    for split, count in (("train", 60), ("eval", 20), ("test", 20)):
+        (tmp_path / split).mkdir()
+        for name in ("a", "b"):
+            write_csv(tmp_path / split / f"{name}.csv", people(count // 2, seed=len(split + name)))
+    sources = {split: split for split in ("train", "eval", "test")}
+    _, examples = take(tmp_path, source=sources, file_column="client")
+    assert examples.table("test").column("client").to_pylist().count("a") == 10
+
+
+@pytest.mark.parametrize(
+    ("files", "column", "error", "words"),
+    [
+        (("a/x.csv", "b/x.csv"), "client", DataError, "two files of one name"),
+        (("a/x.csv", "b/y.csv"), "job", ConfigError, "the data has a column"),
+    ],
+)
+def test_names_of_files_that_tell_nothing_are_refused(tmp_path, files, column, error, words):
+    for name in files:
+        (tmp_path / name).parent.mkdir()
+        write_csv(tmp_path / name, people(30))
+    with pytest.raises(error, match=words):
+        take(tmp_path, source="*/*.csv", file_column=column)
+
+
 def test_an_existing_split_is_kept(tmp_path):
     for split, seed in (("train", 1), ("eval", 2), ("test", 3)):
         (tmp_path / split).mkdir()

@@ -14,6 +14,25 @@ def test_normals_are_normal_and_never_the_same():
     assert not np.array_equal(drawn[:10], entropy_normals(10))
 
 
+@pytest.mark.statistical
+@pytest.mark.parametrize(("scale", "accepted"), [(1.0, True), (0.99, False), (1.01, False)])
+@pytest.mark.parametrize("drawn_by", ["each round anew", "a tree of one round"])
+def test_the_amount_of_noise_is_exact_and_one_percent_more_or_less_is_noticed(drawn_by, scale, accepted):
+    """The sum of squares of n standard normals is chi-squared with n degrees of freedom.
+
+    False alarm: one in a million each. One percent of the deviation is 14 standard errors, so it is never missed.
+    """
+    n = 1_000_000
+    noise = (
+        FreshNoise(n, normals=entropy_normals)
+        if drawn_by == "each round anew"
+        else TreeNoise(n, normals=entropy_normals, restart_every=1)
+    )
+    squares = float(np.square(scale * noise.draw().astype(float)).sum())
+    pvalue = 2 * min(stats.chi2.cdf(squares, n), stats.chi2.sf(squares, n))
+    assert bool(pvalue > 1e-6) is accepted
+
+
 def test_both_halves_of_the_pairs_are_independent():
     drawn = entropy_normals(100_000)
     assert abs(np.corrcoef(drawn[:50_000], drawn[50_000:])[0, 1]) < 5 / np.sqrt(50_000)
