@@ -35,6 +35,7 @@ from probity.platform.gate_approval import APPROVAL, waits_for_approval
 from probity.platform.lineage import Lineage, LineageRun
 from probity.platform.person import current_user
 from probity.platform.plan import Plan, make_plan
+from probity.platform.publishing import waived_in
 from probity.platform.release import push
 from probity.platform.release.approval import approval_terms, reviews_of
 from probity.platform.release.evidence import collect, expired_audits, waivers_of
@@ -630,7 +631,7 @@ def _decide(
         )
         target = _subfolder(out, runs.CARD)
         write_record(target / "card.json", card)
-        printed = Publication(card=card, pictures=folder.pictures())
+        printed = Publication(card=card, waived=waived_in(folder), pictures=folder.pictures())
         write_atomically(target / "card.md", render.to_markdown(printed).encode())
         write_atomically(target / "card.html", render.to_html(printed).encode())
 
