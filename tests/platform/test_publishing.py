@@ -78,7 +78,8 @@ def run(tmp_path):
     write_atomically(path, CARD)
     (tmp_path / "10_decision.json").write_text("{}")
     return Run(
-        id="r", path=tmp_path, receipts={"card": SimpleNamespace(finished_at="2026-02-01T00:00:00+00:00")}, is_intact=True, written={},
+        id="r", path=tmp_path, is_intact=True, written={},
+        receipts={"card": SimpleNamespace(finished_at="2026-02-01T00:00:00+00:00")},
         the_card=ModelCard.model_construct(run="r"), the_decision=decision("hold", digest_file(path)),
     )  # fmt: skip
 
