@@ -122,7 +122,7 @@ class Router:
             groups = self._groups(tracking_ids, answer)
             self._rollout.single(stage, answer, by_candidate=by_candidate, groups=groups)
         answered_by_candidate = by_candidate
-        if by_candidate and (reply.status is None or reply.status >= 500):
+        if by_candidate and (reply.status is None or reply.status >= 400):
             reply, answered_by_candidate = await self._ask(request, body, verb, candidate=False), False
         plan = self._rollout.state.plan
         version = plan.candidate if answered_by_candidate else plan.incumbent

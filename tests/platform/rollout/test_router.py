@@ -136,8 +136,9 @@ def test_a_canary_divides_by_tracking_id_and_counts_one_answer_each(tmp_path):
     assert comparisons[0].incumbent_requests == 200 - len(by_candidate)
 
 
-def test_what_the_candidate_cannot_answer_the_incumbent_does_and_it_counts_against_the_candidate(tmp_path):
-    backend = Backend(candidate=lambda: web.json_response({"error": "broken"}, status=500))
+@pytest.mark.parametrize("status", [500, 404, 400])  # 404: the server dropped the version
+def test_what_the_candidate_cannot_answer_the_incumbent_does_and_it_counts_against_the_candidate(tmp_path, status):
+    backend = Backend(candidate=lambda: web.json_response({"error": "broken"}, status=status))
 
     async def scenario(session, address, rollout, backend):
         found = [await ask(session, address, f"p{number}") for number in range(300)]
