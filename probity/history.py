@@ -109,12 +109,12 @@ class Waived(_Event):
 
 
 class StageEntered(_Event):
-    """A roll-out came to a stage, was stopped, or was finished."""
+    """A rollout came to a stage, or to its end."""
 
     kind: Literal["stage_entered"] = "stage_entered"
     version: int = Field(ge=1)
     stage: str
-    """For example ``shadow``, ``10 %``, ``stopped`` or ``finished``."""
+    """``shadow``, a percentage such as ``10%``, or ``completed``, ``rolled_back`` or ``stopped``."""
     incumbent: int | None = None
 
 

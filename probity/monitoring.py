@@ -39,6 +39,9 @@ class MonitoringConfig(Record):
     """Joint level of all rates of one report; a limit counts as passed when the whole interval lies beyond it."""
     retrain_after_days: int | None = Field(default=None, ge=1)
     """Age of a release at which it is trained again in any case."""
+    webhook_variable: str | None = Field(default=None, exclude_if=lambda name: name is None)
+    """Name of the environment variable that holds the address of a webhook, which is told when another run is asked for
+    (the JSON that Slack's incoming webhooks take). The address is a secret and never stands in a config."""
 
 
 class Measure(Record):

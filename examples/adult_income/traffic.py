@@ -33,8 +33,9 @@ async def send(url: str, model: str, rows: pd.DataFrame, clients: int) -> Counte
             headers = {"x-tracking-id": f"person-{person}"}
             async with session.post(f"{url}/v1/models/{model}:predict", json=body, headers=headers) as answer:
                 await answer.read()
-                version = answer.headers.get("x-model-version", "the server")
-                seen[f"version {version}" if answer.status == 200 else f"status {answer.status}"] += 1
+                version = answer.headers.get("x-model-version")  # only the router names it
+                by = f"version {version}" if version else "the server"
+                seen[by if answer.status == 200 else f"status {answer.status}"] += 1
 
     async with aiohttp.ClientSession() as session:
         await asyncio.gather(*(client(session) for _ in range(clients)))

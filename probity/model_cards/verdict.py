@@ -27,6 +27,9 @@ def decision_blocks(publication: Publication) -> Iterator[Block]:
     decision = publication.decision
     if decision is None:
         yield Gap(reason="the gate reads this card before it decides; the decision stands beside it in the run folder")
+        if publication.waived:
+            yield Subheading(text="Waivers")
+            yield _waivers(publication.waived)
         return
     yield Facts(
         pairs=(

@@ -36,6 +36,7 @@ from probity.platform.lineage import Lineage, LineageRun
 from probity.platform.live_rounds import LiveRounds
 from probity.platform.person import current_user
 from probity.platform.plan import Plan, make_plan
+from probity.platform.publishing import waived_in
 from probity.platform.release import push
 from probity.platform.release.approval import approval_terms, reviews_of
 from probity.platform.release.evidence import collect, expired_audits, waivers_of
@@ -634,7 +635,7 @@ def _decide(
         )
         target = _subfolder(out, runs.CARD)
         write_record(target / "card.json", card)
-        printed = Publication(card=card, pictures=folder.pictures())
+        printed = Publication(card=card, waived=waived_in(folder), pictures=folder.pictures())
         write_atomically(target / "card.md", render.to_markdown(printed).encode())
         write_atomically(target / "card.html", render.to_html(printed).encode())
 

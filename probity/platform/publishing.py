@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from probity.card import ModelCard
 from probity.digest import digest_bytes, digest_file
 from probity.errors import ConfigError, DataError, DigestMismatchError, ReleaseError, ReleaseHeldError
+from probity.history import parse_time
 from probity.model_cards.dialects import dialects_for
-from probity.model_cards.publication import Publication
+from probity.model_cards.publication import Publication, Waived
+from probity.platform.release.evidence import waivers_of
 from probity.runs import CARD, DECISION, RunFolder
 from probity.storage import write_atomically
 
-__all__ = ["SUMS", "PublishedForm", "forms_of", "publication_of", "publish_to_folder", "publish_to_hub"]
+__all__ = ["SUMS", "PublishedForm", "forms_of", "publication_of", "publish_to_folder", "publish_to_hub", "waived_in"]
 
 SUMS = "SHA256SUMS"
 """Lists the files of a published folder; ``sha256sum --check`` reads it."""
@@ -75,8 +78,25 @@ def publication_of(folder: RunFolder) -> Publication:
         card=folder.card(),
         decision=decision,
         release=folder.release(),
+        waived=waived_in(folder, now=parse_time(receipt.finished_at)),
         pictures=folder.pictures(),
         recorded=path.read_text(encoding="utf-8"),
+    )
+
+
+def waived_in(folder: RunFolder, *, now: datetime | None = None) -> tuple[Waived, ...]:
+    """Returns the rules that somebody answered for when a run started, as its card prints them.
+
+    Args:
+        folder: The run.
+        now: When the waivers must be in force; ``None``: now.
+
+    Raises:
+        SignatureError: If one was not sealed by a reviewer who may waive.
+    """
+    return tuple(
+        Waived(rule=entry.waiver.rule, owner=entry.waiver.owner, reason=entry.waiver.reason, expires=entry.waiver.until)
+        for entry in waivers_of(folder, now=now)
     )
 
 

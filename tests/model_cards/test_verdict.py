@@ -71,6 +71,8 @@ def test_waivers_are_printed(card):
     assert "No rule was set aside." in to_markdown(Publication(card=card, decision=held))
     text = section(to_markdown(Publication(card=card, decision=held, waived=(waived,))), "Gate decision")
     assert "| floor | risk board | pilot | 2027-01-01 |" in text
+    undecided = Publication(card=card, waived=(waived,))  # the form that is released with the model
+    assert "| floor | risk board | pilot | 2027-01-01 |" in section(to_markdown(undecided), "Gate decision")
 
 
 @pytest.mark.parametrize("point", [*AI_ACT, *AI_RMF], ids=lambda point: point.name)

@@ -257,25 +257,13 @@ def _row(project: Project, entry: Any) -> dict[str, Any]:
 
 
 def _print_rows(rows: list[dict[str, Any]]) -> None:
-    from rich.table import Table
-
-    from probity.platform.cli.summary import wide_console
-
-    table = Table(header_style="bold")
-    for name in ("at", "what", "version", "release", "run", "by", "signed by", "why"):
-        table.add_column(name, no_wrap=name in ("at", "run"))
+    """Prints an entry a paragraph: numbers of versions are long, and have to be copied whole."""
     for row in rows:
-        version = str(row.get("version", ""))
-        if row.get("restores"):
-            version += f" (restores {row['restores']})"
-        table.add_row(
-            row["at"][:19],
-            str(row["kind"]).replace("_", " "),
-            version,
-            row.get("number") or "",
-            row.get("run", ""),
-            row["by"],
-            row["signed_by"],
-            row.get("rule") or row["why"],
-        )
-    wide_console().print(table)
+        parts = [str(row["kind"]).replace("_", " ")]
+        parts += [
+            f"{name} {row[name]}" for name in ("version", "restores", "stage", "incumbent", "rule") if row.get(name)
+        ]
+        parts += [f"release {row['number']}"] if row.get("number") else []
+        parts += [f"run {row['run']}"] if row.get("run") else []
+        typer.echo(f"{row['at'][:19]}  {', '.join(parts)}")
+        typer.echo(f"{'':21}by {row['by']}, signed by {row['signed_by']}{': ' if row['why'] else ''}{row['why']}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from probity.platform.cli.options import JsonOption
+from probity.platform.cli.options import JsonOption, WorkspaceOption, quiet, workspace_at
 
 if TYPE_CHECKING:
     from probity.rollout import RolloutState
@@ -70,6 +70,7 @@ def rollout(
     storage: Annotated[
         str, typer.Option("--storage", metavar="URI", help="For kserve: where the model's versions lie.")
     ] = "pvc://models",
+    workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Route requests to two versions of a model, more and more of them to the new one, and take it back on harm.
@@ -79,6 +80,7 @@ def rollout(
 
     Example: probity rollout adult_income --to 1767225600 --stages 1,10,50,100 --groups groups.parquet
     """
+    quiet()
     from probity.platform.rollout.control import ask_to_stop
     from probity.platform.rollout.preparation import prepare, project_of, state_path
     from probity.rollout import RolloutState
@@ -117,7 +119,8 @@ def rollout(
         from datetime import UTC, datetime
 
         set_aside(path, now=datetime.now(UTC))
-    running = Rollout(plan, path=path, tell=telling(project))
+    place = workspace_at(workspace, beside=project.root)
+    running = Rollout(plan, path=path, tell=telling(project, workspace=place.root))
     router = Router(running, incumbent=server, candidate=candidate_server or server, membership=membership)
     end = route(router, running, host=host, port=port, until_decided=until_decided, report=_report(host))
     if as_json:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from probity.errors import ConfigError
 from probity.history import EvidenceExpired
 from probity.monitoring import MonitoringReport
 from probity.platform.monitoring.feedback import read_feedback, training_rows
@@ -16,11 +18,14 @@ from probity.platform.monitoring.retraining import reasons, request
 from probity.platform.person import current_user
 from probity.platform.release.history import NO_MODEL, add_event
 from probity.platform.release.project import Project
+from probity.platform.release.webhook import post, slack
 from probity.platform.rollout.membership import Membership
 from probity.runs import RunFolder, Workspace
 from probity.storage import write_record
 
-__all__ = ["expire", "look_and_act", "reports_folder"]
+__all__ = ["alert", "expire", "look_and_act", "reports_folder"]
+
+_LOG = logging.getLogger(__name__)
 
 
 def reports_folder(workspace: Workspace, model_name: str) -> Path:
@@ -75,6 +80,8 @@ def look_and_act(
     asked = None if report.trigger is None else request(report, run=run, folder=root, manual=manual)
     if report.trigger in ("drift", "degradation"):
         expire(run, report)
+    if asked is not None:
+        alert(report, asked, variable=run.config().monitoring.webhook_variable)
     if forget_after_days is not None:
         forget(predictions, before=(moment - timedelta(days=forget_after_days)).timestamp())
     return report, asked
@@ -104,6 +111,24 @@ def expire(run: RunFolder, report: MonitoringReport) -> None:
         keys=project.writers(),
         signer=keys.signer,
     )
+
+
+def alert(report: MonitoringReport, asked: Path, *, variable: str | None) -> None:
+    """Tells a webhook that another run was asked for, and why; a message that does not arrive is logged.
+
+    Args:
+        report: A report with a trigger.
+        asked: The request.
+        variable: Environment variable that holds the address; ``None``: nobody is told.
+    """
+    if variable is None:
+        return
+    measures = "; ".join(reasons(report, manual=None))
+    words = f"Model {report.model_name}, version {report.version}: another run is asked for ({report.trigger}). "
+    try:
+        post(variable, slack(f"{words}{measures + '. ' if measures else ''}Start it with: probity run {asked.name}"))
+    except ConfigError as error:
+        _LOG.warning("nobody was told: %s", error)
 
 
 def _write_examples(entry: Watched, path: Path) -> None:

@@ -99,4 +99,5 @@ def keys_in(paths: Iterable[Path]) -> dict[str, PublicKey]:
 
 
 def _named(signing: SigningConfig, root: Path) -> dict[str, PublicKey]:
-    return trusted(*(read_public_key(root / name) for name in signing.trusted))
+    token = () if signing.pkcs11_public_key is None else (signing.pkcs11_public_key,)
+    return trusted(*(read_public_key(root / name) for name in (*signing.trusted, *token)))

@@ -11,6 +11,7 @@ with that project's own command:
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import tempfile
 import warnings
@@ -79,6 +80,8 @@ def model_signature_problem(
     """
     if not signature.is_file():
         return "absent"
+    if _is_of_sigstore(signature) and (signing is None or signing.model_signer != "sigstore"):
+        return "signed by Sigstore, which public keys cannot verify; only the project whose config names the signer can"
     with _quiet():
         from model_signing import verifying
 
@@ -95,6 +98,15 @@ def model_signature_problem(
                 path.write_text(key.pem, encoding="utf-8")
                 configs.append(verifying.Config().use_elliptic_key_verifier(public_key=path))
             return None if any(_verifies(config, model, signature) for config in configs) else "it does not verify"
+
+
+def _is_of_sigstore(signature: Path) -> bool:
+    """Whether a bundle carries a certificate of Sigstore's in the place of a public key."""
+    try:
+        material = json.loads(signature.read_bytes())["verificationMaterial"]
+        return "certificate" in material or "x509CertificateChain" in material
+    except (ValueError, LookupError, TypeError):
+        return False
 
 
 def _verifies(config: Any, model: Path, signature: Path) -> bool:

@@ -47,6 +47,7 @@ from probity.platform.release.version_folder import (
     versions_in,
     write_json,
 )
+from probity.release_policy import SigningConfig
 from probity.signing import TrustedKeys
 
 __all__ = ["EXTRA", "latest", "push", "releases", "verify_release"]
@@ -107,7 +108,7 @@ def push(
         sweep(base_path, model_name)
         known = {**(writers or {}), **keys.trusted}
         mend_history(base_path, model_name, keys=keys, writers=known)
-        found = latest(base_path, model_name, trusted_keys=keys.trusted)
+        found = latest(base_path, model_name, trusted_keys=keys.trusted, signing=keys.signing)
         if found is not None and _is_live(found, decision, base_path / model_name):
             return found[0]
         moment = now().astimezone(UTC)
@@ -145,7 +146,7 @@ def push(
 
 
 def releases(
-    base_path: Path, model_name: str, *, trusted_keys: TrustedKeys | None = None
+    base_path: Path, model_name: str, *, trusted_keys: TrustedKeys | None = None, signing: SigningConfig | None = None
 ) -> tuple[tuple[Release, Path], ...]:
     """Returns the released versions of a model with their folders, newest first.
 
@@ -154,27 +155,33 @@ def releases(
         model_name: The model.
         trusted_keys: If given, only versions that are as these keys signed them, be they expired. Without, whatever has
             a readable ``RELEASE.json`` of this model and version, which anybody can write.
+        signing: Who signs SavedModels where it is not one of the keys.
     """
-    return tuple(_released(base_path, model_name, trusted_keys))
+    return tuple(_released(base_path, model_name, trusted_keys, signing))
 
 
-def latest(base_path: Path, model_name: str, *, trusted_keys: TrustedKeys | None = None) -> tuple[Release, Path] | None:
+def latest(
+    base_path: Path, model_name: str, *, trusted_keys: TrustedKeys | None = None, signing: SigningConfig | None = None
+) -> tuple[Release, Path] | None:
     """Returns the newest released version of a model and its folder, or ``None`` if there is none.
 
     Args:
         base_path: Folder of TensorFlow Serving's layout.
         model_name: The model.
         trusted_keys: As :func:`releases` has it.
+        signing: Likewise.
     """
-    return next(_released(base_path, model_name, trusted_keys), None)
+    return next(_released(base_path, model_name, trusted_keys, signing), None)
 
 
-def _released(base_path: Path, model_name: str, keys: TrustedKeys | None) -> Iterator[tuple[Release, Path]]:
+def _released(
+    base_path: Path, model_name: str, keys: TrustedKeys | None, signing: SigningConfig | None
+) -> Iterator[tuple[Release, Path]]:
     for path in sorted(versions_in(base_path / model_name), key=lambda path: int(path.name), reverse=True):
         if keys is None:
             release = _read_release(path)
         else:
-            checked = verify(path, trusted_keys=keys)
+            checked = verify(path, trusted_keys=keys, signing=signing)
             release = checked.release if checked.intact else None
         if release is not None and release.model_name == model_name and str(release.version) == path.name:
             yield release, path

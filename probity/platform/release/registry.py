@@ -1,7 +1,7 @@
 """MLflow's model registry as a mirror of a model's history.
 
 The history is the truth and the registry a view of it for tools that know MLflow: one registered model, one registry
-version per release or rollback, the alias ``champion`` on what is live and ``challenger`` on what a roll-out is trying.
+version per release or rollback, the alias ``champion`` on what is live and ``challenger`` on what a rollout is trying.
 A mirror that cannot be written holds nothing up; the next one makes up for it.
 """
 
@@ -21,8 +21,8 @@ __all__ = ["CHALLENGER", "CHAMPION", "mirror"]
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 _VERSION = "probity.version"
-_FINISHED = ("stopped", "finished")
-"""Stages of a roll-out after which nothing is tried any more."""
+_FINISHED = ("completed", "rolled_back", "stopped")
+"""Ends of a rollout (:class:`probity.rollout.RolloutState`), after which nothing is tried any more."""
 
 
 def mirror(project: Project, *, workspace: Path) -> None:
@@ -80,6 +80,6 @@ def _tags(entry: HistoryEntry) -> dict[str, str]:
 
 
 def _tried(entries: Sequence[HistoryEntry]) -> str | None:
-    """Returns the version that a roll-out is trying, if one is under way."""
+    """Returns the version that a rollout is trying, if one is under way."""
     stages = [entry.event for entry in entries if isinstance(entry.event, StageEntered)]
     return None if not stages or stages[-1].stage in _FINISHED else str(stages[-1].version)

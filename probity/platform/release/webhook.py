@@ -1,14 +1,14 @@
-"""Tells a webhook that a run waits for approval, in the JSON that Slack's incoming webhooks take.
+"""Tells a webhook that people are needed, in the JSON that Slack's incoming webhooks take.
 
-The address is a secret and comes from the environment only. A message that does not arrive holds nothing up and lets
-nothing
-through: the run waits either way.
+A run waits for approval, or the watch over a version that serves asks for another run. The address is a secret and
+comes from the environment only. A message that does not arrive holds nothing up and lets nothing through.
 """
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
@@ -16,7 +16,7 @@ from probity.errors import ConfigError
 from probity.release_policy import Approval
 from probity.runs import CARD, RunFolder
 
-__all__ = ["ask_for_review", "message"]
+__all__ = ["ask_for_review", "message", "post", "slack"]
 
 _SECONDS = 10.0
 
@@ -34,17 +34,26 @@ def ask_for_review(approval: Approval, folder: RunFolder, *, model_name: str) ->
     name = approval.webhook_variable
     if name is None:
         return False
-    address = os.environ.get(name, "")
+    post(name, message(approval, folder, model_name=model_name))
+    return True
+
+
+def post(variable: str, message: Mapping[str, object]) -> None:
+    """Sends a message to the address that an environment variable holds.
+
+    Raises:
+        ConfigError: If the variable is not set, holds no web address, or nobody answers there. The address is in no
+            message.
+    """
+    address = os.environ.get(variable, "")
     if urlsplit(address).scheme not in ("https", "http"):
-        raise _unusable(name, "not set" if not address else "no web address")
-    body = json.dumps(message(approval, folder, model_name=model_name)).encode()
-    headers = {"Content-Type": "application/json"}
+        raise _unusable(variable, "not set" if not address else "no web address")
+    request = Request(address, data=json.dumps(message).encode(), headers={"Content-Type": "application/json"})  # noqa: S310 - only http and https get this far
     try:
-        # Only http and https get this far.
-        with urlopen(Request(address, data=body, headers=headers), timeout=_SECONDS):  # noqa: S310
-            return True
+        with urlopen(request, timeout=_SECONDS):  # noqa: S310
+            return
     except (OSError, ValueError) as error:
-        raise _unusable(name, f"nobody took the message there ({type(error).__name__})") from error
+        raise _unusable(variable, f"nobody took the message there ({type(error).__name__})") from error
 
 
 def message(approval: Approval, folder: RunFolder, *, model_name: str) -> dict[str, object]:
@@ -56,6 +65,11 @@ def message(approval: Approval, folder: RunFolder, *, model_name: str) -> dict[s
         f"Approve with: probity approve {folder.id} --key FILE, or reject with: probity reject {folder.id} --key FILE "
         "--comment TEXT"
     )
+    return slack(words)
+
+
+def slack(words: str) -> dict[str, object]:
+    """Returns words as a message for Slack, which others read as ``text``."""
     return {"text": words, "blocks": [{"type": "section", "text": {"type": "mrkdwn", "text": words}}]}
 
 
@@ -64,5 +78,5 @@ def _unusable(name: str, seen: str) -> ConfigError:
         f"environment variable {name}",
         seen=seen,
         allowed="the address of a webhook that answers within ten seconds",
-        remedy="set it where the run is started; the run waits for approval all the same",
+        remedy="set it where the command is started; what the message would have said holds all the same",
     )

@@ -5,8 +5,9 @@ metadata, a version or label by name, other models - goes to the incumbent's ser
 candidate could not answer is put to the incumbent, so a bad candidate costs its clients time and not their answers.
 
 A request carries its tracking id in a header; without one it is given one, and the answer names it and the version.
-A body with several rows may name one id per row, separated by commas. The header ends here: what the model's server is
-sent holds neither the id nor anything of the group table.
+A body with several rows may name one id per row, separated by commas. The server is sent the id too, in the header and
+not in the body, because its prediction log is what feedback and groups are joined with later; nothing of the group
+table is sent.
 """
 
 from __future__ import annotations
@@ -114,16 +115,17 @@ class Router:
         tracking_ids = named or [uuid.uuid4().hex]
         stage, by_candidate = self._rollout.state.stage, self._rollout.answers_from_candidate(tracking_ids[0])
         copied = self._rollout.is_copied(tracking_ids[0]) and len(self._copies) < _MOST_COPIES
-        reply = await self._ask(request, body, verb, candidate=by_candidate)
+        headers = {**_forwarded(request.headers), TRACKING_HEADER: ",".join(tracking_ids)}
+        reply = await self._ask(headers, body, verb, candidate=by_candidate)
         if copied:
-            self._copy(request, body, verb, stage=stage, reply=reply, by_candidate=by_candidate, ids=tracking_ids)
+            self._copy(headers, body, verb, stage=stage, reply=reply, by_candidate=by_candidate, ids=tracking_ids)
         elif 0.0 < self._rollout.state.candidate_share < 1.0:
             answer = self._read(reply)
             groups = self._groups(tracking_ids, answer)
             self._rollout.single(stage, answer, by_candidate=by_candidate, groups=groups)
         answered_by_candidate = by_candidate
-        if by_candidate and (reply.status is None or reply.status >= 500):
-            reply, answered_by_candidate = await self._ask(request, body, verb, candidate=False), False
+        if by_candidate and (reply.status is None or reply.status >= 400):
+            reply, answered_by_candidate = await self._ask(headers, body, verb, candidate=False), False
         plan = self._rollout.state.plan
         version = plan.candidate if answered_by_candidate else plan.incumbent
         own = {TRACKING_HEADER: ",".join(tracking_ids), VERSION_HEADER: str(version)}
@@ -131,7 +133,7 @@ class Router:
 
     def _copy(
         self,
-        request: web.Request,
+        headers: Mapping[str, str],
         body: bytes,
         verb: str,
         *,
@@ -141,7 +143,7 @@ class Router:
         ids: list[str],
     ) -> None:
         async def ask_the_other() -> None:
-            other = self._read(await self._ask(request, body, verb, candidate=not by_candidate))
+            other = self._read(await self._ask(headers, body, verb, candidate=not by_candidate))
             answer = self._read(reply)
             new, old = (answer, other) if by_candidate else (other, answer)
             groups = self._groups(ids, new if new.favourable else old)
@@ -151,11 +153,11 @@ class Router:
         self._copies.add(task)
         task.add_done_callback(self._copies.discard)
 
-    async def _ask(self, request: web.Request, body: bytes, verb: str, *, candidate: bool) -> _Reply:
+    async def _ask(self, headers: Mapping[str, str], body: bytes, verb: str, *, candidate: bool) -> _Reply:
         plan = self._rollout.state.plan
         version = plan.candidate if candidate else plan.incumbent
         url = f"{self._addresses[candidate]}/v1/models/{plan.model_name}/versions/{version}:{verb}"
-        return await self._send("POST", url, body, _forwarded(request.headers))
+        return await self._send("POST", url, body, headers)
 
     async def _send(self, method: str, url: str, body: bytes, headers: Mapping[str, str]) -> _Reply:
         begun = time.perf_counter()
@@ -185,7 +187,7 @@ class Router:
 
 
 def _forwarded(headers: Mapping[str, str]) -> dict[str, str]:
-    """Leaves out what belongs to the connection, and the tracking id; what is sent on is not compressed."""
+    """Leaves out what belongs to the connection, and the tracking id as it came; what is sent on is not compressed."""
     left_out = {*_HOP_BY_HOP, TRACKING_HEADER, "accept-encoding", "content-encoding"}
     return {name: entry for name, entry in headers.items() if name.lower() not in left_out}
 

@@ -6,21 +6,32 @@ transition is told again whenever a rollout is opened, and told once: an entry o
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
+from pathlib import Path
 
+from probity.errors import TrackingError
 from probity.history import StageEntered, live_at
 from probity.platform.person import current_user
 from probity.platform.release.history import NO_MODEL, add_event
 from probity.platform.release.project import Project
 from probity.platform.release.push import releases
+from probity.platform.release.registry import mirror
 from probity.platform.release.rollback import roll_back
 from probity.rollout import RolloutState, Transition
 
 __all__ = ["telling"]
 
+_LOG = logging.getLogger(__name__)
 
-def telling(project: Project) -> Callable[[RolloutState, Transition], None]:
+
+def telling(project: Project, *, workspace: Path | None = None) -> Callable[[RolloutState, Transition], None]:
     """Returns what tells a model's history of transitions, as often as it is asked to, once each.
+
+    Args:
+        project: Config and folder of the model.
+        workspace: Where MLflow's store lies by default, to mirror the history in its registry; ``None``: it is not
+            mirrored. A registry that cannot be written holds no rollout up.
 
     Guarantees: after ``rolled_back`` or ``stopped`` the newest version in the serving folder holds the incumbent's
     bytes, so that a server without a router loads them too.
@@ -34,6 +45,11 @@ def telling(project: Project) -> Callable[[RolloutState, Transition], None]:
         _tell(project, state, transition)
         if transition.to in ("rolled_back", "stopped"):
             _take_back(project, state, transition)
+        if workspace is not None:
+            try:
+                mirror(project, workspace=workspace)
+            except TrackingError as error:
+                _LOG.warning("not mirrored in MLflow's registry: %s", error.seen)
 
     return tell
 

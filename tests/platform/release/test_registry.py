@@ -46,9 +46,11 @@ def test_what_was_live_is_mirrored_once_and_the_aliases_follow(tmp_path):
     assert aliases == {"champion": 7}
     assert versions[7].tags["probity.model"] == TWO
     assert versions[7].tags["probity.release"] == "1.0.1"
-    tell(StageEntered(at=AT, by="a", version=7, stage="10 %", incumbent=5), TWO)
-    assert look()[1] == {"champion": 7, "challenger": 7}
-    tell(StageEntered(at=AT, by="a", version=7, stage="stopped", incumbent=5), TWO)
+    for end in ("completed", "stopped", "rolled_back"):
+        tell(StageEntered(at=AT, by="a", version=7, stage="10%", incumbent=5), TWO)
+        assert look()[1] == {"champion": 7, "challenger": 7}
+        tell(StageEntered(at=AT, by="a", version=7, stage=end, incumbent=5), TWO)
+        assert look()[1] == {"champion": 7}
     tell(RolledBack(at=AT, by="a", run="r1", version=9, restores=5, replaces=7, claims=ONE), ONE)
     versions, aliases = look()
     assert set(versions) == {5, 7, 9}

@@ -17,9 +17,10 @@ import pytest
 from probity.claims import CLAIMS, ApprovalClaim, ApprovalTerms
 from probity.digest import digest_bytes
 from probity.errors import SignatureError
-from probity.platform.release.keys import keys_in
+from probity.platform.release.keys import keys_in, trusted_in_project
 from probity.platform.release.push import push
 from probity.platform.release.verification import EXTRA, require_verified, verify
+from probity.release_policy import SigningConfig
 from probity.review import Review, seal_review
 from probity.signing import create_key, load_key, seal
 from tests.platform.release.candidates import NOON, Candidate, attest, decide, files_of, keys_at
@@ -76,6 +77,22 @@ def test_it_asks_nobody_and_needs_no_file_outside_of_the_version(released, twin,
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
     assert released.problems(twin) == []
+
+
+@pytest.mark.parametrize("kind", ["certificate", "x509CertificateChain"])
+def test_a_signature_of_sigstores_is_refused_in_words_by_who_has_only_keys(released, twin, kind):
+    path = twin / EXTRA / "model.sig"
+    bundle = json.loads(path.read_bytes())
+    bundle["verificationMaterial"] = {kind: {"rawBytes": ""}}
+    path.write_text(json.dumps(bundle))
+    (problem,) = [text for text in released.problems(twin) if "Sigstore" in text]
+    assert problem.startswith(f"{EXTRA}/model.sig: signed by Sigstore")
+
+
+def test_a_tokens_public_key_is_believed_with_the_projects_own(released, tmp_path):
+    token = create_key(tmp_path / "token.pem")
+    signing = SigningConfig(model_signer="pkcs11", pkcs11_uri="pkcs11:object=model", pkcs11_public_key="token.pub")
+    assert set(trusted_in_project(signing, root=tmp_path)) == {token.keyid}
 
 
 def test_the_command_of_openssf_model_signing_agrees(released, twin):

@@ -1,4 +1,4 @@
-"""The message that a run waits: what it says, where it goes, and that no secret and no failure escapes."""
+"""Messages that people are needed: what they say, where they go, and that no secret and no failure escapes."""
 
 from __future__ import annotations
 

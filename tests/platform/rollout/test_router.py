@@ -105,17 +105,21 @@ def test_in_the_shadow_the_client_gets_the_incumbents_answer_and_the_rollout_goe
     assert abs(2 * women.candidate_requests - errors.candidate_requests) <= 1
 
 
-def test_neither_group_nor_tracking_id_is_sent_to_the_model(tmp_path):
+def test_the_server_is_sent_the_id_that_the_client_gets_and_nothing_of_the_groups(tmp_path):
     async def scenario(session, address, rollout, backend):
-        for number in range(20):
-            await ask(session, address, f"p{number}")
-        return backend.requests
+        found = [await ask(session, address, f"p{number}") for number in range(20)]
+        found.append(await ask(session, address))  # the router names it
+        await asyncio.sleep(0.05)  # for the copies
+        return found, backend.requests
 
-    for _, headers, body in through(tmp_path, scenario):
-        sent = " ".join([*headers, *headers.values()]).lower() + body.decode().lower()
-        assert "p1" not in sent.split()
-        assert "x-tracking-id" not in sent
-        assert "female" not in sent
+    found, requests = through(tmp_path, scenario, tick_seconds=60)
+    answered = {headers["x-tracking-id"] for _, headers, _ in found}
+    assert len(answered) == 21
+    for version in (1, 2):  # what the server logs can be joined with what the client knows
+        asked = [headers for path, headers, _ in requests if f"/versions/{version}:" in path]
+        assert {headers["x-tracking-id"] for headers in asked} == answered
+    for _, headers, body in requests:
+        assert "female" not in " ".join([*headers, *headers.values(), body.decode()]).lower()
         assert json.loads(body) == {"instances": [{"age": 30}]}
 
 
@@ -136,8 +140,9 @@ def test_a_canary_divides_by_tracking_id_and_counts_one_answer_each(tmp_path):
     assert comparisons[0].incumbent_requests == 200 - len(by_candidate)
 
 
-def test_what_the_candidate_cannot_answer_the_incumbent_does_and_it_counts_against_the_candidate(tmp_path):
-    backend = Backend(candidate=lambda: web.json_response({"error": "broken"}, status=500))
+@pytest.mark.parametrize("status", [500, 404, 400])  # 404: the server dropped the version
+def test_what_the_candidate_cannot_answer_the_incumbent_does_and_it_counts_against_the_candidate(tmp_path, status):
+    backend = Backend(candidate=lambda: web.json_response({"error": "broken"}, status=status))
 
     async def scenario(session, address, rollout, backend):
         found = [await ask(session, address, f"p{number}") for number in range(300)]
