@@ -40,8 +40,11 @@ def main() -> None:
         "# Secret shares: what they cost",
         "",
         f"`make bench-encrypted`, {os.cpu_count()} cores, Adult, {len(labels):,} rows, batch 256, median epoch of",
-        "3. An epoch in the clear is the same compiled step on the same batches in TensorFlow 2.15.",
+        "3. Compiling is tracing the step and what the first epoch takes longer than the median one. An epoch in the",
+        "clear is the same compiled step on the same batches in TensorFlow 2.15.",
         f"Load average at the start: {os.getloadavg()[0]:.0f}; more than the number of cores makes times too long.",
+        "Aims on two free cores, logistic regression: 30 s to compile, 2 s per epoch in one process, 5 s over six",
+        "processes; 3 s for 1,000 predictions after the start.",
         "",
         "| training | compile, s | epoch, s | epoch in the clear, s | slowdown | largest weight difference | MB sent |",
         "|---|---|---|---|---|---|---|",
@@ -71,8 +74,10 @@ def training_row(name, arrays, labels, hidden, settings):
     epoch = float(np.median([line["seconds"] for line in result.body["history"]]))
     moved = max(np.abs(a - b).max() for a, b in zip(trained, twin.weights, strict=True))
     sent = sum(result.body["sent_bytes"].values()) / 1e6
+    # TensorFlow optimises the traced step when it executes it first.
+    optimised = max(0.0, result.body["history"][0]["seconds"] - epoch)
     return (
-        f"| {name} | {compiled[0]:.1f} | {epoch:.2f} | {twin.seconds_per_epoch:.3f} | "
+        f"| {name} | {compiled[0] + optimised:.1f} | {epoch:.2f} | {twin.seconds_per_epoch:.3f} | "
         f"{epoch / twin.seconds_per_epoch:.0f} | {moved:.4f} | {f'{sent:.0f}' if sent else '-'} |"
     )
 

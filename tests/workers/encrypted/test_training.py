@@ -187,6 +187,16 @@ def test_numbers_beyond_the_range_are_refused_before_training(few, tmp_path, pla
         training.ask()
 
 
+def test_a_training_that_leaves_the_range_on_its_way_is_no_model(few, tmp_path):
+    """Rows, labels and initial weights are in range; what a network with a hidden layer makes of them is not."""
+    arrays, labels = few
+    large = {name: array * 300.0 for name, array in arrays.items()}
+    training = Training(large, labels, tmp_path / "worker", hidden=(16,), **{**LOGISTIC, "learning_rate": 100.0})
+    with pytest.raises(WorkerReportedError, match="overflow: trainer encrypted: a weight is not finite, or beyond"):
+        training.ask()
+    assert not (tmp_path / "worker" / "weights.npz").exists()
+
+
 def test_a_passed_deadline_leaves_no_party(few, tmp_path):
     training = Training(*few, tmp_path / "worker", **{**LOGISTIC, **PATIENT, "epochs": 500})
     seen = threading.Event()

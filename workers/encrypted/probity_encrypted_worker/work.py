@@ -44,7 +44,8 @@ def work(task: Task) -> Outcome:
         asked = Asked.of(task.body)
         return operations[asked.operation](task, asked, dense_stack(asked.architecture, protocol=asked.protocol))
     except Refusal as refusal:
-        raise WorkerFailure(refusal.code, str(refusal)) from refusal
+        # Whoever asked puts these words into a sentence of its own.
+        raise WorkerFailure(refusal.code, str(refusal).rstrip(".")) from refusal
 
 
 def _train(task: Task, asked: Asked, layers: tuple[DenseLayer, ...]) -> Outcome:
