@@ -80,12 +80,12 @@ def rollout(
     Example: probity rollout adult_income --to 1767225600 --stages 1,10,50,100 --groups groups.parquet
     """
     from probity.platform.rollout.control import ask_to_stop
-    from probity.platform.rollout.preparation import prepare, project_of, state_path
-    from probity.rollout import RolloutState
+    from probity.platform.rollout.preparation import prepare, project_of
+    from probity.rollout import RolloutState, state_path
     from probity.storage import read_record
 
     project = project_of(model, config)
-    path = state_path(project)
+    path = state_path(project.base_path, project.model_name)
     if stop is not None:
         ask_to_stop(path, stop)
         typer.echo("the router ends the rollout at its next look; if none runs, the next one does")
