@@ -82,7 +82,12 @@ def written(
     config: RunConfig = parts["config"]
     (folder.path / ".run" / "receipts").mkdir(parents=True)
     (folder.path / ".run" / "lock").touch()
-    resolved = {"config": config.to_json(), "config_folder": "..", "environment": {"python": "3.11.7"}}
+    resolved = {
+        "config": config.to_json(),
+        "config_folder": "..",
+        "environment": {"python": "3.11.7"},
+        "started_by": "ines",
+    }
     (folder.path / "01_config.yaml").write_text(yaml.safe_dump(resolved), encoding="utf-8")
     if until == "config":
         return folder
