@@ -127,7 +127,7 @@ def history_rows(entries: tuple[HistoryEntry, ...], *, public: bool) -> list[dic
 def live_rows(entries: tuple[HistoryEntry, ...]) -> list[dict[str, str]]:
     """Returns one line per version that was live, oldest first, with the time until the next move."""
     moves = [entry for entry in entries if isinstance(entry.event, Moved)]
-    ends = [*(later.event.at for later in moves[1:]), None]
+    ends = [*(later.event.at for later in moves[1:]), None][: len(moves)]
     return [
         {
             "version": str(entry.event.version),
