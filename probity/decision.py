@@ -11,7 +11,12 @@ from probity.record import Digest, Number, Record
 from probity.release_policy import Approval
 from probity.task import Task
 
-__all__ = ["Check", "GateDecision", "GatePolicy", "Recipe", "Release"]
+__all__ = ["APPROVAL", "ON_UNCLEAR", "Check", "GateDecision", "GatePolicy", "Recipe", "Release"]
+
+APPROVAL = "approval"
+"""Name of the check of what people approved."""
+ON_UNCLEAR = "where the data cannot judge a rule"
+"""Ends what that check requires where an approval may also lift such rules."""
 
 
 class GatePolicy(Record):
@@ -103,6 +108,16 @@ class GateDecision(Record):
     def blocking(self) -> tuple[Check, ...]:
         """The checks that hold the release."""
         return tuple(check for check in self.checks if check.blocks)
+
+    @property
+    def waits_for_approval(self) -> bool:
+        """Whether approvals are all that a held run lacks: none was given yet, and nothing else holds it."""
+        approval = next((check for check in self.checks if check.rule == APPROVAL), None)
+        if approval is None or approval.outcome != "insufficient_evidence":
+            return False
+        others = [check for check in self.blocking if check is not approval]
+        liftable = approval.required.endswith(ON_UNCLEAR)
+        return all(liftable and check.outcome == "insufficient_evidence" for check in others)
 
 
 class Recipe(Record):

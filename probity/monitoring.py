@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 
 from probity.record import Record
 
-__all__ = ["Measure", "MonitoringConfig", "MonitoringReport", "Retraining", "Trigger"]
+__all__ = ["Measure", "MonitoringConfig", "MonitoringReport", "Retraining", "Trigger", "reports_folder"]
 
 Trigger = Literal["schedule", "drift", "degradation", "manual"]
 """Why a model is to be trained again."""
@@ -102,3 +103,8 @@ class Retraining(Record):
     """UTC, ISO 8601."""
     reasons: tuple[str, ...] = Field(min_length=1)
     """In words, without data values."""
+
+
+def reports_folder(workspace: Path, model_name: str) -> Path:
+    """Returns where the reports about a model lie in a workspace, one file per look, named by its time."""
+    return workspace / "monitoring" / model_name

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -20,6 +21,7 @@ __all__ = [
     "StageEvidence",
     "Tolerance",
     "Transition",
+    "state_path",
 ]
 
 SHADOW = "shadow"
@@ -209,3 +211,8 @@ class RolloutState(Record):
         if self.status == "running":
             return self.plan.candidate_share(self.step)
         return 1.0 if self.status == "completed" else 0.0
+
+
+def state_path(base_path: Path, model_name: str) -> Path:
+    """Returns where the state of a model's rollout lies: beside the model's folder, where no server looks."""
+    return base_path / f"{model_name}.rollout.json"

@@ -214,12 +214,12 @@ class RunFolder:
 
     def config(self) -> RunConfig:
         """Returns the config that the run was made from."""
-        value = yaml.safe_load((self.path / CONFIG).read_text(encoding="utf-8"))
+        value = _asked(self.path)
         return parse_config(value["config"], origin=f"{self.id}/{CONFIG}")
 
     def provenance(self) -> dict[str, Any]:
         """Returns what else ``01_config.yaml`` records: where the config lay, versions, the environment's digest."""
-        value: dict[str, Any] = yaml.safe_load((self.path / CONFIG).read_text(encoding="utf-8"))
+        value = _asked(self.path)
         return {name: entry for name, entry in value.items() if name != "config"}
 
     def dataset(self) -> Dataset:
@@ -409,6 +409,12 @@ def write_splits(folder: Path, files: Mapping[str, SplitFile]) -> None:
     """Writes the index of a folder of split files."""
     value = {split: entry.to_json() for split, entry in files.items()}
     write_atomically(folder / "splits.json", (json.dumps(value, indent=1) + "\n").encode())
+
+
+def _asked(path: Path) -> dict[str, Any]:
+    # The safe loader in C: ten times as fast, and pages read hundreds of these files.
+    value: dict[str, Any] = yaml.load((path / CONFIG).read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
+    return value
 
 
 def _read_splits(folder: Path) -> dict[str, SplitFile]:

@@ -13,13 +13,15 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from probity.access import Role
 from probity.dashboards.words import STATUSES
 from probity.errors import ProbityError
 from probity.findings import finding_id
 from probity.runs import AUDITS, DECISION, MODEL, RELEASE, RunFolder, RunStatus, Workspace
 
-__all__ = ["GAP_METRICS", "Line", "Measures", "catalogue", "fingerprint", "held_first", "measures"]
+__all__ = ["GAP_METRICS", "Line", "Measures", "catalogue", "fingerprint", "held_first", "measures", "started_by"]
 
 GAP_METRICS = ("true_positive_rate", "false_positive_rate", "selection_rate")
 """Rates whose gaps between groups are looked at for the largest one."""
@@ -39,6 +41,7 @@ class Line:
         model_name: Under which it was released.
         version: Under which it was released.
         dataset: Content digest of the data, if it was released.
+        waits: Whether the decision lacks nothing but approvals; reviews that came since are not looked at.
     """
 
     run: str
@@ -50,6 +53,7 @@ class Line:
     model_name: str | None = None
     version: int | None = None
     dataset: str | None = None
+    waits: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +91,11 @@ def measures(folder: RunFolder) -> Measures:
     return _measures(folder.path, fingerprint(folder))
 
 
+def started_by(folder: RunFolder) -> str | None:
+    """Returns the user who started a run, as its machine knew them; ``None`` where nothing was recorded."""
+    return _started_by(folder.path, fingerprint(folder))
+
+
 def fingerprint(folder: RunFolder) -> tuple[int, ...]:
     """Returns numbers that change whenever a stage of the run ends: what was read of it before is then read again."""
     names = (".run/receipts", AUDITS, DECISION, RELEASE, ".run/error.json")
@@ -112,7 +121,7 @@ def _line(path: Path, _: tuple[int, ...]) -> Line:
     project = folder.id[17:].rpartition("-")[0]
     try:
         status: RunStatus | str = folder.status()
-        decided = (path / DECISION).is_file()
+        decision = folder.decision() if (path / DECISION).is_file() else None
         released = folder.release()
         return Line(
             run=folder.id,
@@ -120,10 +129,11 @@ def _line(path: Path, _: tuple[int, ...]) -> Line:
             created_at=folder.created_at,
             status=status,
             trainer=folder.model().trainer if (path / MODEL / "model.json").is_file() else None,
-            verdict=folder.decision().verdict if decided else None,
+            verdict=decision.verdict if decision else None,
             model_name=released.model_name if released else None,
             version=released.version if released else None,
             dataset=released.dataset if released else None,
+            waits=decision is not None and released is None and decision.waits_for_approval,
         )
     except (ProbityError, OSError, ValueError):
         return Line(run=folder.id, project=project, created_at=folder.created_at, status="unreadable")
@@ -138,6 +148,15 @@ def _measures(path: Path, _: tuple[int, ...]) -> Measures:
         gap=gap,
         gap_of=gap_of,
     )
+
+
+@lru_cache(maxsize=4096)
+def _started_by(path: Path, _: tuple[int, ...]) -> str | None:
+    try:
+        found = RunFolder(path).provenance().get("started_by")
+    except (OSError, ValueError, AttributeError, yaml.YAMLError):
+        return None
+    return None if found is None else str(found)
 
 
 def _findings(path: Path, audit: str) -> list[dict[str, Any]]:
@@ -171,5 +190,5 @@ def _largest_gap(findings: Sequence[dict[str, Any]], threshold: float | None) ->
 def _threshold(path: Path) -> float | None:
     try:
         return RunFolder(path).config().audits.decision_threshold
-    except (ProbityError, OSError, LookupError, TypeError, ValueError):
+    except (ProbityError, OSError, LookupError, TypeError, ValueError, yaml.YAMLError):
         return None

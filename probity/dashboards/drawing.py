@@ -11,11 +11,14 @@ import io
 import math
 import threading
 import warnings
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from functools import wraps
+from typing import Any, Literal, ParamSpec
 
 from probity.audits.canvas import COLOURS, STYLE
+from probity.digest import digest_bytes
 
 __all__ = ["Box", "Point", "Series", "bars", "flow", "heat", "intervals", "lines"]
 
@@ -24,6 +27,11 @@ _STROKES = ("-", "--", "-.", ":")
 _LIGHT, _DARK = ("#1f2933", "#d5d9de", "#ffffff"), ("#e6e9ec", "#454b54", "#0e1117")
 _ORDER = (0, 5, 2, 3, 1, 4)  # of COLOURS: those with the most contrast on white and on black come first
 _LOCK = threading.Lock()  # Matplotlib's settings are global, and pages of several readers are drawn at once
+
+
+_KEPT: OrderedDict[str, str] = OrderedDict()
+_MOST_KEPT = 400  # of about 30 kB each
+_Arguments = ParamSpec("_Arguments")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +65,25 @@ class Box:
     made_from: tuple[str, ...] = ()
 
 
+def _kept(draw: Callable[_Arguments, str]) -> Callable[_Arguments, str]:
+    """Keeps the last charts: equal arguments give equal bytes, and a page runs anew at every click."""
+
+    @wraps(draw)
+    def kept(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> str:
+        key = digest_bytes(repr((draw.__name__, args, sorted(kwargs.items()))).encode())
+        if key not in _KEPT:
+            drawn = draw(*args, **kwargs)
+            with _LOCK:
+                _KEPT[key] = drawn
+                while len(_KEPT) > _MOST_KEPT:
+                    _KEPT.popitem(last=False)
+            return drawn
+        return _KEPT.get(key) or draw(*args, **kwargs)
+
+    return kept
+
+
+@_kept
 def lines(
     series: Sequence[Series],
     *,
@@ -108,6 +135,7 @@ def lines(
     return _svg(draw, title=title, height=4.2 if unit_square else 3.4, width=7.0, dark=dark, grid="both")
 
 
+@_kept
 def intervals(
     rows: Sequence[tuple[str, Point | None]],
     *,
@@ -137,6 +165,7 @@ def intervals(
     return _svg(draw, title=title, height=0.9 + 0.3 * max(len(rows), 2), dark=dark, grid="x")
 
 
+@_kept
 def bars(rows: Sequence[tuple[str, Point]], *, title: str, x: str, dark: bool = False) -> str:
     """Draws one bar per row from zero, with its interval as a line, from top to bottom."""
 
@@ -152,6 +181,7 @@ def bars(rows: Sequence[tuple[str, Point]], *, title: str, x: str, dark: bool = 
     return _svg(draw, title=title, height=0.9 + 0.3 * max(len(rows), 2), dark=dark, grid="x")
 
 
+@_kept
 def heat(
     cells: Sequence[Sequence[float | None]],
     *,
@@ -192,6 +222,7 @@ def heat(
     return _svg(draw, title=title, height=1.0 + 0.5 * len(rows), dark=dark, grid=None)
 
 
+@_kept
 def flow(boxes: Sequence[Box], *, title: str, dark: bool = False) -> str:
     """Draws boxes in columns, with an arrow from each to what was made from it."""
     from matplotlib.patches import FancyBboxPatch

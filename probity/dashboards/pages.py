@@ -143,17 +143,17 @@ def _chosen(found: Sequence[Line]) -> str | None:
     if not ids:
         return None
     asked = st.query_params.get("run")
-    if "run" not in st.session_state:
+    if "run" not in st.session_state:  # a new reader, or another page: Streamlit forgets what a widget held
         fitting = [run for run in ids if asked and run.startswith(asked)]
         newest = next((line.run for line in found if line.verdict), found[0].run)
-        st.session_state["run"] = fitting[0] if len(fitting) == 1 else newest
+        st.session_state["run"] = fitting[0] if len(fitting) == 1 else st.session_state.get("kept run", newest)
         if asked and asked != "latest" and len(fitting) != 1:
             st.sidebar.warning("The run in the address is not in this workspace, or not for you.")
     if st.session_state["run"] not in ids:
         st.session_state["run"] = ids[0]
     marks = {line.run: STATUSES.get(line.status, line.status).split(" ", 1)[0] for line in found}
     chosen = st.sidebar.selectbox("Run", ids, format_func=lambda run: f"{marks[run]} {run}", key="run")
-    st.query_params["run"] = chosen
+    st.query_params["run"] = st.session_state["kept run"] = chosen
     return str(chosen)
 
 

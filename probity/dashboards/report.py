@@ -9,6 +9,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
+import yaml
+
 from probity.access import Role
 from probity.card import ModelCard
 from probity.config import RunConfig
@@ -20,6 +22,8 @@ from probity.digest import digest_file
 from probity.errors import ProbityError
 from probity.findings import AuditReport, EpsilonByEpoch
 from probity.model import TrainedModel
+from probity.review import SealedReview
+from probity.run_reviews import counting_reviews, reviewers_of
 from probity.runs import AUDITS, Receipt, RunError, RunFolder, Workspace
 from probity.storage import read_record
 
@@ -105,6 +109,14 @@ class Report:
         """Returns the gate's decision."""
         return _readable(self.folder.decision)
 
+    def reviews(self) -> tuple[SealedReview, ...]:
+        """Returns the reviews that count for the run as it is now."""
+        config = self.config()
+        if config is None:
+            return ()
+        folder, name = self.folder, config.serving.model_name
+        return _readable(lambda: counting_reviews(folder, reviewers_of(folder), model_name=name)) or ()
+
     def release(self) -> Release | None:
         """Returns the release that followed."""
         return _readable(self.folder.release)
@@ -117,19 +129,23 @@ class Report:
         """Returns why the run ended without a decision, if it did."""
         return _readable(lambda: self.folder.error)
 
+    @property
+    def _asked(self) -> tuple[RunConfig | None, dict[str, Any]]:
+        return _asked(self.folder.path, fingerprint(self.folder))
+
     def environment(self) -> dict[str, str]:
         """Returns versions and digests of what the run was made with."""
-        found = (_readable(self.folder.provenance) or {}).get("environment", {})
+        found = self._asked[1].get("environment", {})
         return {name: str(entry) for name, entry in found.items()} if isinstance(found, dict) else {}
 
     def config_folder(self) -> Path | None:
         """Returns the folder of the config that the run was started from."""
-        found = (_readable(self.folder.provenance) or {}).get("config_folder")
+        found = self._asked[1].get("config_folder")
         return (self.workspace.root / str(found)).resolve() if found is not None else None
 
     def config(self) -> RunConfig | None:
         """Returns the config."""
-        return _readable(self.folder.config)
+        return self._asked[0]
 
     def model(self) -> TrainedModel | None:
         """Returns the record of the trained model."""
@@ -176,8 +192,14 @@ class Report:
 def _readable(read: Callable[[], _Noun]) -> _Noun | None:
     try:
         return read()
-    except (ProbityError, OSError, ValueError, LookupError, TypeError):
+    except (ProbityError, OSError, ValueError, LookupError, TypeError, yaml.YAMLError):
         return None
+
+
+@lru_cache(maxsize=512)
+def _asked(path: Path, _: tuple[int, ...]) -> tuple[RunConfig | None, dict[str, Any]]:
+    folder = RunFolder(path)
+    return _readable(folder.config), _readable(folder.provenance) or {}
 
 
 @lru_cache(maxsize=64)

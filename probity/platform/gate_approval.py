@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from probity.decision import Check, GateDecision
+from probity.decision import APPROVAL, ON_UNCLEAR, Check
 from probity.release_policy import Approval
 from probity.review import Review, quorum_problem
 
-__all__ = ["APPROVAL", "waits_for_approval", "with_approval"]
-
-APPROVAL = "approval"
-"""Name of the check."""
+__all__ = ["with_approval"]
 
 
 def with_approval(
@@ -39,22 +36,9 @@ def with_approval(
     return [*lifted, check]
 
 
-def waits_for_approval(decision: GateDecision) -> bool:
-    """Whether approvals are all that a held run lacks: none was given yet, and nothing else holds it."""
-    approval = next((check for check in decision.checks if check.rule == APPROVAL), None)
-    if approval is None or approval.outcome != "insufficient_evidence":
-        return False
-    others = [check for check in decision.blocking if check is not approval]
-    liftable = approval.required.endswith(_ON_UNCLEAR)
-    return all(liftable and check.outcome == "insufficient_evidence" for check in others)
-
-
-_ON_UNCLEAR = "where the data cannot judge a rule"
-
-
 def _check(approval: Approval, reviews: Sequence[Review], started_by: Sequence[str]) -> Check:
     people = "1 reviewer" if approval.quorum == 1 else f"{approval.quorum} reviewers"
-    when = f", {_ON_UNCLEAR}" if approval.required == "on_insufficient_evidence" else ""
+    when = f", {ON_UNCLEAR}" if approval.required == "on_insufficient_evidence" else ""
     required = f"approval by {people}{when}"
     against = sorted({review.reviewer for review in reviews if review.outcome == "reject"})
     if against:

@@ -23,7 +23,7 @@ from probity.audits.base import AuditInput, not_applicable, tasks_of
 from probity.audits.baseline_tasks import compare_rows
 from probity.canaries import Coins
 from probity.claims import CLAIMS
-from probity.decision import GateDecision, GatePolicy
+from probity.decision import APPROVAL, GateDecision, GatePolicy
 from probity.digest import digest_file, digest_tree
 from probity.errors import AuditError, ConfigError, ProbityError, ReleaseHeldError, TrackingError
 from probity.findings import AuditReport, Subject
@@ -31,7 +31,6 @@ from probity.model_cards import render
 from probity.model_cards.compose import compose
 from probity.model_cards.publication import Publication
 from probity.platform import adopt, canaries, gate, ingest, profile, schema, shadows, tracking, training, transform
-from probity.platform.gate_approval import APPROVAL, waits_for_approval
 from probity.platform.lineage import Lineage, LineageRun
 from probity.platform.live_rounds import LiveRounds
 from probity.platform.person import current_user
@@ -131,7 +130,7 @@ def run(
             _decide(plan, workspace, folder, stages)
             if push_release and folder.decision().verdict == "release":
                 _release(plan, folder, stages, observer)
-            elif waits_for_approval(folder.decision()):
+            elif folder.decision().waits_for_approval:
                 _ask_for_review(plan, folder, observer)
     return folder
 
@@ -240,7 +239,7 @@ def require_permission(folder: RunFolder) -> GateDecision:
             allowed="a decision as it was written, by the policy that the config still states",
             remedy="run the pipeline again; a changed policy is a new decision, and never an old one edited",
         )
-    if again.verdict != "release" or not (first.verdict == "release" or waits_for_approval(first)):
+    if again.verdict != "release" or not (first.verdict == "release" or first.waits_for_approval):
         raise ReleaseHeldError(
             f"run {folder.id}",
             seen=f"the gate says hold: {', '.join(check.rule for check in again.blocking) or 'at the time of the run'}",

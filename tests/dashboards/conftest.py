@@ -19,6 +19,7 @@ from probity.digest import digest_bytes, digest_file
 from probity.findings import AuditReport
 from probity.model_cards import render
 from probity.model_cards.compose import compose
+from probity.model_cards.publication import Publication
 from probity.runs import Receipt, RunFolder, Workspace, files_below
 from probity.storage import write_record
 
@@ -82,7 +83,12 @@ def written(
     config: RunConfig = parts["config"]
     (folder.path / ".run" / "receipts").mkdir(parents=True)
     (folder.path / ".run" / "lock").touch()
-    resolved = {"config": config.to_json(), "config_folder": "..", "environment": {"python": "3.11.7"}}
+    resolved = {
+        "config": config.to_json(),
+        "config_folder": "..",
+        "environment": {"python": "3.11.7"},
+        "started_by": "ines",
+    }
     (folder.path / "01_config.yaml").write_text(yaml.safe_dump(resolved), encoding="utf-8")
     if until == "config":
         return folder
@@ -100,7 +106,7 @@ def written(
     curves.write_text(json.dumps(stored_curves()), encoding="utf-8")
     card = compose(**{**parts, "run": run}, reports=reports)
     write_record(folder.path / "09_card" / "card.json", card)
-    (folder.path / "09_card" / "card.html").write_text(render.to_html(card, plots={}), encoding="utf-8")
+    (folder.path / "09_card" / "card.html").write_text(render.to_html(Publication(card=card)), encoding="utf-8")
     write_record(folder.path / "10_decision.json", decision(folder, verdict))
     if released:
         write_record(folder.path / "11_release.json", release(folder))

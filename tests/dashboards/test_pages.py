@@ -11,8 +11,22 @@ from streamlit.testing.v1 import AppTest
 
 from probity.access import Role
 from probity.dashboards.pages import PAGES
+from probity.decision import APPROVAL, Check, GateDecision
 from probity.findings import AuditReport
+from probity.model_cards.dialects import DIALECTS
+from probity.model_cards.wording import ABSENT
+from probity.monitoring import Measure, MonitoringReport, reports_folder
+from probity.rollout import (
+    Comparison,
+    RolloutPlan,
+    RolloutState,
+    RunningDifference,
+    StageEvidence,
+    Transition,
+    state_path,
+)
 from probity.runs import Workspace
+from probity.storage import write_record
 
 EVERY = tuple(page.name for page in PAGES)
 FULL, HELD, FAILED, EARLY, BROKEN = (
@@ -141,6 +155,74 @@ def test_the_public_sees_what_the_card_publishes(workspace, rows):
     assert not app.slider
     assert HELD not in "\n".join(words)
     assert any("618" in text for text in texts(shown(workspace, FULL, names=("gate",))))
+
+
+def test_the_card_is_offered_in_every_form_that_fits_with_what_is_missing(full):
+    table = next(entry.value for entry in full.table if "does not say" in entry.value)
+    states = dict(zip(table["file"].str.replace("\\", ""), table["state"], strict=True))
+    assert states.pop("dp_registry.yaml") == ABSENT  # the run is not private
+    assert len(states) == len(DIALECTS) - 1
+    assert set(states.values()) == {"\N{CHECK MARK} valid"}
+
+
+def test_who_started_a_run_is_told_to_viewers_only(workspace):
+    seen = shown(workspace, FULL, names=("overview",)).dataframe[0].value
+    assert set(seen["who"]) == {"ines"}
+    assert "who" not in shown(workspace, FULL, names=("overview",), role=Role.PUBLIC).dataframe[0].value
+
+
+def test_a_run_that_lacks_only_approvals_is_listed_with_how_many_were_given(tmp_path, write_run):
+    place = Workspace(tmp_path / "workspace")
+    folder = write_run(place, HELD, released=False)
+    decided = folder.decision()
+    asked = Check(rule=APPROVAL, outcome="insufficient_evidence", required="approval by 1 reviewer", reason="None.")
+    waiting = GateDecision.from_json(
+        decided.to_json() | {"verdict": "hold", "checks": [check.to_json() for check in (*decided.checks, asked)]}
+    )
+    write_record(folder.path / "10_decision.json", waiting)
+    app = shown(place, HELD, names=("overview",))
+    words = "\n".join(texts(app)).replace("\\", "")
+    assert "approval: 0 of 1 given" in words
+    assert f"probity approve {HELD}" in words
+    assert {metric.label: metric.value for metric in app.metric}["waiting for approval"] == "1"
+
+
+HARM = "error_rate rose by 0.4"
+
+
+@pytest.fixture
+def watched(tmp_path, write_run):
+    """A released run with a rollout that was rolled back, and a look that found something beyond its limit."""
+    place = Workspace(tmp_path / "workspace")
+    folder = write_run(place, FULL)
+    plan = RolloutPlan(model_name="adult_income", incumbent=1, candidate=2)
+    seen = Comparison(metric="error_rate", running=RunningDifference(n=10, total=7.0), lower=0.2, upper=0.6)
+    state = RolloutState(
+        plan=plan,
+        status="rolled_back",
+        evidence=(StageEvidence(stage="shadow", entered_at=AT, comparisons=(seen,)),),
+        transitions=(Transition(at=AT, to="rolled_back", reason=HARM),),
+    )
+    write_record(state_path(tmp_path / folder.config().serving.base_path, "adult_income"), state)
+    look = MonitoringReport(
+        model_name="adult_income", version=1, run=FULL, at=AT, since=AT, rows=900, rows_with_inputs=0,
+        rows_with_feedback=0, trigger="drift",
+        measures=(Measure(kind="selection", of="sex=Female", status="beyond", observed=0.1234, n=321),),
+    )  # fmt: skip
+    write_record(reports_folder(place.root, "adult_income") / "20260601T000000Z.json", look)
+    return place
+
+
+AT = "2026-06-01T00:00:00+00:00"
+
+
+def test_the_rollout_and_the_newest_look_are_shown_and_the_public_sees_the_stage_only(watched):
+    words = "\n".join(texts(shown(watched, FULL, names=("live",)))).replace("\\", "")
+    for said in ("rolled back", HARM, "+0.4000", "beyond", "0.1234", "drift"):
+        assert said in words
+    public = "\n".join(texts(shown(watched, FULL, names=("live",), role=Role.PUBLIC))).replace("\\", "")
+    assert "rolled back" in public
+    assert not any(said in public for said in (HARM, "+0.4000", "0.1234", "321"))
 
 
 @pytest.mark.heavy

@@ -122,6 +122,17 @@ def test_names_are_text_in_every_chart_and_equal_numbers_give_equal_bytes(kind):
     assert drawn == CHARTS[kind](HOSTILE)
 
 
+def test_a_chart_that_was_kept_is_not_shown_for_other_numbers():
+    points = (Point(x=0, y=1.0), Point(x=1, y=2.0))
+
+    def drawn(reference):
+        return lines([Series(label="a", points=points)], title="t", x="x", y="y", reference=reference)
+
+    first = drawn(0.25)
+    assert drawn(0.5) != first
+    assert drawn(0.25) is first
+
+
 def test_charts_of_nothing_are_charts():
     for drawn in (
         lines([], title="", x="", y=""),

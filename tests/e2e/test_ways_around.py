@@ -16,13 +16,14 @@ from probity.digest import digest_file
 from probity.errors import DigestMismatchError, ReleaseError, ReleaseHeldError, SignatureError
 from probity.history import EvidenceExpired
 from probity.platform import pipeline
-from probity.platform.release.approval import REVIEWS, review, waiting_runs
+from probity.platform.release.approval import review
 from probity.platform.release.history import add_event, utc_now
 from probity.platform.release.project import Project
 from probity.platform.release.push import EXTRA, latest
 from probity.platform.release.rollback import roll_back
 from probity.platform.release.run_verification import verify_run
 from probity.platform.release.verification import verify
+from probity.run_reviews import REVIEWS, waiting_runs
 from probity.runs import CLAIMS, RELEASE, RunFolder, Workspace
 from probity.signing import create_key, load_key
 from probity.storage import write_record

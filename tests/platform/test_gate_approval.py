@@ -9,7 +9,6 @@ import pytest
 from probity.decision import Check, GateDecision
 from probity.digest import digest_bytes
 from probity.platform import gate
-from probity.platform.gate_approval import waits_for_approval
 from probity.release_policy import Approval
 from probity.review import Review, Waiver
 from tests.platform.test_gate import RULES, decide, good_reports, policy
@@ -94,7 +93,7 @@ def test_a_decision_of_lifted_checks_alone_is_no_release():
 def test_always_means_that_good_evidence_is_not_enough():
     held = decide(ALWAYS)
     assert held.verdict == "hold"
-    assert waits_for_approval(held)
+    assert held.waits_for_approval
     assert decide(ALWAYS, reviews=[word("kim")]).verdict == "release"
 
 
@@ -113,7 +112,7 @@ def test_as_many_different_people_as_needed_and_not_only_whoever_started_it(quor
 def test_one_rejection_outweighs_all_approvals():
     decision = decide(ALWAYS, reviews=[word("kim"), word("lee"), word("sam", "reject")])
     assert [(check.rule, check.outcome) for check in decision.blocking] == [("approval", "fail")]
-    assert not waits_for_approval(decision)
+    assert not decision.waits_for_approval
 
 
 @pytest.mark.parametrize("rules", [ALWAYS, UNCLEAR])
@@ -121,13 +120,13 @@ def test_approval_lifts_no_broken_rule_and_no_missing_report(rules):
     for reports in (BROKEN, good_reports() | {"fairness": None}):
         decision = decide(rules, reports=reports, reviews=[word("kim")])
         assert decision.verdict == "hold"
-        assert not waits_for_approval(decide(rules, reports=reports))
+        assert not decide(rules, reports=reports).waits_for_approval
 
 
 def test_where_the_data_cannot_judge_people_may_if_the_policy_says_so():
     assert decide(UNCLEAR).verdict == "release"  # nobody is asked for what is clear
     held = decide(UNCLEAR, reports=NOT_MEASURED)
-    assert waits_for_approval(held)
+    assert held.waits_for_approval
     decision = decide(UNCLEAR, reports=NOT_MEASURED, reviews=[word("kim")])
     assert decision.verdict == "release"
     assert [check.rule for check in decision.checks if check.lifted_by == "approval"] == ["four fifths"]

@@ -9,19 +9,28 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from probity.card import ModelCard, NotAssessed
+from probity.dashboards.catalogue import fingerprint
 from probity.dashboards.exhibit import heading, table
 from probity.dashboards.report import Report
 from probity.dashboards.words import digest_text, plain
+from probity.model_cards.dialects import DIALECTS, Dialect
+from probity.model_cards.publication import Publication
+from probity.model_cards.wording import ABSENT
 from probity.runs import CARD
 
 __all__ = ["gaps", "render"]
 
+_KEPT: dict[tuple[str, tuple[int, ...], str], tuple[str, tuple[str, ...]]] = {}
+_MOST_KEPT = 64
+
 _FORMS = {
-    ".html": ("HTML, for reading and printing", "text/html"),
-    ".md": ("Markdown", "text/markdown"),
-    ".json": ("JSON", "application/json"),
-    ".xml": ("XML", "application/xml"),
-    ".yaml": ("YAML", "application/yaml"),
+    "html": ("HTML, for reading and printing", "text/html"),
+    "md": ("Markdown", "text/markdown"),
+    "json": ("JSON, by its JSON Schema", "application/json"),
+    "huggingface": ("README of the Hugging Face Hub", "text/markdown"),
+    "cyclonedx": ("CycloneDX 1.6 ML-BOM", "application/json"),
+    "model-card-toolkit": ("Model Card Toolkit 0.0.2", "application/json"),
+    "dp-registry": ("entry of a registry of private models", "application/yaml"),
 }
 
 
@@ -44,7 +53,7 @@ def render(report: Report) -> None:
         empty="nothing is missing",
     )
     table([{"note": note} for note in card.publication_notes], name="withheld", title="What is withheld, and why")
-    _forms(report.folder.path / CARD)
+    _forms(report, card)
     _preview(report.folder.path / CARD / "card.html")
 
 
@@ -88,23 +97,53 @@ def _judged(report: Report) -> None:
         st.error("The gate judged another card than the one in this folder: it was changed afterwards.")
 
 
-def _forms(folder: Path) -> None:
+def _forms(report: Report, card: ModelCard) -> None:
+    """Offers the card in every form, with what the form's own rules miss in it and what it cannot say."""
     import streamlit as st
 
-    files = sorted(path for path in folder.glob("*") if path.suffix in _FORMS)
-    heading("In every form")
-    for column, path in zip(st.columns(max(len(files), 1)), files, strict=False):
-        words, mime = _FORMS[path.suffix]
-        column.download_button(
-            plain(f"{path.name}: {words}"),
-            path.read_bytes,
-            file_name=path.name,
-            mime=mime,
-            key=f"card {path.name}",
-            on_click="ignore",
-            width="stretch",
+    heading("In every form", about="Written from the card, the decision on it and the release; checked by each form.")
+    decision = report.decision()
+    if decision is not None and any(check.lifted_by == "waiver" for check in decision.checks):
+        st.info("Rules were waived for this model. The forms that name the waivers are written by: probity card RUN")
+        return
+    publication = Publication(
+        card=card,
+        decision=decision,
+        release=report.release(),
+        pictures=report.folder.pictures(),
+        recorded=(report.folder.path / CARD / "card.json").read_text(encoding="utf-8"),
+    )
+    rows = []
+    for dialect in DIALECTS.values():
+        words, mime = _FORMS[dialect.name]
+        fits = dialect.fits(card)
+        text, problems = _written(report, publication, dialect) if fits else ("", ())
+        rows.append(
+            {
+                "form": words,
+                "file": dialect.file,
+                "state": "\N{CHECK MARK} valid" if fits and not problems else "a draft" if fits else ABSENT,
+                "missing": "; ".join(problems) if fits else "this form is for models with differential privacy",
+                "does not say": str(len(dialect.loses)) + " parts" if dialect.loses else "",
+            }
         )
-    st.caption("More forms, for registries and catalogues: probity card RUN \\-\\-format ...")
+        if fits:
+            st.download_button(
+                plain(f"{dialect.file}: {words}"), text, file_name=dialect.file, mime=mime, key=f"card {dialect.name}",
+                on_click="ignore",
+            )  # fmt: skip
+    table(rows, name="forms")
+
+
+def _written(report: Report, publication: Publication, dialect: Dialect) -> tuple[str, tuple[str, ...]]:
+    """Returns a form and its problems; kept while the run does not change, because checking schemas takes time."""
+    key = (str(report.folder.path), fingerprint(report.folder), dialect.name)
+    if key not in _KEPT:
+        text = dialect.write(publication)
+        if len(_KEPT) > _MOST_KEPT:
+            _KEPT.clear()
+        _KEPT[key] = (text, tuple(dialect.problems(text)))
+    return _KEPT[key]
 
 
 def _preview(path: Path) -> None:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from probity.dashboards.evidence import published
 from probity.dashboards.exhibit import heading, table
 from probity.dashboards.report import Report
-from probity.dashboards.signed_history import history_rows, known_history, words_on_run
-from probity.dashboards.words import OUTCOMES, digest_text, plain
+from probity.dashboards.signed_history import attested, history_rows, known_history, words_on_run
+from probity.dashboards.words import OUTCOMES, digest_text, moment, plain
 from probity.decision import Check, GateDecision
 from probity.model_cards.wording import ABSENT, value_text
 
@@ -99,10 +99,26 @@ def _to_do(report: Report, decision: GateDecision) -> None:
     table(
         history_rows(words_on_run(history, run), public=report.public),
         name="reviews",
-        about="Verified with the public keys of the reviewers. Whether they still count - the same evidence, enough "
-        "reviewers, not the one who started the run - is what probity gate says.",
+        about="By the signed history, verified with the public keys of the reviewers.",
         title="What reviewers said",
         empty="nobody has approved or rejected this run",
+    )
+    table(
+        [
+            {
+                "reviewer": sealed.review.reviewer,
+                "word": sealed.review.outcome,
+                "when (UTC)": moment(sealed.review.at),
+                "comment": sealed.review.comment,
+                "key": sealed.keyid,
+            }
+            for sealed in report.reviews()
+        ],
+        name="counting_reviews",
+        title="Which of that counts now",
+        about="Signatures verified, and the evidence is still byte for byte what the reviewer looked at. Whether it "
+        "is enough - how many are needed, and that one of them did not start the run - is what probity gate says.",
+        empty="no review counts for this evidence",
     )
     commands = [f"probity gate {run}", f"probity verify {report.folder.path}"]
     if needed != "never":
@@ -112,8 +128,38 @@ def _to_do(report: Report, decision: GateDecision) -> None:
         ]
     if decision.verdict == "release" and report.release() is None:
         commands.append(f"probity release {run}")
+    _attested(report)
     st.caption(
         "An approval is signed with the reviewer's own key on the reviewer's own machine. This page holds no keys and "
         "changes nothing; whoever decides types one of these."
     )
     st.code("\n".join(commands), language="bash")
+
+
+def _attested(report: Report) -> None:
+    """Shows what was signed at the release, and whether the files are still those that it is about."""
+    import streamlit as st
+
+    found = attested(report)
+    heading("Attested at the release", about="Signed line by line, verified with the release keys beside the config.")
+    if found is None:
+        st.caption("nothing is attested about a run that was not released")
+        return
+    for problem in found.problems:
+        st.error(plain(f"The attestations cannot be followed further: {problem}"))
+    if found.changed:
+        st.error(plain(f"Not what was decided on any more: {', '.join(found.changed)}"))
+    elif not found.problems:
+        st.success("Every file that was decided on is still byte for byte what was signed.")
+    table(
+        [
+            {
+                "line": str(line.number),
+                "states": line.kind,
+                "about": str(line.facts.get("audit", "")),
+                "key": line.keyid,
+            }
+            for line in found.lines
+        ],
+        name="attested",
+    )

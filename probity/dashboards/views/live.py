@@ -5,13 +5,15 @@ from __future__ import annotations
 from itertools import pairwise
 
 from probity.dashboards.catalogue import Line
-from probity.dashboards.drawing import Point, Series, lines
-from probity.dashboards.exhibit import exhibit, table
+from probity.dashboards.drawing import Point, Series, intervals, lines
+from probity.dashboards.exhibit import exhibit, facts, heading, table
 from probity.dashboards.report import Report
-from probity.dashboards.signed_history import history_rows, known_history
-from probity.dashboards.words import digest_text, moment, plain, short_number
+from probity.dashboards.signed_history import History, history_rows, known_history, live_rows
+from probity.dashboards.since_release import comparison_rows, looks_at, measure_rows, rollout_of
+from probity.dashboards.words import digest_text, moment, plain, sentence, short_number
 from probity.decision import Release
 from probity.model_cards.wording import ABSENT
+from probity.rollout import RolloutState
 
 __all__ = ["render"]
 
@@ -30,8 +32,12 @@ def render(report: Report) -> None:
     found = [(line, release) for line in released if (release := report.at(line.run).release()) is not None]
     found.sort(key=lambda pair: pair[1].released_at)
     _now(found)
-    _history(report, found)
-    _signed(report, chosen)
+    _history(report, found, known_history(report.at(found[-1][0].run)))
+    of_model = report.at(found[-1][0].run)
+    _rollout(of_model, chosen)
+    if not report.public:
+        _monitoring(of_model, chosen)
+    _signed(of_model)
 
 
 def _now(found: list[tuple[Line, Release]]) -> None:
@@ -56,7 +62,21 @@ def _now(found: list[tuple[Line, Release]]) -> None:
     )
 
 
-def _history(report: Report, found: list[tuple[Line, Release]]) -> None:
+def _history(report: Report, found: list[tuple[Line, Release]], history: History) -> None:
+    moves = live_rows(history.entries)
+    if moves:
+        table(
+            moves,
+            name="history",
+            title="What was live when",
+            about="By the signed history, roll-backs included: each version until the next move.",
+        )
+    else:
+        _by_releases(found)
+    _numbers(report, found)
+
+
+def _by_releases(found: list[tuple[Line, Release]]) -> None:
     ends = [later.released_at for _, later in (pair[1] for pair in pairwise(found))]
     rows = [
         {
@@ -73,9 +93,8 @@ def _history(report: Report, found: list[tuple[Line, Release]]) -> None:
         rows,
         name="history",
         title="What was live when",
-        about="By the releases of this workspace: each version until the next one. The signed history has roll-backs.",
+        about="By the releases of this workspace, each version until the next one: there is no signed history.",
     )
-    _numbers(report, found)
 
 
 def _numbers(report: Report, found: list[tuple[Line, Release]]) -> None:
@@ -100,12 +119,82 @@ def _numbers(report: Report, found: list[tuple[Line, Release]]) -> None:
     )  # fmt: skip
 
 
-def _signed(report: Report, chosen: str) -> None:
-    """Shows the signed history, the roll-out and what expired, as far as the history of this model tells."""
+def _rollout(report: Report, model_name: str) -> None:
+    """Shows where the rollout stands; its comparisons count groups exactly, so the public sees the stage only."""
     import streamlit as st
 
-    line = next(line for line in reversed(report.lines) if line.model_name == chosen)
-    history = known_history(report.at(line.run))
+    state = rollout_of(report, model_name)
+    heading("Rollout", about="As the router left it, beside the released versions.")
+    if state is None:
+        st.caption("not assessed: no rollout of this model was begun, or its state cannot be read")
+        return
+    pairs = [
+        ("status", state.status.replace("_", " ")),
+        ("stage", f"{state.stage}, of {sentence(state.plan.steps)}"),
+        ("candidate", str(state.plan.candidate)),
+        ("incumbent", str(state.plan.incumbent)),
+        ("answered by the candidate", f"{state.candidate_share:.0%} of requests"),
+    ]
+    facts(pairs, name="rollout")
+    if report.public:
+        return
+    table(
+        [{"when (UTC)": moment(step.at), "to": step.to, "why": step.reason} for step in state.transitions],
+        name="rollout_steps",
+        title="Steps of the rollout",
+    )
+    _compared(report, state)
+
+
+def _compared(report: Report, state: RolloutState) -> None:
+    if not state.evidence:
+        return
+    last = state.evidence[-1]
+    drawn = [
+        (entry.name, Point(x=0, y=entry.running.mean, lower=entry.lower, upper=entry.upper))
+        for entry in last.comparisons
+    ]
+    exhibit(
+        report,
+        lambda dark: intervals(
+            drawn, title=f"candidate minus incumbent, stage {last.stage}; dotted: no difference", x="difference",
+            dark=dark, reference=0.0, missing="nothing seen yet",
+        ),
+        [row for stage in state.evidence for row in comparison_rows(stage.stage, stage.comparisons)],
+        title="Candidate against incumbent",
+        name="rollout_comparisons",
+        about="The bounds hold at every moment, however often they are looked at. The table has every stage.",
+    )  # fmt: skip
+
+
+def _monitoring(report: Report, model_name: str) -> None:
+    looks = looks_at(report, model_name)
+    table(
+        [
+            {
+                "when (UTC)": moment(look.at),
+                "version": str(look.version),
+                "rows": f"{look.rows:,}",
+                "with feedback": f"{look.rows_with_feedback:,}",
+                "beyond a limit": str(len(look.beyond)),
+                "asked for another run": look.trigger or "no",
+            }
+            for look in looks
+        ],
+        name="looks",
+        title="Monitoring",
+        about="One line per look at what the version answered, newest first.",
+        empty="not assessed: probity monitor has not looked at this model yet",
+    )
+    if looks:
+        table(measure_rows(looks[0]), name="measures", title=f"What the look of {moment(looks[0].at)} measured")
+
+
+def _signed(report: Report) -> None:
+    """Shows the signed history and what expired, as far as the history of this model tells."""
+    import streamlit as st
+
+    history = known_history(report)
     for problem in history.problems:
         st.error(plain(f"The signed history cannot be followed further: {problem}"))
     table(
@@ -115,7 +204,7 @@ def _signed(report: Report, chosen: str) -> None:
         about="Every line was signed by whoever did it, and was verified with the keys beside the config.",
         empty="not assessed: there is no signed history of this model",
     )
-    kinds = {"stage_entered": "Roll-out", "evidence_expired": "Evidence that no longer counts"}
+    kinds = {"stage_entered": "Signed steps of rollouts", "evidence_expired": "Evidence that no longer counts"}
     for kind, title in kinds.items():
         mine = tuple(entry for entry in history.entries if entry.event.kind == kind)
         empty = f"not assessed: the history says nothing about it ({title.lower()})"

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from probity.dashboards.catalogue import GAP_METRICS, Line, Measures, held_first, measures
+from probity.dashboards.catalogue import GAP_METRICS, Line, Measures, held_first, measures, started_by
 from probity.dashboards.drawing import Point, Series, lines
 from probity.dashboards.exhibit import exhibit, heading, table
 from probity.dashboards.report import Report
 from probity.dashboards.words import STATUSES, moment, short_number
+from probity.errors import ProbityError
 from probity.findings import PrivacyStatement
 from probity.model_cards.wording import ABSENT, metric_title
+from probity.run_reviews import waiting_for
 
 __all__ = ["render"]
 
@@ -38,29 +40,54 @@ def render(report: Report) -> None:
 def _counts(found: Sequence[Line]) -> None:
     import streamlit as st
 
-    columns = st.columns(4)
-    shown = {"runs": None, "held": "held", "waiting for release": "approved", "released": "released"}
-    for column, (label, status) in zip(columns, shown.items(), strict=True):
-        column.metric(label, sum(status in (None, line.status) for line in found), border=True)
+    shown = {
+        "runs": len(found),
+        "held": sum(line.status == "held" for line in found),
+        "waiting for approval": sum(line.waits for line in found),
+        "waiting for release": sum(line.status == "approved" for line in found),
+        "released": sum(line.status == "released" for line in found),
+    }
+    for column, (label, number) in zip(st.columns(len(shown)), shown.items(), strict=True):
+        column.metric(label, number, border=True)
 
 
 def _waiting(report: Report) -> None:
     """Lists the runs that somebody has to decide about."""
-    waiting = [line for line in report.lines if line.status == "approved"]
+    rows = [_approvals(report.at(line.run), line) for line in report.lines if line.waits]
+    rows += [
+        _to_do(line, "its release: the gate says so, and nothing was pushed yet", f"probity release {line.run}")
+        for line in report.lines
+        if line.status == "approved"
+    ]
     table(
-        [
-            {"since (UTC)": moment(line.created_at), "trainer": line.trainer or ABSENT, "to do": _next(line)}
-            for line in waiting[:_ON_A_PAGE]
-        ],
+        [row for row in rows if row is not None][:_ON_A_PAGE],
         name="waiting",
         title="Waiting for a person",
-        about="The gate says release, and nothing was pushed yet.",
+        about="For approval, as the rules of releases count approvals: signed by a reviewer, of exactly this evidence.",
         empty="no run waits",
     )
 
 
-def _next(line: Line) -> str:
-    return f"probity release {line.run}"
+def _approvals(report: Report, line: Line) -> dict[str, str] | None:
+    """Returns the line of a run that waits for reviewers; ``None`` where one has rejected it since."""
+    command = f"probity approve {line.run} --key FILE"
+    try:
+        found = waiting_for(report.folder)
+    except ProbityError as error:
+        return _to_do(line, f"approval; {error.argument} cannot be used: {error.seen}", command)
+    if found is None:
+        return None
+    by = f", by {', '.join(found.approved_by)}" if found.approved_by else ""
+    return _to_do(line, f"approval: {len(found.approved_by)} of {found.quorum} given{by}", command)
+
+
+def _to_do(line: Line, what: str, command: str) -> dict[str, str]:
+    return {
+        "since (UTC)": moment(line.created_at),
+        "trainer": line.trainer or ABSENT,
+        "waits for": what,
+        "to do": command,
+    }
 
 
 def _filtered(report: Report) -> list[Line]:
@@ -92,7 +119,7 @@ def _listing(report: Report, chosen: Sequence[Line]) -> None:
     pages = -(-len(chosen) // _ON_A_PAGE)
     page = st.number_input("Page", 1, pages, key="page of runs", help=f"of {pages}") if pages > 1 else 1
     visible = chosen[(int(page) - 1) * _ON_A_PAGE : int(page) * _ON_A_PAGE]
-    rows = [_words(line, _numbers(report, line)) for line in visible]
+    rows = [_words(line, _numbers(report, line)) | _who(report, line) for line in visible]
     if report.printing:
         table(rows, name="runs")
         return
@@ -177,6 +204,10 @@ def _published(report: Report) -> Measures:
         gap=gap,
         gap_of=gap_of,
     )
+
+
+def _who(report: Report, line: Line) -> dict[str, str]:
+    return {} if report.public else {"who": started_by(report.at(line.run).folder) or ABSENT}
 
 
 def _words(line: Line, found: Measures) -> dict[str, str]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from probity.dashboards.catalogue import started_by
 from probity.dashboards.drawing import Point, bars, flow
-from probity.dashboards.exhibit import exhibit, facts, table
+from probity.dashboards.exhibit import exhibit, facts, heading, not_assessed, notes, table
 from probity.dashboards.lineage import boxes, on_the_same_data, things
+from probity.dashboards.numbers_shown import number_rows
 from probity.dashboards.report import Report
 from probity.dashboards.statistics_rows import feature_rows, group_rows
 from probity.dashboards.words import STATUSES, moment, plain, seconds_text
@@ -18,6 +20,7 @@ def render(report: Report) -> None:
     _state(report)
     _flow(report)
     _stages(report)
+    _training(report)
     _data(report)
     _settings(report)
 
@@ -35,6 +38,7 @@ def _state(report: Report) -> None:
             ("created (UTC)", moment(line.created_at)),
             ("trainer", line.trainer or ABSENT),
             ("verdict of the gate", line.verdict or "none yet"),
+            ("started by", started_by(report.folder) or "not recorded"),
         ]
         facts(pairs, name="run")
 
@@ -97,6 +101,25 @@ def _stages(report: Report) -> None:
         title="Stages",
         name="stages",
     )
+
+
+_SPECIAL = {
+    "federation": "Training on many clients",
+    "encryption": "Training on secret shares",
+    "serving": "What the server answered before the release",
+}
+"""Reports that only some runs have, and what they are about."""
+
+
+def _training(report: Report) -> None:
+    """Shows the reports that only some kinds of training or release leave."""
+    for audit in report.audits():
+        found = report.audited(audit)
+        if audit in _SPECIAL and found.status != "not_applicable":
+            heading(_SPECIAL[audit])
+            if not not_assessed(found):
+                table(number_rows(found.numbers), name=audit)
+                notes(found)
 
 
 def _data(report: Report) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -39,7 +40,15 @@ def dashboard(
     options = streamlit_options(address=address, port=port, browser=browser)
     bootstrap.load_config_options(options)
     typer.echo(f"dashboards of {place.root} at http://{address}:{port}; end with Ctrl+C", err=True)
+    threading.Thread(target=_warm, daemon=True).start()
     bootstrap.run(str(script), False, ["--workspace", str(place.root), "--mode", mode], options)
+
+
+def _warm() -> None:
+    """Imports, beside the server, what the first reader would wait for."""
+    import pandas  # noqa: F401
+
+    from probity.model_cards import dialects  # noqa: F401
 
 
 def streamlit_options(*, address: str, port: int, browser: bool) -> dict[str, Any]:

@@ -48,7 +48,7 @@ def runs(
 
 
 def _waiting(place: Workspace) -> list[dict[str, Any]]:
-    from probity.platform.release.approval import waiting_runs
+    from probity.run_reviews import waiting_runs
 
     return [
         {

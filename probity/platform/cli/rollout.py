@@ -82,12 +82,12 @@ def rollout(
     """
     quiet()
     from probity.platform.rollout.control import ask_to_stop
-    from probity.platform.rollout.preparation import prepare, project_of, state_path
-    from probity.rollout import RolloutState
+    from probity.platform.rollout.preparation import prepare, project_of
+    from probity.rollout import RolloutState, state_path
     from probity.storage import read_record
 
     project = project_of(model, config)
-    path = state_path(project)
+    path = state_path(project.base_path, project.model_name)
     if stop is not None:
         ask_to_stop(path, stop)
         typer.echo("the router ends the rollout at its next look; if none runs, the next one does")

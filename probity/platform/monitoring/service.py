@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from probity.errors import ConfigError
 from probity.history import EvidenceExpired
-from probity.monitoring import MonitoringReport
+from probity.monitoring import MonitoringReport, reports_folder
 from probity.platform.monitoring.feedback import read_feedback, training_rows
 from probity.platform.monitoring.monitor import Watched, look, watched
 from probity.platform.monitoring.prediction_log import forget
@@ -23,14 +23,9 @@ from probity.platform.rollout.membership import Membership
 from probity.runs import RunFolder, Workspace
 from probity.storage import write_record
 
-__all__ = ["alert", "expire", "look_and_act", "reports_folder"]
+__all__ = ["alert", "expire", "look_and_act"]
 
 _LOG = logging.getLogger(__name__)
-
-
-def reports_folder(workspace: Workspace, model_name: str) -> Path:
-    """Returns where the reports about a model lie, one file per look, named by its time."""
-    return workspace.root / "monitoring" / model_name
 
 
 def look_and_act(
@@ -73,7 +68,7 @@ def look_and_act(
         now=moment,
     )
     report = look(entry, run.config().monitoring, manual=manual)
-    write_record(reports_folder(workspace, report.model_name) / f"{moment:%Y%m%dT%H%M%SZ}.json", report)
+    write_record(reports_folder(workspace.root, report.model_name) / f"{moment:%Y%m%dT%H%M%SZ}.json", report)
     if examples is not None:
         _write_examples(entry, examples)
     root = (workspace.root / run.provenance()["config_folder"]).resolve()

@@ -1,4 +1,4 @@
-"""Human approval: who waits for whom, and the reviews that count for a run.
+"""Human approval: the reviews that count for a run, and adding another.
 
 Reviews lie in the run folder (``10_reviews.jsonl``), each sealed by its reviewer's key over the digest of the evidence.
 They are also events of the model's history, so that approvals of a run that was never released, and rejections, are not
@@ -8,7 +8,6 @@ lost with the run's folder.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from typing import Literal
 
 from filelock import FileLock
@@ -17,29 +16,14 @@ from probity import runs
 from probity.claims import ApprovalTerms
 from probity.errors import ReleaseError, SignatureError
 from probity.history import Approved, Rejected
-from probity.platform.gate_approval import waits_for_approval
-from probity.platform.release.evidence import evidence_digest
 from probity.platform.release.history import add_event, utc_now
 from probity.platform.release.project import Project
-from probity.review import Review, SealedReview, seal_review, unseal_review
-from probity.runs import RunFolder, Workspace
+from probity.review import Review, SealedReview, seal_review
+from probity.run_reviews import REVIEWS, counting_reviews, evidence_digest
+from probity.runs import RunFolder
 from probity.signing import Signer
 
-__all__ = ["REVIEWS", "Waiting", "approval_terms", "review", "reviews_of", "waiting_runs"]
-
-REVIEWS = "10_reviews.jsonl"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Waiting:
-    """A run that nothing holds but the approvals it lacks."""
-
-    run: str
-    model_name: str
-    approved_by: tuple[str, ...]
-    quorum: int
-    card: str
-    """Path of the card to look at."""
+__all__ = ["approval_terms", "review", "reviews_of"]
 
 
 def approval_terms(folder: RunFolder, project: Project) -> ApprovalTerms:
@@ -61,17 +45,7 @@ def reviews_of(folder: RunFolder, project: Project) -> tuple[SealedReview, ...]:
     Guarantees: sealed by somebody whom ``reviewers.yaml`` names now, about this run, this model and this very evidence.
     Whatever else lies in the file - a review of another run, or of evidence that was changed since - does not count.
     """
-    people, evidence, found = project.reviewers(), evidence_digest(folder), {}
-    for line in _lines(folder):
-        try:
-            sealed = unseal_review(line, people)
-        except SignatureError:
-            continue
-        word = sealed.review
-        about = (word.run, word.model_name, word.model, word.evidence)
-        if about == (folder.id, project.model_name, folder.model().digest, evidence):
-            found[word.reviewer] = sealed
-    return tuple(found[name] for name in sorted(found))
+    return counting_reviews(folder, project.reviewers(), model_name=project.model_name)
 
 
 def review(
@@ -117,30 +91,6 @@ def review(
     return SealedReview(review=word, line=line, keyid=signer.keyid)
 
 
-def waiting_runs(workspace: Workspace) -> tuple[Waiting, ...]:
-    """Returns the runs that wait for approval, newest first."""
-    found = []
-    for folder in workspace.runs():
-        if not (folder.path / runs.DECISION).is_file() or folder.release() is not None:
-            continue
-        if not waits_for_approval(folder.decision()):
-            continue
-        project = Project.of_run(folder)
-        words = [sealed.review for sealed in reviews_of(folder, project)]
-        if any(word.outcome == "reject" for word in words):
-            continue
-        found.append(
-            Waiting(
-                run=folder.id,
-                model_name=project.model_name,
-                approved_by=tuple(word.reviewer for word in words),
-                quorum=folder.config().gate.approval.quorum,
-                card=str(folder.path / runs.CARD / "card.html"),
-            )
-        )
-    return tuple(found)
-
-
 def _require_open(folder: RunFolder, outcome: str) -> None:
     if not (folder.path / runs.DECISION).is_file():
         raise ReleaseError(
@@ -149,7 +99,7 @@ def _require_open(folder: RunFolder, outcome: str) -> None:
             allowed="a run that came to a decision",
             remedy="run the pipeline again; an approval is about everything that the gate saw",
         )
-    if outcome == "approve" and not waits_for_approval(folder.decision()):
+    if outcome == "approve" and not folder.decision().waits_for_approval:
         held = folder.decision().verdict == "hold"
         raise ReleaseError(
             f"run {folder.id}",
@@ -157,14 +107,6 @@ def _require_open(folder: RunFolder, outcome: str) -> None:
             allowed="a run that waits for approval and for nothing else",
             remedy=f"see every check with: probity gate {folder.id}",
         )
-
-
-def _lines(folder: RunFolder) -> list[str]:
-    try:
-        content = (folder.path / REVIEWS).read_text(encoding="utf-8")
-    except (OSError, ValueError):
-        return []
-    return content.split("\n")[:-1]
 
 
 def _append(folder: RunFolder, line: str) -> None:

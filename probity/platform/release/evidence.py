@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 from probity import runs
 from probity.claims import (
@@ -20,27 +19,21 @@ from probity.claims import (
     WaiverClaim,
 )
 from probity.decision import GateDecision, GatePolicy, Recipe
-from probity.digest import canonical_json, digest_file, digest_json, digest_tree
+from probity.digest import canonical_json, digest_file, digest_json
 from probity.history import EvidenceExpired, parse_time
 from probity.platform.release.history import utc_now
 from probity.platform.release.project import Project
 from probity.review import Reviewers, SealedReview, SealedWaiver, unseal_waiver
+from probity.run_reviews import CARD_FILES, evidence_digest, evidence_files
 from probity.runs import RunFolder
 
 __all__ = [
-    "CARD_FILES",
-    "SAVED_MODEL",
     "Evidence",
     "collect",
-    "evidence_digest",
-    "evidence_files",
     "expired_audits",
     "recipe_of",
     "waivers_of",
 ]
-
-SAVED_MODEL = f"{runs.MODEL}/saved_model"
-CARD_FILES = ("card.json", "card.md", "card.html")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,32 +45,6 @@ class Evidence:
     recipe: Recipe
     expires_at: str | None
     """When the first part of it expires; UTC, ISO 8601."""
-
-
-def evidence_digest(folder: RunFolder) -> str:
-    """Returns the digest of everything that a reviewer of a run can look at.
-
-    Guarantees: a change of any byte of the config, the data's record, the examples' digests, the SavedModel and its
-    record, a report, the card or the decision changes it.
-    """
-    return digest_json(evidence_files(folder))
-
-
-def evidence_files(folder: RunFolder) -> dict[str, str]:
-    """Returns that evidence: name in the run folder to digest, or ``absent``."""
-    files = [
-        folder.path / runs.CONFIG,
-        folder.path / runs.DATASET,
-        folder.path / runs.EXAMPLES / "splits.json",
-        folder.path / runs.MODEL / "model.json",
-        *sorted((folder.path / runs.AUDITS).glob("*.json")),
-        *(folder.path / runs.CARD / name for name in CARD_FILES),
-        folder.path / runs.DECISION,
-    ]
-    named = {path.relative_to(folder.path).as_posix(): _digest(path) for path in files}
-    model = folder.path / runs.MODEL / "saved_model"
-    named[SAVED_MODEL] = digest_tree(model) if model.is_dir() else "absent"
-    return named
 
 
 def expired_audits(folder: RunFolder, policy: GatePolicy, project: Project, *, now: datetime) -> dict[str, str]:
@@ -237,7 +204,3 @@ def _audit_dates(folder: RunFolder) -> dict[str, datetime]:
 
 def _created(run: str) -> datetime:
     return datetime.strptime(run[:16], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
-
-
-def _digest(path: Path) -> str:
-    return digest_file(path) if path.is_file() else "absent"

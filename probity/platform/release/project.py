@@ -6,14 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-import yaml
-from pydantic import ValidationError
-
 from probity.config import RunConfig
 from probity.errors import ConfigError, SignatureError
 from probity.history import HistoryEntry, parse_time, read_history
 from probity.platform.release.keys import ReleaseKeys, project_keys, trusted_in_project
 from probity.review import Reviewers, SealedWaiver, unseal_waiver
+from probity.run_reviews import read_reviewers
 from probity.runs import RunFolder
 from probity.signing import PublicKey, TrustedKeys
 
@@ -71,7 +69,7 @@ class Project:
         Raises:
             ConfigError: If it cannot be read.
         """
-        return _read_reviewers(self.root / self.config.gate.approval.reviewers)
+        return read_reviewers(self.root / self.config.gate.approval.reviewers)
 
     def writers(self) -> TrustedKeys:
         """Returns the keys of all who may write into the model's history."""
@@ -111,22 +109,3 @@ def _unusable(argument: str, seen: str) -> ConfigError:
         allowed="waivers as probity waive writes them, by reviewers who may waive",
         remedy="sign it again with: probity waive CONFIG --rule NAME --key FILE, or remove the line",
     )
-
-
-def _read_reviewers(path: Path) -> Reviewers:
-    """Reads ``reviewers.yaml``; an absent file names nobody.
-
-    Raises:
-        ConfigError: If it cannot be read.
-    """
-    try:
-        return Reviewers.from_json(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        return Reviewers()
-    except (OSError, ValueError, ValidationError, yaml.YAMLError) as error:
-        raise ConfigError(
-            path.name,
-            seen="no readable list of reviewers",
-            allowed="reviewers: [{name, key: public key in PEM, users, may_waive}], names and keys all different",
-            remedy="correct the file; a public key is what probity key create wrote to the .pub file",
-        ) from error

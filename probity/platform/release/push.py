@@ -30,7 +30,7 @@ from pydantic import ValidationError
 from probity.decision import GateDecision, Release
 from probity.digest import digest_file, digest_tree, require_digest
 from probity.errors import DigestMismatchError, ReleaseError, ReleaseHeldError
-from probity.platform.release.evidence import CARD_FILES, Evidence
+from probity.platform.release.evidence import Evidence
 from probity.platform.release.history import facts_of, mend_history, utc_now
 from probity.platform.release.keys import ReleaseKeys
 from probity.platform.release.model_signature import MODEL_SIGNATURE, sign_model
@@ -48,6 +48,7 @@ from probity.platform.release.version_folder import (
     write_json,
 )
 from probity.release_policy import SigningConfig
+from probity.run_reviews import CARD_FILES
 from probity.signing import TrustedKeys
 
 __all__ = ["EXTRA", "latest", "push", "releases", "verify_release"]

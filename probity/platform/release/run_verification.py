@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from probity.claims import AuditClaim, Claim, DatasetClaim, DecisionClaim, ReleaseClaim
 from probity.digest import digest_file
 from probity.errors import DataError, DigestMismatchError
-from probity.platform.release.evidence import evidence_files
 from probity.platform.release.verification import Problem, Verification, parse_claims
+from probity.run_reviews import evidence_files
 from probity.runs import CLAIMS, EXAMPLES, RELEASE, RunFolder
 from probity.signed_log import read_lines
 from probity.signing import TrustedKeys

@@ -18,7 +18,7 @@ from probity.platform.release.verification import EXTRA, require_verified, verif
 from probity.rollout import RolloutPlan
 from probity.storage import read_record
 
-__all__ = ["prepare", "project_of", "set_aside", "state_path"]
+__all__ = ["prepare", "project_of", "set_aside"]
 
 
 def project_of(model_name: str, config: Path) -> Project:
@@ -36,11 +36,6 @@ def project_of(model_name: str, config: Path) -> Project:
             remedy="name the model's config with --config FILE",
         )
     return project
-
-
-def state_path(project: Project) -> Path:
-    """Returns where the state of a model's rollout lies: beside the model's folder, where no server looks."""
-    return project.base_path / f"{project.model_name}.rollout.json"
 
 
 def prepare(project: Project, *, candidate: int, incumbent: int | None, settings: Mapping[str, Any]) -> RolloutPlan:
