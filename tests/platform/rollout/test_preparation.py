@@ -12,7 +12,8 @@ from probity.errors import ConfigError, ReleaseError, SignatureError
 from probity.platform.release.project import Project
 from probity.platform.release.push import push
 from probity.platform.rollout import preparation
-from probity.platform.rollout.preparation import prepare, project_of, set_aside, state_path
+from probity.platform.rollout.preparation import prepare, project_of, set_aside
+from probity.rollout import state_path
 from tests.platform.conftest import make_config
 from tests.platform.release.candidates import NOON, Candidate, keys_at
 
