@@ -86,7 +86,7 @@ def test_the_config_has_to_be_that_of_the_model(tmp_path):
 
 
 def test_an_earlier_rollout_is_set_aside_and_kept(released):
-    path = state_path(released.project)
+    path = state_path(released.project.base_path, released.project.model_name)
     set_aside(path, now=datetime(2026, 1, 1, tzinfo=UTC))  # nothing to set aside
     path.write_text("an earlier one")
     set_aside(path, now=datetime(2026, 1, 1, tzinfo=UTC))
