@@ -16,7 +16,7 @@ from probity.audits.scoring import ScoredRows, score
 from probity.digest import digest_tree
 from probity.findings import AuditReport, Estimate, Finding, finding_id
 from probity.metric import metric
-from probity.model import PLAINTEXT, EncryptionCost
+from probity.model import PLAINTEXT, Encrypted, EncryptionCost
 
 __all__ = ["EncryptionAudit"]
 
@@ -37,6 +37,8 @@ class EncryptionAudit:
         del workdir
         cost = evidence.model.encryption
         if cost is None:
+            if isinstance(evidence.model.mechanism, Encrypted):
+                return self._report(evidence, "failed", "the training on secret shares left no record of its cost")
             return self._report(evidence, "not_applicable", "the model was not trained on secret shares")
         measured = tuple(self._measured(cost, rows=evidence.model.num_train_examples))
         if cost.plaintext is None:

@@ -216,12 +216,12 @@ def _may_be_not_applicable(name: str, policy: GatePolicy) -> bool:
     # What nothing could be tried on cannot be attacked; a rule on an attack's metric holds then by itself.
     # Without mitigation, or without a model to compare with, it changed nothing that could be measured; a rule on that
     # change holds then by itself.
-    # A model of pooled rows has no clients.
+    # A model of pooled rows has no clients; one that was trained in the clear has no cost of encryption.
     # The mechanism of a model that was trained elsewhere is not known; a rule on epsilon then holds, as it should.
     # Explanations and the tables of particular rules are about binary decisions, and so are single people's.
     if policy.task != "binary" and name in ("explanations", "individuals", "regulatory"):
         return True
-    alone = ("attacks", "baseline", "federation", "mitigation", "privacy")
+    alone = ("attacks", "baseline", "encryption", "federation", "mitigation", "privacy")
     return name in alone or (name == "fairness" and not policy.attributes)
 
 

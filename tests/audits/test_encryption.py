@@ -10,7 +10,7 @@ from probity.audits.encryption import EncryptionAudit
 from probity.audits.privacy import PrivacyAudit
 from probity.audits.testing import AuditContract, make_evidence
 from probity.digest import digest_bytes
-from probity.model import PLAINTEXT, UNMITIGATED, EncryptionCost
+from probity.model import PLAINTEXT, UNMITIGATED, EncryptionCost, NonPrivate
 from probity.trainers.encrypted.settings import EncryptedSettings, mechanism_of
 
 
@@ -79,6 +79,13 @@ def test_without_a_comparison_only_times_are_stated(evidence, tmp_path):
     report = EncryptionAudit().run(alone, workdir=tmp_path)
     assert {finding.metric for finding in report.findings} == {"seconds_per_epoch", "megabytes_sent"}
     assert "the rows are not here" in report.reasons[0]
+
+
+def test_shares_without_a_record_of_their_cost_fail_and_training_in_the_clear_has_none(evidence, tmp_path):
+    lost = replace(evidence, model=evidence.model.model_copy(update={"encryption": None}))
+    assert EncryptionAudit().run(lost, workdir=tmp_path).status == "failed"
+    clear = replace(lost, model=lost.model.model_copy(update={"mechanism": NonPrivate()}))
+    assert EncryptionAudit().run(clear, workdir=tmp_path).status == "not_applicable"
 
 
 def test_the_privacy_statement_says_infinite_and_why(evidence, tmp_path):

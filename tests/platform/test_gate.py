@@ -453,10 +453,11 @@ def test_a_stale_claim_that_there_is_no_baseline_is_not_believed():
     assert outcome(decide(reports={**good_reports(), "baseline": first}), "no regression") == "error"
 
 
-def test_a_model_of_pooled_rows_needs_no_clients():
-    away = AuditReport(audit="federation", status="not_applicable", subject=SUBJECT, reasons=("no clients",))
-    required = (*REQUIRED, "federation")
-    found = decide(policy(rules=RULES[:1], required_reports=required), reports={**good_reports(), "federation": away})
+@pytest.mark.parametrize("name", ["federation", "encryption"])
+def test_a_model_of_pooled_rows_in_the_clear_needs_neither_clients_nor_shares(name):
+    away = AuditReport(audit=name, status="not_applicable", subject=SUBJECT, reasons=("no clients, no shares",))
+    required = (*REQUIRED, name)
+    found = decide(policy(rules=RULES[:1], required_reports=required), reports={**good_reports(), name: away})
     assert found.verdict == "release"
 
 
