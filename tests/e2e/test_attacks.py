@@ -47,6 +47,7 @@ def overfitted(tmp_path_factory, make_project):
     return project, done, project.run_folders()[-1]
 
 
+@pytest.mark.heavy
 def test_an_overfitted_model_is_caught_and_held(overfitted):
     _, done, run = overfitted
     report = report_of(run)

@@ -44,6 +44,7 @@ def test_the_run_folder_tells_the_story(finished):
         "attacks",
         "baseline",
         "data",
+        "encryption",
         "explanations",
         "fairness",
         "federation",

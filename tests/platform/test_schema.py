@@ -5,7 +5,7 @@ import pytest
 
 from probity.data import Anomalies, Anomaly, Column, ColumnKind, Role, Statistics
 from probity.errors import ConfigError, DigestMismatchError, SchemaViolationError
-from probity.platform.profile import _statistics, _write
+from probity.platform.profile import _write, statistics_of
 from probity.platform.schema import (
     INFERRED,
     make_schema,
@@ -46,7 +46,7 @@ def check(small, path, *, curated, tmp_path, **tables):
     splits = dict(small.statistics.splits)
     for split, table in tables.items():
         splits[split] = f"../other_{tmp_path.name}_{split}.pbtxt"
-        _write(_statistics(table), small.folder / splits[split])
+        _write(statistics_of(table), small.folder / splits[split])
     statistics = Statistics(splits=splits, groups={}, group_counts={})
     schema = read_schema(path, curated=curated)
     return validate(statistics, schema, small.dataset, folder=small.folder, schema_path=path)
@@ -97,8 +97,8 @@ def test_serving_needs_features_only(small, inferred):
     assert absent == {"y", "sex", "person"}
     # TFDV itself agrees: rows with features alone are valid when serving, and are not when training.
     rows = small.examples.table("test").select(["age", "wage", "job"])
-    assert not tfdv.validate_statistics(_statistics(rows), proto, environment="SERVING").anomaly_info
-    assert set(tfdv.validate_statistics(_statistics(rows), proto, environment="TRAINING").anomaly_info) == absent
+    assert not tfdv.validate_statistics(statistics_of(rows), proto, environment="SERVING").anomaly_info
+    assert set(tfdv.validate_statistics(statistics_of(rows), proto, environment="TRAINING").anomaly_info) == absent
 
 
 def test_good_data_has_no_errors(small, inferred, tmp_path):
@@ -113,7 +113,7 @@ def test_what_one_sample_suggests_is_no_rule(small, tmp_path):
     table = small.examples.table("train").append_column("flag", pa.array([0, 1] * 1000)[: train_rows(small)])
     position = table.column_names.index("person")
     text = table.set_column(position, "person", table.column("person").cast(pa.string()))
-    _write(_statistics(text), tmp_path / "train.pbtxt")
+    _write(statistics_of(text), tmp_path / "train.pbtxt")
     statistics = Statistics(splits={"train": "train.pbtxt"}, groups={}, group_counts={})
     flag = Column(name="flag", kind=ColumnKind.INT, roles=(Role.FEATURE,))
     dataset = small.dataset.model_copy(update={"columns": (*small.dataset.columns, flag)})
