@@ -22,7 +22,9 @@ from probity.digest import digest_file
 from probity.errors import ProbityError
 from probity.findings import AuditReport, EpsilonByEpoch
 from probity.model import TrainedModel
+from probity.model_cards.publication import Publication
 from probity.review import SealedReview
+from probity.run_publication import publication_of
 from probity.run_reviews import counting_reviews, reviewers_of
 from probity.runs import AUDITS, Receipt, RunError, RunFolder, Workspace
 from probity.storage import read_record
@@ -100,6 +102,10 @@ class Report:
     def card(self) -> ModelCard | None:
         """Returns the model card."""
         return _card(self.folder.path, fingerprint(self.folder))
+
+    def publication(self) -> Publication | None:
+        """Returns what is published of the run; ``None`` where its card is no longer the one that was decided about."""
+        return _readable(lambda: publication_of(self.folder))
 
     def file_digest(self, name: str) -> str | None:
         """Returns the digest of a file of the run as it is now; ``None`` if it is absent."""

@@ -35,10 +35,9 @@ from probity.platform.lineage import Lineage, LineageRun
 from probity.platform.live_rounds import LiveRounds
 from probity.platform.person import current_user
 from probity.platform.plan import Plan, make_plan
-from probity.platform.publishing import waived_in
 from probity.platform.release import push
 from probity.platform.release.approval import approval_terms, reviews_of
-from probity.platform.release.evidence import collect, expired_audits, waivers_of
+from probity.platform.release.evidence import collect, expired_audits
 from probity.platform.release.history import utc_now
 from probity.platform.release.project import Project
 from probity.platform.release.registry import mirror
@@ -46,6 +45,7 @@ from probity.platform.release.verification import EXTRA, verify
 from probity.platform.release.webhook import ask_for_review
 from probity.platform.stages import Observer, Progress, Stages, Stopped, environment, installed_digest
 from probity.review import SealedReview
+from probity.run_publication import waived_in, waivers_of
 from probity.runs import RunError, RunFolder, Workspace
 from probity.storage import write_atomically, write_record
 from probity.trainers.base import TrainingRequest

@@ -8,20 +8,16 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
 from probity.card import ModelCard
-from probity.digest import digest_bytes, digest_file
-from probity.errors import ConfigError, DataError, DigestMismatchError, ReleaseError, ReleaseHeldError
-from probity.history import parse_time
+from probity.digest import digest_bytes
+from probity.errors import ConfigError, DataError, ReleaseError, ReleaseHeldError
 from probity.model_cards.dialects import dialects_for
-from probity.model_cards.publication import Publication, Waived
-from probity.platform.release.evidence import waivers_of
-from probity.runs import CARD, DECISION, RunFolder
+from probity.model_cards.publication import Publication
 from probity.storage import write_atomically
 
-__all__ = ["SUMS", "PublishedForm", "forms_of", "publication_of", "publish_to_folder", "publish_to_hub", "waived_in"]
+__all__ = ["SUMS", "PublishedForm", "forms_of", "publish_to_folder", "publish_to_hub"]
 
 SUMS = "SHA256SUMS"
 """Lists the files of a published folder; ``sha256sum --check`` reads it."""
@@ -48,56 +44,6 @@ class PublishedForm:
     def digest(self) -> str:
         """SHA-256 of the UTF-8 text."""
         return digest_bytes(self.text.encode())
-
-
-def publication_of(folder: RunFolder) -> Publication:
-    """Returns a run's card with the decision on it and the release, if there is one.
-
-    Raises:
-        DataError: If the run has no card.
-        DigestMismatchError: If the card is not the one that was composed, or not the one that was decided about.
-    """
-    path = folder.path / CARD / "card.json"
-    receipt = folder.receipt("card")
-    if not path.is_file() or receipt is None:
-        raise DataError(
-            f"run {folder.id}",
-            seen=f"no card ({folder.status()})",
-            allowed="a run that reached the stage card",
-            remedy="run the pipeline again without --until",
-        )
-    decision = folder.decision() if (folder.path / DECISION).is_file() else None
-    if not folder.intact(receipt) or (decision is not None and decision.card != digest_file(path)):
-        raise DigestMismatchError(
-            f"{folder.id}/{CARD}",
-            seen="another card than the one that was composed and decided about",
-            allowed="the recorded bytes",
-            remedy="run the pipeline again; a card is not edited, say what is missing in the config",
-        )
-    return Publication(
-        card=folder.card(),
-        decision=decision,
-        release=folder.release(),
-        waived=waived_in(folder, now=parse_time(receipt.finished_at)),
-        pictures=folder.pictures(),
-        recorded=path.read_text(encoding="utf-8"),
-    )
-
-
-def waived_in(folder: RunFolder, *, now: datetime | None = None) -> tuple[Waived, ...]:
-    """Returns the rules that somebody answered for when a run started, as its card prints them.
-
-    Args:
-        folder: The run.
-        now: When the waivers must be in force; ``None``: now.
-
-    Raises:
-        SignatureError: If one was not sealed by a reviewer who may waive.
-    """
-    return tuple(
-        Waived(rule=entry.waiver.rule, owner=entry.waiver.owner, reason=entry.waiver.reason, expires=entry.waiver.until)
-        for entry in waivers_of(folder, now=now)
-    )
 
 
 def forms_of(publication: Publication) -> tuple[PublishedForm, ...]:

@@ -114,7 +114,8 @@ def written(
         _renamed(folder, called)
     outputs = {path.relative_to(folder.path).as_posix(): digest_file(path) for path in files_below(folder.path)}
     audits = {name: digest for name, digest in outputs.items() if name.startswith("08_audits/")}
-    for stage, files in (("ingest", {}), ("fairness", audits)):
+    cards = {name: digest for name, digest in outputs.items() if name.startswith("09_card/")}
+    for stage, files in (("ingest", {}), ("fairness", audits), ("card", cards)):
         folder.write_receipt(
             Receipt(
                 stage=stage, key=digest_bytes(stage.encode()), outputs=files, seconds=1.5,

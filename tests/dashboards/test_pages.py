@@ -165,6 +165,15 @@ def test_the_card_is_offered_in_every_form_that_fits_with_what_is_missing(full):
     assert set(states.values()) == {"\N{CHECK MARK} valid"}
 
 
+def test_no_form_is_given_out_of_a_card_that_nobody_decided_about(tmp_path, write_run):
+    place = Workspace(tmp_path / "workspace")
+    card = write_run(place, FULL).path / "09_card" / "card.json"
+    card.write_text(card.read_text().replace("adult", "adverse"))
+    app = shown(place, FULL, names=("card",))
+    assert any("No form is given out" in entry.value for entry in app.error)
+    assert not [entry for entry in app.table if "does not say" in entry.value]
+
+
 def test_who_started_a_run_is_told_to_viewers_only(workspace):
     seen = shown(workspace, FULL, names=("overview",)).dataframe[0].value
     assert set(seen["who"]) == {"ines"}

@@ -102,17 +102,11 @@ def _forms(report: Report, card: ModelCard) -> None:
     import streamlit as st
 
     heading("In every form", about="Written from the card, the decision on it and the release; checked by each form.")
-    decision = report.decision()
-    if decision is not None and any(check.lifted_by == "waiver" for check in decision.checks):
-        st.info("Rules were waived for this model. The forms that name the waivers are written by: probity card RUN")
+    publication = report.publication()
+    if publication is None:
+        st.error("No form is given out: this is not the card that was composed and decided about, or its waivers "
+                 "cannot be verified.")  # fmt: skip
         return
-    publication = Publication(
-        card=card,
-        decision=decision,
-        release=report.release(),
-        pictures=report.folder.pictures(),
-        recorded=(report.folder.path / CARD / "card.json").read_text(encoding="utf-8"),
-    )
     rows = []
     for dialect in DIALECTS.values():
         words, mime = _FORMS[dialect.name]

@@ -64,7 +64,7 @@ def print_card(
     Example: probity card latest --format html --out card.html
     """
     from probity.model_cards.dialects import DIALECTS
-    from probity.platform.publishing import publication_of
+    from probity.run_publication import publication_of
     from probity.storage import write_atomically
 
     text = DIALECTS[form.value].write(publication_of(workspace_at(workspace).find(run)))
@@ -92,8 +92,9 @@ def publish(
     """
     from probity.errors import ConfigError
     from probity.platform import publishing
+    from probity.run_publication import publication_of
 
-    publication = publishing.publication_of(workspace_at(workspace).find(run))
+    publication = publication_of(workspace_at(workspace).find(run))
     forms = publishing.forms_of(publication)
     if to == HUB and repository is None:
         raise ConfigError(

@@ -21,9 +21,8 @@ from probity.claims import (
 from probity.decision import GateDecision, GatePolicy, Recipe
 from probity.digest import canonical_json, digest_file, digest_json
 from probity.history import EvidenceExpired, parse_time
-from probity.platform.release.history import utc_now
 from probity.platform.release.project import Project
-from probity.review import Reviewers, SealedReview, SealedWaiver, unseal_waiver
+from probity.review import SealedReview, SealedWaiver
 from probity.run_reviews import CARD_FILES, evidence_digest, evidence_files
 from probity.runs import RunFolder
 
@@ -32,7 +31,6 @@ __all__ = [
     "collect",
     "expired_audits",
     "recipe_of",
-    "waivers_of",
 ]
 
 
@@ -66,17 +64,6 @@ def expired_audits(folder: RunFolder, policy: GatePolicy, project: Project, *, n
                     name, f"{event.by} declared it expired on {event.at} ({event.why or 'no reason given'})"
                 )
     return {name: reason.replace("+00:00", " UTC") for name, reason in found.items()}
-
-
-def waivers_of(folder: RunFolder, *, now: datetime | None = None) -> tuple[SealedWaiver, ...]:
-    """Returns the waivers that a run started with and that are in force.
-
-    A waiver that was signed later is not among them: the card of the run does not show it.
-    """
-    written = folder.provenance()
-    people, moment = Reviewers.from_json(written.get("reviewers", {})), now or utc_now()
-    sealed = [unseal_waiver(line, people) for line in written.get("waivers", ())]
-    return tuple(entry for entry in sealed if parse_time(entry.waiver.until) > moment)
 
 
 def collect(
