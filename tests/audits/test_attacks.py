@@ -75,6 +75,7 @@ def test_groups_without_enough_rows_give_no_verdict(evidence, tmp_path):
     assert "fewer than" in rare.reason
 
 
+@pytest.mark.heavy
 def test_planted_rows_and_gradients_are_reported_together_at_one_confidence(evidence, tmp_path):
     folder = tmp_path / "canaries"
     folder.mkdir()
@@ -177,6 +178,7 @@ def test_a_model_that_cannot_score_its_training_rows_is_not_passed_over(evidence
         run(evidence, tmp_path)
 
 
+@pytest.mark.heavy
 def test_the_sample_is_of_rows_that_occur_once_and_its_members_are_fair_coins(tmp_path):
     table = draw_rows(500, seed=3)
     doubled = pa.concat_tables([table, table.slice(0, 100)])

@@ -86,7 +86,7 @@ def test_too_few_canaries_are_refused():
         one_run.lower_bound(np.zeros(99), np.zeros(99, bool), delta=1e-5, confidence=0.95, seed=0)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_training_without_noise_is_caught_and_the_right_one_is_not(tmp_path_factory):
     """A small version of the statistical test of all breaks, on the trainer itself."""
     world = make_world(tmp_path_factory.mktemp("world"), rows=600)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import sys
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
@@ -35,9 +37,17 @@ def _made_up() -> ModuleType:
     return module
 
 
+MAIN = sys.modules["__main__"]
 made_up = _made_up()
 ROWS = made_up.Rows(shares=made_up.RARE)
 REPORTS: dict[str, AuditReport] = made_up.reports_of(ROWS)
+
+
+@pytest.fixture(autouse=True)
+def _main_stays_main() -> Iterator[None]:
+    """Streamlit's test harness puts its script in the place of ``__main__``, which later child processes would run."""
+    yield
+    sys.modules["__main__"] = MAIN
 
 
 @pytest.fixture(scope="session")

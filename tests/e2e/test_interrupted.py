@@ -39,6 +39,7 @@ def start_and_kill(project, stage: str) -> bool:
     return not (folder / ".run/receipts" / f"{stage}.json").exists()
 
 
+@pytest.mark.heavy
 def test_a_run_killed_in_any_stage_is_finished_by_the_next(small_project):
     project = small_project
     killed_in = {stage: start_and_kill(project, stage) for stage in STAGES}

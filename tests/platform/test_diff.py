@@ -75,6 +75,7 @@ def test_whoever_lost_is_named_and_gaps_are_compared():
     assert named["gap of accuracy across sex at 0.5"] == "too small to say"
 
 
+@pytest.mark.heavy
 def test_an_interval_of_a_change_of_gap_holds_at_least_as_often_as_it_says():
     held = 0
     for i in range(200):

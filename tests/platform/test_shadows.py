@@ -60,7 +60,7 @@ def run(world, trainer, kept, out, *, number=3):
     return read_array(out / "shadows.npz", "trained_on"), read_array(out / "shadows.npz", "scores")
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_an_interrupted_stage_goes_on_and_ends_as_if_nothing_had_happened(world, tmp_path):
     assert isinstance(world.dataset, Dataset)
     whole = Counting()

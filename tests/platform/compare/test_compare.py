@@ -270,7 +270,7 @@ def test_the_runs_are_shown_under_the_comparison(project):
     assert len(children) == 2
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_cells_that_the_budget_does_not_allow_together_are_refused_before_any_is_trained(project):
     from probity.platform.budget.ledger import open_ledger
 

@@ -187,6 +187,7 @@ def test_the_model_is_left_as_it_was():
         np.testing.assert_array_equal(weight.numpy(), value)
 
 
+@pytest.mark.heavy
 @settings(max_examples=30, deadline=None)
 @given(rows=st.integers(2, 12), clip=st.floats(1e-3, 10), seed=st.integers(0, 2**16))
 def test_adding_a_row_moves_the_sum_by_at_most_the_clip_norm(rows, clip, seed):
