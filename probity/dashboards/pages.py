@@ -67,6 +67,7 @@ _STYLE = """<style>
 [data-testid="stTable"] { overflow-x: auto; }
 [data-testid="stTable"] td, [data-testid="stTable"] td * {
   overflow-wrap: anywhere; max-width: none !important; white-space: normal; }
+[data-testid="stTable"] td:last-child, [data-testid="stTable"] td:last-child * { overflow-wrap: anywhere !important; }
 [data-testid="stTable"] td, [data-testid="stTable"] th { font-variant-numeric: tabular-nums; }
 :focus-visible { outline: 3px solid #0072B2 !important; outline-offset: 2px; }
 </style>"""  # noqa: E501

@@ -48,12 +48,12 @@ def workspace(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def runs(workspace):
-    """The newest run of each kind."""
+    """The newest released run of each trainer; of those held the first, as those of a comparison come later."""
     found: dict[str, RunFolder] = {}
     for folder in workspace.runs():
         status = folder.status()
         if status == "held":
-            found.setdefault("held", folder)
+            found["held"] = folder
         elif status == "released":
             found.setdefault(folder.model().trainer, folder)
     assert {"held", "plain", "dp_sgd"} <= set(found)
