@@ -39,7 +39,9 @@ class GroupRound(Record):
 
     participants: int = Field(ge=0)
     loss: float | None = None
-    """Mean loss of its clients before their local training; ``None`` with fewer than two of them."""
+    """Mean loss of its clients while training; ``None`` with fewer than two of them."""
+    accuracy: float | None = None
+    """Share of its clients' rows that were classified correctly while training; ``None`` with fewer than two."""
 
 
 class Round(Record):
