@@ -104,6 +104,10 @@ bench: setup ## Measure; writes the tables in benchmarks/
 bench-federated: workers .venv-bench-federated/.synced ## Measure federated rounds beside Flower's simulation; writes benchmarks/federated.md
 	$(BIN)/python benchmarks/federated.py
 
+.PHONY: bench-federated-accuracy
+bench-federated-accuracy: workers ## Measure what federating costs in accuracy on Adult; writes benchmarks/federated_accuracy.md
+	$(BIN)/python benchmarks/federated_accuracy.py
+
 .PHONY: bench-attacks
 bench-attacks: setup ## False alarms, coverage and power of the attacks, where the truth is known
 	$(BIN)/python benchmarks/attacks.py

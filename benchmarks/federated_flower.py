@@ -13,6 +13,7 @@ import logging
 import os
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 os.environ.setdefault("RAY_DISABLE_DOCKER_CPU_WARNING", "1")
@@ -103,7 +104,7 @@ def main(source: Path, out: Path, *, rounds: int, per_round: int) -> None:
             "init_args": {"include_dashboard": False, "log_to_driver": False},
         },
     )
-    out.write_text(json.dumps(np.diff(strategy.ends).tolist()))
+    out.write_text(json.dumps({"seconds": np.diff(strategy.ends).tolist(), "version": version("flwr")}))
 
 
 if __name__ == "__main__":

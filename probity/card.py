@@ -16,6 +16,7 @@ from pydantic import Field, model_validator
 from probity.canaries import Canaries
 from probity.config import Rule
 from probity.data import SensitiveAttribute, TransformConstant
+from probity.federation import FederationFacts
 from probity.findings import PrivacyStatement, Subject
 from probity.metric import Direction
 from probity.model import DpFedAvg, DpFtrl, DpSgd, Encrypted, Federated, Mitigation, NonPrivate, Unknown
@@ -305,6 +306,10 @@ class ModelCard(Record):
     """What decisions about single people depend on; shares of rows only."""
     regulatory: NumbersOrGap = NotAssessed(reason="this card was written before regulatory tables were made")
     """Rates and ratios as particular rules define them."""
+    federation: FederationFacts | None = None
+    """How the model was trained over clients; ``None``: it was not."""
+    clients: NumbersOrGap = NotAssessed(reason="this card was written before clients were counted on it")
+    """Clients in numbers, who took part, and how the model serves those that it serves worst."""
     privacy: PrivacySection
     explanations: NumbersOrGap
     limitations: StatementOrGap
@@ -327,6 +332,7 @@ class ModelCard(Record):
             self.disparities,
             self.baseline,
             self.mitigation,
+            self.clients,
             self.privacy.findings,
             self.privacy.attacks,
             self.explanations,

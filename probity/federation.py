@@ -16,7 +16,16 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-__all__ = ["FEDERATION", "SIZE_GROUPS", "ClientGroup", "Federation", "GroupRound", "Round", "size_groups"]
+__all__ = [
+    "FEDERATION",
+    "SIZE_GROUPS",
+    "ClientGroup",
+    "Federation",
+    "FederationFacts",
+    "GroupRound",
+    "Round",
+    "size_groups",
+]
 
 FEDERATION = "federation.json"
 """The file's name beside ``model.json``."""
@@ -30,7 +39,9 @@ class GroupRound(Record):
 
     participants: int = Field(ge=0)
     loss: float | None = None
-    """Mean loss of its clients before their local training; ``None`` with fewer than two of them."""
+    """Mean loss of its clients while training; ``None`` with fewer than two of them."""
+    accuracy: float | None = None
+    """Share of its clients' rows that were classified correctly while training; ``None`` with fewer than two."""
 
 
 class Round(Record):
@@ -86,6 +97,37 @@ class Federation(Record):
     """Of the request that the worker answered."""
     environment: dict[str, str]
     """Versions in the worker's environment."""
+
+
+class FederationFacts(Record):
+    """How a model was trained over clients, in the words of its card: settings as executed, and what they promise."""
+
+    clients: str
+    """What a client is: the values of a column, or simulated."""
+    simulated: bool
+    """Whether rows were dealt out to made-up clients."""
+    num_clients: int = Field(ge=1)
+    clients_per_round: float = Field(gt=0.0)
+    """Clients that were asked in a round; under Poisson sampling, the expected number."""
+    sampling: str
+    rounds: int = Field(ge=0)
+    """Rounds that were executed."""
+    algorithm: str
+    """``fedavg``, ``fedprox``, ``fedadam`` or ``fedsgd``."""
+    server: str
+    """What the server does with the mean of the updates."""
+    local: str
+    """What a client does in a round."""
+    compression: str
+    secure_aggregation: Literal["none", "simulated"]
+    threat_model: str
+    """Whom the aggregation hides a client's update from, and on which assumptions."""
+    preprocessing: str
+    """What the constants of the transform rest on: public facts, noisy statistics, or pooled rows."""
+    separate: tuple[str, ...]
+    """What was really separate for each client."""
+    together: tuple[str, ...]
+    """What a federation of separate owners would have done elsewhere or otherwise."""
 
 
 def size_groups(sizes: Sequence[int]) -> npt.NDArray[np.int64]:

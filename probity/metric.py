@@ -380,6 +380,27 @@ _ALL = (
         gateable=False,
     ),
     Metric(
+        name="round_participation",
+        kind=MetricKind.DATA,
+        direction=_NEITHER,
+        definition="mean number of clients whose update went into a round",
+        gateable=False,
+    ),
+    Metric(
+        name="client_dropout_rate",
+        kind=MetricKind.DATA,
+        direction=_NEITHER,
+        definition="share of the requests to clients, over all rounds, that were not answered",
+        gateable=False,
+    ),
+    Metric(
+        name="failed_updates",
+        kind=MetricKind.DATA,
+        direction=_NEITHER,
+        definition="updates, over all rounds, that were not finite and were left out",
+        gateable=False,
+    ),
+    Metric(
         name="client_group_accuracy",
         kind=MetricKind.COMPARISON,
         direction=_UP,

@@ -82,10 +82,22 @@ class FederationAudit:
         if public:
             for name, field in _FACTS.items():
                 yield self._exact(name, float(getattr(federation, field)), n=count)
+            yield from self._participation(federation)
         if federation.column is not None:
             yield self._worst_served(federation.column, evidence)
             if public:
                 yield from self._by_size(federation.column, evidence)
+
+    def _participation(self, federation: Federation) -> Iterator[Finding]:
+        """Who of those that were asked took part, over all rounds."""
+        rounds = federation.rounds
+        taking_part = sum(entry.participants for entry in rounds)
+        dropped, failed = sum(entry.dropped for entry in rounds), sum(entry.failed for entry in rounds)
+        asked = taking_part + dropped + failed
+        if asked:
+            yield self._exact("round_participation", taking_part / len(rounds), n=len(rounds))
+            yield self._exact("client_dropout_rate", dropped / asked, n=asked)
+            yield self._exact("failed_updates", float(failed), n=asked)
 
     def _by_size(self, column: str, evidence: AuditInput) -> Iterator[Finding]:
         """Accuracy on the test rows of the clients with fewest, middling and most training rows."""

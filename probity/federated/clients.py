@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     Rows = Sequence[npt.NDArray[np.int64]]
 
-__all__ = ["assign", "groups", "label_skew", "suitability", "write"]
+__all__ = ["assign", "circumstances", "groups", "label_skew", "suitability", "write"]
 
 _NAME = "trainer federated, clients"
 _SMALL = 10
@@ -87,24 +87,50 @@ def label_skew(rows: Rows, labels: npt.NDArray[np.float32]) -> float:
     return sum(len(own) * abs(float(labels[own].mean()) - everybody) for own in rows if len(own)) / len(labels)
 
 
-def suitability(rows: Rows, labels: npt.NDArray[np.float32], *, simulated: bool, clients_per_round: int) -> list[str]:
-    """Returns what speaks against federated training here, in words without data values."""
-    sizes = np.array([len(own) for own in rows])
+def circumstances(
+    num_clients: int, *, simulated: bool, one_source: bool, sensitive: bool, clients_per_round: int
+) -> list[str]:
+    """Returns what speaks against federated training whatever the rows say: public facts, in words.
+
+    Args:
+        num_clients: How many there are.
+        simulated: Whether they are made up.
+        one_source: Whether the clients' rows came in one table.
+        sensitive: Whether the data declares anything about people that calls for protection.
+        clients_per_round: How many are asked in a round.
+    """
     found = []
     if simulated:
         found.append(
             "the clients are simulated: all rows are in one place, where the trainer plain would use them better"
         )
-    if len(rows) < _SMALL:
-        found.append(f"{len(rows)} clients are few: one of them decides much of each round")
+    elif one_source:
+        found.append(
+            "the rows of all clients came in one table: rows and labels had left the clients before, and federated "
+            "training is for data that exists only where it arises"
+        )
+    if not sensitive:
+        found.append(
+            "no column is declared as sensitive, nor as the privacy unit: rows that may be pooled are used better in "
+            "one place"
+        )
+    if num_clients < _SMALL:
+        found.append(f"{num_clients} clients are few: one of them decides much of each round")
+    if clients_per_round == num_clients:
+        found.append("every client is asked in every round: one that is absent is missed, and nothing is sampled")
+    return found
+
+
+def suitability(rows: Rows, labels: npt.NDArray[np.float32]) -> list[str]:
+    """Returns what in the clients' rows speaks against federated training, in words without data values."""
+    sizes = np.array([len(own) for own in rows])
+    found = []
     if (sizes == 0).any():
         found.append(f"{int((sizes == 0).sum())} clients have no rows; they can be asked and add nothing")
     if sizes.max() > len(labels) / 2:
         found.append("one client holds more than half of all rows: the average is mostly its own")
     if label_skew(rows, labels) > _UNLIKE * 2 * float(labels.mean()) * (1 - float(labels.mean())):
         found.append("the clients' labels are unlike: averages converge slowly and can serve single clients badly")
-    if clients_per_round == len(rows):
-        found.append("every client is asked in every round: one that is absent is missed, and nothing is sampled")
     return found
 
 

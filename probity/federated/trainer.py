@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from probity.data import Role
 from probity.errors import ConfigError
 from probity.federated.settings import FederatedSettings, propose, target_delta
 from probity.federation import FEDERATION, SIZE_GROUPS, Federation, Round, size_groups
@@ -268,7 +269,11 @@ def _numbers(finished: Round, private: bool) -> dict[str, float]:
     found = {name: getattr(finished, name) for name in (_COVERED if private else _COUNTED)}
     if not private:
         by_group = ((name, finished.groups.get(str(number))) for number, name in enumerate(SIZE_GROUPS))
-        found |= {f"loss_{name.replace(' ', '_')}": entry.loss for name, entry in by_group if entry is not None}
+        for name, entry in by_group:
+            if entry is not None:
+                found |= {
+                    f"{metric}_{name.replace(' ', '_')}": getattr(entry, metric) for metric in ("loss", "accuracy")
+                }
     return {name: float(value) for name, value in found.items() if value is not None}
 
 
@@ -375,14 +380,19 @@ def _partition(settings: FederatedSettings) -> str:
 
 
 def _warnings(job: _Job, reply: Reply) -> list[str]:
-    from probity.federated.clients import suitability
+    from probity.federated.clients import circumstances, suitability
 
-    settings = job.settings
-    found = suitability(
-        job.rows, job.labels, simulated=settings.client_column is None, clients_per_round=settings.clients_per_round
+    settings, dataset = job.settings, job.request.dataset
+    files = {column.name for column in dataset.columns if Role.FILE in column.roles}
+    found = circumstances(
+        len(job.rows),
+        simulated=settings.client_column is None,
+        one_source=settings.client_column not in files,
+        sensitive=bool(dataset.sensitive) or dataset.privacy_unit != "row",
+        clients_per_round=settings.clients_per_round,
     )
-    if job.private:  # the others are exact facts about the clients' rows
-        found = [text for text in found if "simulated" in text or "are few" in text]
+    if not job.private:  # the others are exact facts about the clients' rows
+        found += suitability(job.rows, job.labels)
     failed, dropped = (sum(getattr(entry, name) for entry in reply.history) for name in ("failed", "dropped"))
     if failed and not job.private:
         found.append(f"{failed} updates were not finite and were left out")

@@ -27,6 +27,7 @@ from probity.findings import AuditReport, Finding, Subject
 from probity.metric import METRICS
 from probity.model import TrainedModel
 from probity.model_cards.disclosure import Disclosure, disclosure_of
+from probity.model_cards.federation import federation_facts
 from probity.model_cards.trust import trust_rows
 from probity.owner import RiskAnswers
 
@@ -69,7 +70,7 @@ def compose(
         transform: Layout and constants of the transform graph.
         model: The trained model.
         reports: Reports by name of the audit: ``performance``, ``fairness``, ``privacy``, ``explanations``, ``data``,
-            ``baseline``, ``attacks``, ``mitigation``, ``individuals``, ``regulatory``.
+            ``baseline``, ``attacks``, ``mitigation``, ``individuals``, ``regulatory``, ``federation``.
         cumulative: What all trainings on the data spent together, if a ledger was read.
         canaries: What was planted in the training, if anything.
     """
@@ -100,6 +101,8 @@ def compose(
         disparities=source.numbers("fairness", _is_no_proxy),
         baseline=source.numbers("baseline"),
         mitigation=source.numbers("mitigation"),
+        federation=federation_facts(model, transform),
+        clients=source.numbers("federation"),
         privacy=_privacy(model, transform, reports, source, cumulative, canaries),
         explanations=source.numbers("explanations"),
         individuals=source.numbers("individuals", lambda finding: not finding.slice),

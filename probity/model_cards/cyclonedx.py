@@ -26,7 +26,7 @@ from probity.model_cards.wording import mitigation_words
 __all__ = ["CYCLONEDX_LOSES", "PREFIX", "STATEMENTS", "cyclonedx_problems", "to_cyclonedx"]
 
 PREFIX = "probity:"
-_SECTIONS = ("overall", "by_group", "disparities", "privacy.findings", "privacy.attacks")
+_SECTIONS = ("overall", "by_group", "disparities", "clients", "privacy.findings", "privacy.attacks")
 """Sections whose numbers are performance metrics."""
 _ELSEWHERE = (
     "baseline", "mitigation", "individuals", "regulatory", "explanations", "data.findings", "factors.proxies",
@@ -44,7 +44,7 @@ _PROPERTIES = (
     "privacy.statement", "privacy.cumulative", "privacy.canaries", "privacy.trust", "details.trainer",
     "details.mechanism", "details.architecture", "details.num_parameters", "details.num_train_examples",
     "details.steps", "details.epochs", "details.best_epoch", "details.seed", "details.digests", "details.warnings",
-    "details.mitigation",
+    "details.mitigation", "federation",
 )  # fmt: skip
 """Parts of the card that have no place in CycloneDX, carried as properties."""
 

@@ -21,6 +21,7 @@ The rules, with ``m`` the minimum group size:
    share where shares add up to one.
 7. Where subtraction finds the rows behind any other withheld number, the rows behind this metric are printed for no
    group of the table, and its values are rounded.
+8. Rows of a client count like a group: a smallest, median or largest client below ``m`` rows has no size on the card.
 
 These rules limit inference from the card alone. They do not exclude it for a reader who knows more about the data, and
 they do not hide how many predictions of a kind a group got: a selection rate times a size is such a count.
@@ -53,6 +54,8 @@ from probity.model_cards.differencing import Slice, gives_away
 __all__ = ["FEWEST_ROWS", "Disclosure", "disclosure_of"]
 
 PUBLIC_DECIMALS = 3
+_CLIENT_SIZES = frozenset({"smallest_client", "median_client", "largest_client"})
+"""Metrics whose value is the number of rows of one client, or nearly."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,6 +134,8 @@ class Disclosure:
     def _withheld(self, finding: Finding) -> str | None:
         key = frozenset(finding.slice.items())
         table = frozenset(finding.slice)
+        if finding.metric in _CLIENT_SIZES and (finding.estimate.value or 0.0) < self.minimum:
+            return f"a client has fewer than {self.minimum} rows"
         if finding.id in self.rare:
             return f"it counts fewer than {FEWEST_ROWS} rows with a label, or would give such a count away"
         if not finding.slice:

@@ -21,6 +21,7 @@ from probity.model_cards.blocks import (
     Table,
     Tile,
 )
+from probity.model_cards.federation import federation_blocks
 from probity.model_cards.measured import analyses, explanations, individuals, notes, pick, privacy, regulatory
 from probity.model_cards.publication import Publication
 from probity.model_cards.tables import (
@@ -62,6 +63,7 @@ def document_of(publication: Publication, *, images: Mapping[str, Sequence[tuple
             Section(anchor="factors", title="Factors", blocks=tuple(_factors(card))),
             Section(anchor="metrics", title="Metrics", blocks=tuple(_metrics(card))),
             Section(anchor="data", title="Training and evaluation data", blocks=tuple(_data(card))),
+            Section(anchor="federation", title="Training over clients", blocks=tuple(federation_blocks(card))),
             Section(anchor="analyses", title="Quantitative analyses", blocks=tuple(analyses(card))),
             Section(anchor="privacy", title="Privacy", blocks=tuple(privacy(card, images.get("attacks", ())))),
             Section(

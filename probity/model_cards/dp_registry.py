@@ -15,6 +15,7 @@ import yaml
 from probity.card import CumulativeSpending, ModelCard, NotAssessed, Numbers, Statement
 from probity.errors import DataError
 from probity.findings import PrivacyStatement
+from probity.model_cards.federation import federation_words
 from probity.model_cards.publication import Publication
 from probity.model_cards.registry_entry import (
     Administrative,
@@ -136,7 +137,7 @@ def _deployment_model(card: ModelCard, statement: PrivacyStatement) -> Deploymen
     rows = [f"{row.party}: {row.sees}" for row in card.privacy.trust]
     seeing = [row.party for row in card.privacy.trust if row.sees_raw_rows]
     return DeploymentModel(
-        model_name="Federated" if statement.unit == "client" else "Central",
+        model_name="Federated" if card.federation is not None else "Central",
         trust_assumptions=f"Trusted with rows in the clear: {', '.join(seeing) or 'nobody'}.",
         actors=_listed(rows),
         release_type="One release",
@@ -158,8 +159,13 @@ def _implementation(card: ModelCard, statement: PrivacyStatement) -> Implementat
         post_processing="whatever is computed from the released weights",
         justification=_words(card.trade_offs),
         utility=_listed(list(_utility(card))) or None,
-        additional_information=f"run {card.run}, model {card.details.digests.get('model', 'not known')}",
+        additional_information=_additional(card),
     )
+
+
+def _additional(card: ModelCard) -> str:
+    trained = "" if card.federation is None else f"{federation_words(card.federation)} "
+    return f"{trained}Run {card.run}, model {card.details.digests.get('model', 'not known')}."
 
 
 def _unprotected(statement: PrivacyStatement) -> list[str]:

@@ -18,7 +18,7 @@ from probity.model_cards.wording import comparison_title, metric_title, table_ti
 
 __all__ = ["HUGGING_FACE_LOSES", "huggingface_problems", "read_huggingface", "to_huggingface"]
 
-_SECTIONS = ("overall", "by_group", "disparities", "privacy.findings")
+_SECTIONS = ("overall", "by_group", "disparities", "clients", "privacy.findings")
 """Sections whose numbers stand in the model index."""
 _HEAD = ("name", "run", "created_at", "subject", "reports", "confidence", "min_group_size")
 """Fields of the card that stand in the block as they are."""
@@ -38,7 +38,7 @@ _IN_THE_TEXT = "no place in the Hub's metadata; printed in the text"
 _ONLY_IN_THE_TEXT = (
     "schema_version", "publication_notes", "intended_use", "out_of_scope", "factors", "metrics", "data", "baseline",
     "mitigation", "individuals", "regulatory", "explanations", "limitations", "trade_offs", "ethical_considerations",
-    "harm_reports", "risks", "contacts", "registry", "details", "privacy.statement", "privacy.cumulative",
+    "harm_reports", "risks", "contacts", "registry", "details", "federation", "privacy.statement", "privacy.cumulative",
     "privacy.attacks", "privacy.canaries", "privacy.trust",
 )  # fmt: skip
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from probity.card import CardNumber, ModelCard, NotAssessed, Numbers, Statement
 from probity.findings import PrivacyStatement, slice_name
+from probity.model_cards.federation import federation_words
 from probity.model_cards.losses import Loss
 from probity.model_cards.publication import Publication
 from probity.model_cards.published_schemas import MODEL_CARD_TOOLKIT, problems, spdx_identifiers
@@ -21,17 +22,20 @@ from probity.model_cards.wording import table_title
 
 __all__ = ["MODEL_CARD_TOOLKIT_LOSES", "model_card_toolkit_problems", "to_model_card_toolkit"]
 
-_SECTIONS = ("overall", "by_group", "disparities", "privacy.findings", "privacy.attacks")
+_SECTIONS = ("overall", "by_group", "disparities", "clients", "privacy.findings", "privacy.attacks")
 _GAPS = (
     "details.owner", "details.contact", "details.licence", "intended_use", "out_of_scope", "limitations", "trade_offs",
     "ethical_considerations", "overall", "by_group", "disparities", "baseline", "mitigation", "individuals",
-    "regulatory", "explanations", "privacy.statement", "privacy.findings", "privacy.attacks", "privacy.cumulative",
+    "regulatory", "explanations", "clients", "privacy.statement", "privacy.findings", "privacy.attacks",
+    "privacy.cumulative",
 )  # fmt: skip
 
 MODEL_CARD_TOOLKIT_LOSES = (
     Loss(path="overall.numbers", why="counts, methods, confidence, direction and status have no place in v0.0.2"),
     Loss(path="by_group.numbers", why="the same; withheld numbers are counted in words"),
     Loss(path="disparities.numbers", why="the same; numbers on insufficient evidence are counted in words"),
+    Loss(path="federation", why="stands in the overview in words; whatever was separate or not has no place in v0.0.2"),
+    Loss(path="clients.numbers", why="as those of the other sections"),
     Loss(path="privacy", why="the statement stands in the overview in words; the rest has no place in v0.0.2"),
     Loss(path="explanations", why="no place in v0.0.2"),
     Loss(path="individuals", why="no place in v0.0.2"),
@@ -83,9 +87,10 @@ def _details(publication: Publication) -> dict[str, Any]:
     known = spdx_identifiers()
     decision = publication.decision
     verdict = "" if decision is None else f" The gate says {decision.verdict}."
+    trained = "" if card.federation is None else f" {federation_words(card.federation)}"
     return {
         "name": card.name,
-        "overview": f"Trained by {details.trainer}; run {card.run}.{verdict} {_privacy(card)}".strip(),
+        "overview": f"Trained by {details.trainer}; run {card.run}.{verdict}{trained} {_privacy(card)}".strip(),
         "documentation": "\n".join(_lines(card.out_of_scope)),
         "owners": [{key: text for key, text in (("name", owner), ("contact", contact)) if text}],
         "version": {"name": publication.version, "date": card.created_at[:10]},

@@ -29,7 +29,7 @@ ABSENT = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
 TIMES = " \N{MULTIPLICATION SIGN} "
 
-_COUNTS = frozenset({"example_count"})
+_COUNTS = frozenset({"client_count", "example_count", "failed_updates", "largest_client", "smallest_client"})
 _TITLES = {
     "auc": "AUC",
     "membership_auc": "AUC",

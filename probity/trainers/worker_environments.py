@@ -169,7 +169,8 @@ def sync(environment: WorkerEnvironment) -> None:
         _run(environment, [uv, "venv", "--quiet", "--clear", "--python", python, str(environment.venv)])
     into = ["--quiet", "--python", str(environment.python)]
     locked = str(environment.folder / "requirements.txt")
-    _run(environment, [uv, "pip", "sync", *into, "--require-hashes", locked])
+    # Compiled now, or the first training would do it: half a minute for TensorFlow Federated.
+    _run(environment, [uv, "pip", "sync", *into, "--compile-bytecode", "--require-hashes", locked])
     projects = [str(environment.folder.parent / _CONTRACT), str(environment.folder)]
     editable = [part for project in projects for part in ("--editable", project)]
     _run(environment, [uv, "pip", "install", *into, "--no-deps", "--no-build-isolation", *editable])

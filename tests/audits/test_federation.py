@@ -10,7 +10,7 @@ from probity.audits.testing import AuditContract, make_evidence
 from probity.config import AuditsConfig
 from probity.digest import digest_bytes
 from probity.errors import AuditError
-from probity.federation import FEDERATION, ClientGroup, Federation
+from probity.federation import FEDERATION, ClientGroup, Federation, Round
 from probity.model import Federated
 from probity.storage import write_record
 from tests.audits.mechanisms import dp_fedavg
@@ -30,7 +30,15 @@ class TestContract(AuditContract):
         return made
 
 
-def record(column="race"):
+ROUNDS = (
+    Round(round=1, participants=2, dropped=0, failed=0),
+    Round(round=2, participants=0, dropped=2),
+    Round(round=3, participants=1, failed=1),
+    Round(round=4, participants=2),
+)
+
+
+def record(column="race", rounds=()):
     return Federation(
         described=f"values of {column}" if column else "3 simulated clients, iid",
         column=column,
@@ -42,7 +50,7 @@ def record(column="race"):
         largest=20,
         label_skew=0.25,
         groups=(ClientGroup(name="fewest rows", clients=3, rows=34),),
-        rounds=(),
+        rounds=rounds,
         request=digest_bytes(b"request"),
         environment={},
     )
@@ -53,8 +61,8 @@ def evidence(tmp_path_factory):
     return make_evidence(tmp_path_factory.mktemp("evidence"))
 
 
-def run(evidence, tmp_path, *, column="race", mechanism=ALONE, **changes):
-    write_record(tmp_path / FEDERATION, record(column))
+def run(evidence, tmp_path, *, column="race", mechanism=ALONE, rounds=(), **changes):
+    write_record(tmp_path / FEDERATION, record(column, rounds))
     model = evidence.model.model_copy(update={"mechanism": mechanism})
     return FederationAudit().run(
         replace(evidence, model=model, model_folder=tmp_path, **changes), workdir=tmp_path
@@ -105,6 +113,17 @@ def test_sizes_and_skew_are_reported_where_no_noise_was_promised(evidence, tmp_p
     assert values == {
         "client_count": 3.0, "smallest_client": 4.0, "median_client": 10.0, "largest_client": 20.0, "label_skew": 0.25,
     }  # fmt: skip
+
+
+def test_who_of_those_that_were_asked_took_part_is_counted(evidence, tmp_path):
+    found = by_metric(run(evidence, tmp_path, column=None, rounds=ROUNDS))
+    told = {name: found[name].estimate for name in ("round_participation", "client_dropout_rate", "failed_updates")}
+    assert [(estimate.value, estimate.n) for estimate in told.values()] == [(5 / 4, 4), (2 / 8, 8), (1.0, 8)]
+
+
+def test_under_privacy_nobody_is_told_who_took_part(evidence, tmp_path):
+    report = run(evidence, tmp_path, column=None, mechanism=dp_fedavg(1.0), rounds=ROUNDS)
+    assert set(by_metric(report)) == {"client_count"}
 
 
 def test_under_privacy_only_the_number_of_clients_is_told(evidence, tmp_path):

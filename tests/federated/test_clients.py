@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import jensenshannon
 
-from probity.federated.clients import assign, groups, label_skew, suitability, write
+from probity.federated.clients import assign, circumstances, groups, label_skew, suitability, write
 from probity.federated.settings import FederatedSettings
 from probity.federation import size_groups
 
@@ -67,19 +67,37 @@ def test_two_clients_have_two_groups():
 @pytest.mark.parametrize(
     ("rows", "words"),
     [
-        ([np.arange(1000), np.arange(1000, 2000)], "2 clients are few"),
         ([np.arange(1500), *np.array_split(np.arange(1500, 2000), 20)], "more than half"),
         ([np.array([], np.int64), *np.array_split(np.arange(2000), 20)], "1 clients have no rows"),
         ([np.flatnonzero(LABELS == 1), *np.array_split(np.flatnonzero(LABELS == 0), 20)], "unlike"),
     ],
 )
-def test_what_speaks_against_it_is_said(rows, words):
-    assert any(words in text for text in suitability(rows, LABELS, simulated=False, clients_per_round=1))
+def test_what_speaks_against_it_in_the_rows_is_said(rows, words):
+    (found,) = [text for text in suitability(rows, LABELS) if words in text]
+    assert found
+
+
+FITTING = {"simulated": False, "one_source": False, "sensitive": True, "clients_per_round": 5}
+
+
+@pytest.mark.parametrize(
+    ("num_clients", "changes", "words"),
+    [
+        (50, {"simulated": True, "one_source": True}, "clients are simulated"),
+        (50, {"one_source": True}, "came in one table"),
+        (50, {"sensitive": False}, "no column is declared as sensitive"),
+        (9, {}, "9 clients are few"),
+        (50, {"clients_per_round": 50}, "every client is asked in every round"),
+    ],
+)
+def test_what_speaks_against_it_whatever_the_rows_say(num_clients, changes, words):
+    (found,) = circumstances(num_clients, **{**FITTING, **changes})
+    assert words in found
 
 
 def test_a_fitting_federation_has_no_warning():
-    assert suitability(dealt({"number": 50}), LABELS, simulated=False, clients_per_round=5) == []
-    assert len(suitability(dealt({"number": 50}), LABELS, simulated=True, clients_per_round=50)) == 2
+    assert suitability(dealt({"number": 50}), LABELS) == []
+    assert circumstances(50, **FITTING) == []
 
 
 def test_a_file_holds_one_clients_rows(tmp_path):

@@ -68,6 +68,32 @@ def test_the_count_of_adaptive_clipping_leaves_noise_for_the_updates(noise, expe
     assert 2 * found.clipping.clipped_count_stddev > found.noise_multiplier
 
 
+@pytest.mark.parametrize("mechanism", ["dp_fedavg", "dp_ftrl"])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"local": {"epochs": 100, "batch_size": 1, "learning_rate": 1e6}},
+        {"server": {"learning_rate": 1e6}},
+        {"engine": {"workers": ["127.0.0.1:1"]}},
+        {"client_deadline_seconds": 1e-3},
+    ],
+)
+def test_nothing_that_clients_are_told_changes_clipping_or_noise(mechanism, changes):
+    privacy = {"mechanism": mechanism, "noise_multiplier": 1.0}
+    assert propose(settings(privacy=privacy, **changes), ROWS) == propose(settings(privacy=privacy), ROWS)
+
+
+@pytest.mark.parametrize("mechanism", ["dp_fedavg", "dp_ftrl"])
+@pytest.mark.parametrize("bound", [0.0, -1.0, float("inf"), float("nan"), None])
+def test_no_norm_is_so_large_that_nothing_is_clipped(mechanism, bound):
+    privacy = {"mechanism": mechanism, "noise_multiplier": 1.0, "l2_clip_norm": bound}
+    if bound is None and mechanism == "dp_fedavg":  # left out: the default
+        assert propose(settings(privacy=privacy), ROWS).clipping.initial_l2_clip_norm == 0.1
+        return
+    with pytest.raises(ValidationError, match="l2_clip_norm"):
+        settings(privacy=privacy)
+
+
 def test_a_count_that_spends_everything_is_refused():
     with pytest.raises(ConfigError, match=r"more than 0\.5"):
         propose(private(clipped_count_stddev=0.4), ROWS)

@@ -7,7 +7,7 @@ from io import BytesIO
 import numpy as np
 import pytest
 
-from probity.data import TransformConstant
+from probity.data import Role, TransformConstant
 from probity.errors import ConfigError, WorkerContractError
 from probity.federated.settings import FederatedSettings
 from probity.federated.trainer import FederatedTrainer
@@ -167,6 +167,10 @@ def test_whoever_listens_is_told_of_each_round(world, tmp_path):
     assert list(listener.seen) == [1, 2, 3]
     assert [entry["loss"] for entry in listener.seen.values()] == list(record.history["loss"])
     assert listener.seen[1]["participants"] + listener.seen[1]["dropped"] == 4
+    assert (listener.seen[1]["loss_fewest_rows"], listener.seen[1]["accuracy_fewest_rows"]) == (
+        listener.seen[1]["loss"],
+        0.75,
+    )
     assert not any("epsilon" in text for text in texts)
 
 
@@ -182,8 +186,32 @@ def test_clients_of_a_column(world, tmp_path):
     worker = FakeWorker()
     clients = np.arange(480) % 2
     asked = settings(clients={"by": "city"}, clients_per_round=2)
-    train(world, tmp_path, asked, worker=worker, clients=clients)
+    record, _ = train(world, tmp_path, asked, worker=worker, clients=clients)
     assert [entry["num_examples"] for entry in worker.body["clients"]] == [240, 240]
+    assert any("came in one table" in text for text in record.warnings)
+
+
+def test_clients_with_a_file_each_did_not_come_in_one_table(world, tmp_path):
+    columns = tuple(
+        column.model_copy(update={"roles": (Role.FILE,)}) if column.name == "city" else column
+        for column in world.dataset.columns
+    )
+    dataset = world.dataset.model_copy(update={"columns": columns, "sensitive": ()})
+    asked = settings(clients={"by": "city"}, clients_per_round=2)
+    record, _ = train(world, tmp_path, asked, clients=np.arange(480) % 2, dataset=dataset)
+    assert not any("came in one table" in text for text in record.warnings)
+    assert any("no column is declared as sensitive" in text for text in record.warnings)
+
+
+def test_under_privacy_warnings_tell_public_facts_alone(world, tmp_path):
+    clients = {"number": 6, "partition": "dirichlet", "alpha": 0.3}
+    for name in ("plain", "private"):
+        (tmp_path / name).mkdir()
+    open_, _ = train(world, tmp_path / "plain", settings(clients=clients))
+    private, _ = train(world, tmp_path / "private", settings(clients=clients, privacy=PRIVATE))
+    assert any("labels are unlike" in text for text in open_.warnings)
+    assert any("6 clients are few" in text for text in private.warnings)
+    assert not any("unlike" in text or "of all rows" in text for text in private.warnings)
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ from probity.data import (
 from probity.digest import digest_bytes
 from probity.findings import AuditReport, Estimate, Finding, PrivacyStatement, Subject, finding_id
 from probity.metric import METRICS
-from probity.model import NonPrivate, TrainedModel
+from probity.model import Federated, NonPrivate, TrainedModel
 
 MODEL, EXAMPLES = digest_bytes(b"model"), digest_bytes(b"examples")
 SUBJECT = Subject(model=MODEL, examples=EXAMPLES)
@@ -382,3 +382,39 @@ def small_reports() -> dict[str, AuditReport]:
         ),
         "privacy": privacy(),
     }
+
+
+@pytest.fixture(scope="session")
+def federated_parts(parts: dict[str, Any]) -> dict[str, Any]:
+    """The same run, trained over made-up clients with a simulated secure sum."""
+    settings = {
+        "clients": {"number": 100, "partition": "dirichlet", "alpha": 0.3},
+        "local": {"epochs": 1, "batch_size": 32, "learning_rate": 0.5},
+        "server": {"optimizer": "fedprox", "learning_rate": 1.0, "proximal_strength": 0.01},
+        "compression": "none",
+    }
+    mechanism = Federated(num_clients=100, clients_per_round=20, rounds=50, secure_aggregation="simulated")
+    model = parts["model"].model_copy(update={"trainer": "federated", "mechanism": mechanism, "settings": settings})
+    public = TransformConstant(feature="age", kind="quantiles", source="config")
+    return {**parts, "model": model, "transform": parts["transform"].model_copy(update={"constants": (public,)})}
+
+
+@pytest.fixture(scope="session")
+def federated_reports(small_reports: dict[str, AuditReport]) -> dict[str, AuditReport]:
+    """With a report on the clients: one of them has fewer rows than may be told, one third too few test rows."""
+    exact = {"client_count": (100, 100), "smallest_client": (3, 100), "median_client": (251, 100)}
+    exact |= {"largest_client": (1400, 100), "label_skew": (0.21, 100), "round_participation": (18.5, 50)}
+    exact |= {"client_dropout_rate": (0.075, 1000), "failed_updates": (0, 1000)}
+    found = [
+        finding("federation", name, Estimate(value=float(value), method="exact", n=n))
+        for name, (value, n) in exact.items()
+    ]
+    found.append(finding("federation", "lowest_client_accuracy", rate(90, 120), threshold=0.5))
+    for group, (hits, n) in {"fewest rows": (41, 50), "middle": (290, 350), "most rows": (500, 600)}.items():
+        where: dict[str, Any] = {"slice_": {"clients": group}, "threshold": 0.5, "small": n < 100}
+        found.append(finding("federation", "client_group_accuracy", rate(hits, n), **where))
+    reasons = ("Clients: 100 simulated clients, dirichlet(0.3).",)
+    report = AuditReport(
+        audit="federation", status="complete", subject=SUBJECT, reasons=reasons, findings=tuple(found)
+    )  # fmt: skip
+    return {**small_reports, "federation": report}

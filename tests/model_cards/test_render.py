@@ -14,6 +14,7 @@ from probity.model_cards.publication import Publication
 from probity.model_cards.render import markdown_code, markdown_text, to_html, to_json, to_markdown
 
 GOLDEN = Path(__file__).parent / "golden_card.md"
+GOLDEN_FEDERATED = Path(__file__).parent / "golden_federated_card.md"
 HOSTILE = "<script>alert(1)</script>|`x`\n\n# [a](javascript:b) \"&'{{ 7*7 }}"
 SVG = '<svg xmlns="http://www.w3.org/2000/svg" onload="alert(1)"><script>alert(2)</script></svg>'
 
@@ -103,7 +104,7 @@ def test_the_contents_lead_to_every_section(page):
     parsed = Page(page)
     anchors = [attrs["id"] for tag, attrs in parsed.tags if tag == "section"]
     links = {attrs["href"] for tag, attrs in parsed.tags if tag == "a" and attrs.get("class") != "number"}
-    assert len(anchors) == len(set(anchors)) == 15
+    assert len(anchors) == len(set(anchors)) == 16
     assert {f"#{anchor}" for anchor in anchors} == links
 
 
@@ -253,3 +254,8 @@ def test_markdown_code():
 def test_golden_markdown(parts, small_reports):
     """The whole text of a small card. After a wanted change: write to_markdown's text to the file, and read it."""
     assert to_markdown(Publication(card=compose(**parts, reports=small_reports))) == GOLDEN.read_text(encoding="utf-8")
+
+
+def test_golden_markdown_of_a_federation(federated_parts, federated_reports):
+    card = compose(**federated_parts, reports=federated_reports)
+    assert to_markdown(Publication(card=card)) == GOLDEN_FEDERATED.read_text(encoding="utf-8")

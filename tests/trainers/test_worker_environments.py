@@ -57,7 +57,7 @@ def test_a_sync_takes_locked_hashes_only_and_makes_the_environment_once(workers,
     sync(environment_of("fake"))
     sync(environment_of("fake"))
     assert [command[1] for command in tools] == ["python", "venv", "pip", "pip", "pip", "pip"]
-    assert "--require-hashes" in tools[2]
+    assert {"--require-hashes", "--compile-bytecode"} <= set(tools[2])
     assert "--no-deps" in tools[3]
 
 

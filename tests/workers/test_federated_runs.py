@@ -1,7 +1,13 @@
 """The trainer ``federated`` with its real worker: TensorFlow Federated in an environment of its own."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +19,7 @@ from probity.federation import FEDERATION, Federation
 from probity.model import DpFedAvg, DpFtrl
 from probity.storage import read_record
 from probity.trainers.testing import TrainerContract, agreed, make_request, make_world
+from tests.workers.interrupted_federated import ROUNDS
 
 pytestmark = pytest.mark.workers
 
@@ -101,3 +108,58 @@ def test_a_column_with_a_client_of_one_row(world, tmp_path):
         replace(request, clients=clients), workdir=tmp_path, report=lambda fraction, text: None
     )
     assert record.epochs == 3
+
+
+ROOT = Path(__file__).parents[2]
+
+
+def started(folder, attempt, *, checkpoints, output):
+    """A training in a process of its own; see ``interrupted_federated.py``."""
+    command = [sys.executable, "-m", "tests.workers.interrupted_federated"]
+    command += [str(folder / f"world-{attempt}"), str(folder / attempt), str(checkpoints)]
+    environment = {**os.environ, "PROBITY_WORKERS": os.environ.get("PROBITY_WORKERS", str(ROOT / "workers"))}
+    return subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, cwd=ROOT, env=environment)
+
+
+def trained(folder, attempt, *, checkpoints):
+    """Runs a training to its end; returns the digest of its weights and its rounds."""
+    log = folder / f"{attempt}.txt"
+    with log.open("wb") as output:
+        assert started(folder, attempt, checkpoints=checkpoints, output=output).wait(400) == 0, log.read_text()[-2000:]
+    rounds = read_record(folder / attempt / FEDERATION, Federation).rounds
+    return log.read_text().split()[-1], [entry.model_dump(exclude={"seconds"}) for entry in rounds]
+
+
+def workers_of(attempt):
+    """Ids of the processes that were given this attempt's worker folder."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if str(attempt / "worker").encode() in entry.read_bytes():
+                found.append(int(entry.parent.name))
+        except OSError:
+            continue
+    return found
+
+
+def test_a_training_whose_parent_was_killed_goes_on_where_it_was(tmp_path):
+    expected = trained(tmp_path, "straight", checkpoints=tmp_path / "unused")
+    kept, log = tmp_path / "checkpoints", tmp_path / "broken.txt"
+    with log.open("wb") as output:
+        process = started(tmp_path, "broken", checkpoints=kept, output=output)
+        while log.read_text().count("round") < 3:
+            assert process.poll() is None, log.read_text()[-2000:]
+            time.sleep(0.01)
+        orphans = workers_of(tmp_path / "broken")
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert orphans
+    until = time.monotonic() + 20
+    while workers_of(tmp_path / "broken"):  # nobody is left to end them but they themselves
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    before = [json.loads(line) for line in (tmp_path / "broken" / "worker" / "progress.jsonl").read_text().splitlines()]
+    assert 3 <= len(before) < ROUNDS
+    assert trained(tmp_path, "resumed", checkpoints=kept) == expected
+    after = read_record(tmp_path / "resumed" / FEDERATION, Federation).rounds
+    assert [entry.seconds for entry in after[: len(before)]] == [entry["seconds"] for entry in before]  # not done again

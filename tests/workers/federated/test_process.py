@@ -4,7 +4,9 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -189,6 +191,81 @@ def test_one_of_three_remote_workers_dies_and_the_training_ends(environment, ser
     _, expected = finished(environment, folder_of(tmp_path / "local", **settings))
     with np.load(folder / "weights.npz") as arrays:
         assert all(np.allclose(arrays[name], expected[name], atol=1e-5) for name in expected)
+
+
+@pytest.fixture
+def deaf():
+    """Addresses that take connections and serve nobody: a stopped worker, and a tunnel whose far end is gone."""
+    with socket.create_server(("127.0.0.1", 0)) as stopped, socket.create_server(("127.0.0.1", 0)) as tunnel:
+
+        def hang_up():
+            with contextlib.suppress(OSError):
+                while True:
+                    tunnel.accept()[0].close()
+
+        threading.Thread(target=hang_up, daemon=True).start()
+        yield [f"127.0.0.1:{listening.getsockname()[1]}" for listening in (stopped, tunnel)]
+        tunnel.shutdown(socket.SHUT_RDWR)
+
+
+def test_hosts_that_only_take_connections_are_left_out(environment, servers, deaf, tmp_path):
+    hosts = [servers[0][1], *deaf]
+    settings = {"clients_per_round": 6, "rounds": 3, "engine": {"workers": hosts}}
+    result, _ = finished(environment, folder_of(tmp_path / "folder", **settings))
+    assert [record["participants"] for record in result["body"]["history"]] == [5, 5, 5]
+    assert any("2 remote workers were lost" in text and all(host in text for host in deaf)
+               for text in result["warnings"])  # fmt: skip
+
+
+def test_a_worker_that_stops_in_the_middle_is_left_out(environment, servers, tmp_path):
+    hosts = [host for _, host in servers[:2]]
+    folder = folder_of(tmp_path / "folder", engine={"workers": hosts}, clients_per_round=6, rounds=12)
+    doomed, host = servers[1]
+
+    def watch():
+        if len(lines(folder)) >= 3:
+            doomed.send_signal(signal.SIGSTOP)  # its port still takes connections
+
+    try:
+        code = run_worker(environment.command(str(folder)), log=folder / "log.txt", deadline_seconds=400, watch=watch)
+    finally:
+        doomed.send_signal(signal.SIGCONT)
+    result = json.loads((folder / "result.json").read_text())
+    assert (code, result["status"]) == (0, "ok"), result
+    assert [record["participants"] for record in result["body"]["history"]] == [5] * 12
+    assert result["warnings"][-1].endswith(host)
+
+
+def test_a_client_that_is_not_a_number_is_dropped_counted_and_reported(environment, tmp_path):
+    features, label = rows(20, seed=1)
+    features[3, 2] = np.nan
+    clients = [*CLIENTS, (features, label)]
+    folder = folder_of(tmp_path / "folder", clients=clients, clients_per_round=7, rounds=2)
+    result, weights = finished(environment, folder)
+    told = [(record["participants"], record["failed"], record["dropped"]) for record in result["body"]["history"]]
+    assert told == [(5, 1, 1)] * 2  # the one without a row is the one that is dropped
+    assert "2 updates were not finite and were left out" in result["warnings"]
+    assert all(np.isfinite(array).all() for array in weights.values())
+
+
+def test_nothing_is_lost_when_the_last_remote_worker_dies(environment, servers, tmp_path):
+    (doomed, host), kept = servers[0], tmp_path / "checkpoints"
+    broken = folder_of(tmp_path / "broken", checkpoints=kept, rounds=30, engine={"workers": [host]})
+
+    def watch():
+        if len(lines(broken)) >= 3 and doomed.poll() is None:
+            doomed.kill()
+
+    code = run_worker(environment.command(str(broken)), log=broken / "log.txt", deadline_seconds=400, watch=watch)
+    result = json.loads((broken / "result.json").read_text())
+    assert (code, result["status"], result["code"]) == (1, "error", "remote_workers")
+    assert host in result["message"]
+    before = [json.loads(line)["seconds"] for line in lines(broken)]
+    assert 3 <= len(before) < 30
+    resumed, _ = finished(environment, folder_of(tmp_path / "resumed", checkpoints=kept, rounds=30))  # on this machine
+    history = resumed["body"]["history"]
+    assert [record["round"] for record in history] == list(range(1, 31))
+    assert [record["seconds"] for record in history[: len(before)]] == before  # not done again
 
 
 def test_nobody_answers(environment, tmp_path):

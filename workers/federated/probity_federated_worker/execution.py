@@ -3,12 +3,14 @@
 A remote worker that dies takes its call with it: gRPC reports it as something to try again, and TensorFlow Federated
 then tries for ever. So each round has a deadline here, hosts are looked at while it lasts, and a round that is lost is
 executed again, with the same clients, on the hosts that are left.
+
+A host is looked at by a gRPC handshake, not by a TCP connection: the near end of a tunnel accepts connections whatever
+became of the worker behind it, and so does the kernel for a process that is stopped.
 """
 
 from __future__ import annotations
 
 import os
-import socket
 import threading
 import time
 from collections.abc import Callable
@@ -27,9 +29,15 @@ from probity_federated_worker.request import Request
 __all__ = ["Execution"]
 
 _MESSAGE_BYTES = 2_000_000_000
-_CHANNEL = [("grpc.max_receive_message_length", _MESSAGE_BYTES), ("grpc.max_send_message_length", _MESSAGE_BYTES)]
+_DIRECT = ("grpc.enable_http_proxy", 0)  # a proxy of the environment would be asked for loopback addresses as well
+_CHANNEL = [
+    ("grpc.max_receive_message_length", _MESSAGE_BYTES),
+    ("grpc.max_send_message_length", _MESSAGE_BYTES),
+    _DIRECT,
+]
+_FRESH_CHANNEL = [("grpc.use_local_subchannel_pool", 1), _DIRECT]  # not the connection of the call that may be stuck
 _LOOK_SECONDS = 0.5
-_CONNECT_SECONDS = 2.0
+_HANDSHAKE_SECONDS = 4.0
 _LOCAL_CALLS = 2
 
 
@@ -68,7 +76,7 @@ class Execution:
             return call()
         while True:
             attempt = _Attempt(call, context=self._remote)
-            in_time = attempt.ended(self._deadline_seconds, meanwhile=lambda: all(map(_answers, self._hosts)))
+            in_time = attempt.ended(self._deadline_seconds, meanwhile=self._all_answer)
             if in_time and attempt.error is None:
                 return attempt.result
             before = len(self._hosts)
@@ -77,6 +85,9 @@ class Execution:
                 raise WorkerFailure(
                     "remote_round", "a round failed or took too long on remote workers that all answer; see the log"
                 ) from attempt.error
+
+    def _all_answer(self) -> bool:
+        return all(_answers(host) or _answers(host) for host in self._hosts)  # a busy one gets a second chance
 
     def _leave_out_silent_hosts(self) -> None:
         silent = [host for host in self._hosts if not _answers(host)]
@@ -135,9 +146,10 @@ def _context(host: str) -> async_execution_context.AsyncExecutionContext:
 
 
 def _answers(host: str) -> bool:
-    name, _, port = host.rpartition(":")
-    try:
-        with socket.create_connection((name.strip("[]"), int(port)), timeout=_CONNECT_SECONDS):
-            return True
-    except (OSError, ValueError):
-        return False
+    """Whether a gRPC server greets a new connection in time."""
+    with grpc.insecure_channel(host, _FRESH_CHANNEL) as channel:
+        try:
+            grpc.channel_ready_future(channel).result(timeout=_HANDSHAKE_SECONDS)
+        except grpc.FutureTimeoutError:
+            return False
+    return True

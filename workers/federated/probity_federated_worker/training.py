@@ -161,6 +161,7 @@ def _record(number: int, took_part: Participation, told: Any, *, seconds: float 
             str(group): {
                 "participants": round(float(count)),
                 "loss": _ratio(report, "loss", group) if count >= _REPORTED_GROUP else None,
+                "accuracy": _ratio(report, "right", group) if count >= _REPORTED_GROUP else None,
             }
             for group, count in enumerate(counted)
             if count
