@@ -1,9 +1,14 @@
 """Predictions on shares: the plain model's scores, and none of the planted values in shares or on the wire."""
 
+import json
 import math
+import os
+import signal
 import socket
 import threading
 import time
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -35,6 +40,16 @@ def spellings(value):
     fixed = np.int64(np.trunc(np.float64(np.float32(value)) * 2**FRACTION_BITS))
     forms = (np.float32(value), np.float64(np.float32(value)), np.float64(value), fixed, fixed + 1, fixed - 1)
     return [np.asarray(form).tobytes() for form in forms]
+
+
+def pairs(first, second):
+    """The byte forms in which two numbers that stand side by side could be found."""
+    kinds = {"float32": np.float32, "float64": np.float64}
+    for name, kind in kinds.items():
+        yield (name,), np.array([first, second], np.float32).astype(kind).tobytes()
+    fixed = np.trunc(np.array([first, second], np.float32).astype(np.float64) * 2**FRACTION_BITS).astype(np.int64)
+    for i in (-1, 0, 1):
+        yield ("fixed", i), (fixed + i).tobytes()
 
 
 class Capture:
@@ -129,6 +144,96 @@ def test_planted_values_are_in_no_share_and_in_no_packet(predictor):
         for form in spellings(value):
             assert form not in sent
             assert form not in held
+
+
+def memory_of(process):
+    """Yields the writable memory of a process, region by region; what it reserved and never used is left out."""
+    folder = Path("/proc") / str(process)
+    with (folder / "mem").open("rb", buffering=0) as memory:
+        region = None
+        for line in (folder / "smaps").read_text().splitlines():
+            words = line.split()
+            if not words[0].endswith(":"):
+                first, last = (int(bound, 16) for bound in words[0].split("-"))
+                region = (first, last) if words[1].startswith("rw") else None
+            elif words[0] == "Rss:" and region is not None and int(words[1]) > 0:
+                with suppress(OSError):  # some of the kernel's own are not to be read
+                    memory.seek(region[0])
+                    yield memory.read(region[1] - region[0])
+
+
+def held(content, forms):
+    """Returns which of the forms, 8 or 16 bytes each, stand at a multiple of four bytes, as numbers do."""
+    found = set()
+    for offset in (0, 4):
+        words = np.frombuffer(content, np.int64, count=max(0, len(content) - offset) // 8, offset=offset)
+        for name, form in forms.items():
+            first, *second = np.frombuffer(form, np.int64)
+            at = np.flatnonzero(words[: len(words) - len(second)] == first)
+            if len(at) if not second else (words[at + 1] == second[0]).any():
+                found.add(name)
+    return found
+
+
+@contextmanager
+def stopped(processes):
+    """Everybody stands still, so that what is read of one is what it had while the others computed."""
+    with ExitStack() as stack:
+        for process in processes:
+            os.kill(process, signal.SIGSTOP)
+            stack.callback(os.kill, process, signal.SIGCONT)
+        yield
+
+
+def client_of(folder):
+    """Returns the id of the worker process that computes, not of the one that watches it."""
+    return max(
+        int(entry.parent.name)
+        for entry in Path("/proc").glob("[0-9]*/cmdline")
+        if str(folder).encode() in (words := entry.read_bytes().split(b"\0")) and b"probity_encrypted_worker" in words
+    )
+
+
+def sent(folder):
+    path = folder / "traffic.json"
+    return json.loads(path.read_text())["sent_bytes"] if path.is_file() else 0
+
+
+def test_planted_values_are_in_no_servers_memory(predictor, serving, tmp_path):
+    """Three servers and the client stand still in the middle of a prediction; the client's memory is the control.
+
+    Searched for are pairs of equal or neighbouring numbers, 8 to 16 bytes in a row, as four bytes of some number turn
+    up in any large memory.
+    """
+    model = predictor(columns=6, units=(1,))
+    model.weights[0][:4], model.weights[0][4:], model.weights[1][:] = PLANTED[0], 0.0, 0.0
+    model.deal()
+    rows = np.zeros((60_000, 6), np.float32)
+    rows[:, 4], rows[:, 5] = PLANTED[1] / 1000, PLANTED[2] / 1000
+    rows[:, 0] = 0.5
+    logit = 0.5 * float(model.weights[0][0])
+    forms = {("row", *form): content for form, content in pairs(*(float(number) for number in rows[0, 4:]))}
+    forms |= {("weight", *form): content for form, content in pairs(PLANTED[0], PLANTED[0])}
+    forms |= {
+        ("logit", i): np.array([round(logit * 2**FRACTION_BITS) + i] * 2, np.int64).tobytes() for i in range(-2, 3)
+    }
+    with serving(tmp_path, model.shares) as (file, servers):
+        scores = []
+        client = threading.Thread(target=lambda: scores.append(model.predict(rows, party_file=file)))
+        client.start()
+        while sent(model.shares["server0"]) < 400_000 and client.is_alive():
+            time.sleep(0.05)
+        found = {}
+        with stopped([*(server.pid for server in servers.values()), client_id := client_of(tmp_path / "predict")]):
+            try:
+                for name, process in {**{n: s.pid for n, s in servers.items()}, "client": client_id}.items():
+                    found[name] = set().union(*(held(content, forms) for content in memory_of(process)))
+            except PermissionError:
+                pytest.skip("reading another process's memory needs CAP_SYS_PTRACE")
+        client.join()
+    assert np.isfinite(scores[0][0]).all()
+    assert ("row", "float32") in found.pop("client")
+    assert found == {"server0": set(), "server1": set(), "server2": set()}
 
 
 def test_a_capture_would_show_a_value_that_is_sent():

@@ -20,6 +20,7 @@ from probity_encrypted_worker.fence import fence, sent_bytes
 from probity_encrypted_worker.native import loaded_operations, require_operations
 from probity_encrypted_worker.partyfile import PartyFile
 from probity_encrypted_worker.refusal import Refusal
+from probity_encrypted_worker.rowsfile import offer
 
 __all__ = ["TRAFFIC", "main", "serve"]
 
@@ -76,6 +77,8 @@ def serve(name: str, parties: PartyFile) -> None:
             allowed="a port of its own",
             remedy="report this",
         )
+    if name in cast.data_owners:
+        offer()
     server.start()
     print(f"{name} listens on {cast.address(name)}, reachable from this machine only", file=sys.stderr, flush=True)  # noqa: T201
     _count(Path(parties.folder(name)))
@@ -87,7 +90,9 @@ def _server(name: str, cast: Cast) -> object:
 
     cluster = tf.train.ClusterSpec({TASK_JOB: [cast.address(party) for party in cast.remote]})
     try:
-        return tf.distribute.Server(cluster, job_name=TASK_JOB, task_index=cast.remote.index(name), start=False)
+        return tf.distribute.Server(
+            cluster, job_name=TASK_JOB, task_index=cast.remote.index(name), config=_THREADS(), start=False
+        )
     except tf.errors.OpError as error:
         raise Refusal(
             "parties",
@@ -96,6 +101,15 @@ def _server(name: str, cast: Cast) -> object:
             allowed="a port that no other process has",
             remedy="end what listens there, or change the address",
         ) from error
+
+
+def _THREADS():
+    import tensorflow as tf
+
+    return tf.compat.v1.ConfigProto(
+        inter_op_parallelism_threads=int(os.environ.get("PINTER", "0")),
+        intra_op_parallelism_threads=int(os.environ.get("PINTRA", "0")),
+    )
 
 
 def _count(folder: Path) -> None:
