@@ -15,7 +15,7 @@ import sys
 import time
 from pathlib import Path
 
-from probity_encrypted_worker.cast import TASK_JOB, Cast
+from probity_encrypted_worker.cast import TASK_JOB, Cast, threads
 from probity_encrypted_worker.fence import fence, sent_bytes
 from probity_encrypted_worker.native import loaded_operations, require_operations
 from probity_encrypted_worker.partyfile import PartyFile
@@ -91,7 +91,7 @@ def _server(name: str, cast: Cast) -> object:
     cluster = tf.train.ClusterSpec({TASK_JOB: [cast.address(party) for party in cast.remote]})
     try:
         return tf.distribute.Server(
-            cluster, job_name=TASK_JOB, task_index=cast.remote.index(name), config=_THREADS(), start=False
+            cluster, job_name=TASK_JOB, task_index=cast.remote.index(name), config=threads(), start=False
         )
     except tf.errors.OpError as error:
         raise Refusal(
@@ -101,15 +101,6 @@ def _server(name: str, cast: Cast) -> object:
             allowed="a port that no other process has",
             remedy="end what listens there, or change the address",
         ) from error
-
-
-def _THREADS():
-    import tensorflow as tf
-
-    return tf.compat.v1.ConfigProto(
-        inter_op_parallelism_threads=int(os.environ.get("PINTER", "0")),
-        intra_op_parallelism_threads=int(os.environ.get("PINTRA", "0")),
-    )
 
 
 def _count(folder: Path) -> None:
