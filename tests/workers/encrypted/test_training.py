@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
+import yaml
 from sklearn.metrics import roc_auc_score
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -205,6 +206,22 @@ def test_owners_keep_their_own_files(few, tmp_path, serving, by):
         parquet.write_table(other, file)
         with pytest.raises(WorkerReportedError, match=rf"data_owner: data owner {last.name}: .*{said}"):
             asked("other").ask()
+
+
+def test_a_wrong_address_is_named_before_any_row_moves(few, tmp_path, serving):
+    """The parties of the file run; the model owner's copy of it has two of their addresses exchanged."""
+    training = Training(*few, tmp_path / "worker", parties="parties.yaml", **LOGISTIC)
+    folders = {name: tmp_path / name for name in ("server0", "server1", "server2", "owner0", "owner1")}
+    with serving(tmp_path, folders) as (file, _):
+        found = yaml.safe_load(file.read_text())
+        parties = found["parties"]
+        parties["server0"]["address"], parties["server1"]["address"] = (
+            parties["server1"]["address"], parties["server0"]["address"],
+        )  # fmt: skip
+        (tmp_path / "wrong").mkdir()
+        (tmp_path / "wrong" / "parties.yaml").write_text(yaml.safe_dump(found))
+        with pytest.raises(WorkerReportedError, match="parties: party server0: the process at its address is another"):
+            training.ask(party_file=str(tmp_path / "wrong" / "parties.yaml"))
 
 
 @pytest.mark.parametrize("planted", [np.nan, np.inf, 3000.0])
