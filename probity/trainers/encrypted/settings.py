@@ -151,6 +151,8 @@ def mechanism_of(settings: EncryptedSettings) -> Encrypted:
     revealed = [Revealed(what="the trained weights", to=MODEL_OWNER)]
     if settings.reveal.loss:
         revealed.append(Revealed(what="the mean squared error of each epoch", to=MODEL_OWNER))
+    if settings.protocol == "aby3" and settings.engine == "tf_encrypted":
+        revealed.append(Revealed(what="whether the numbers inside the model are in range, each epoch", to=MODEL_OWNER))
     revealed += [
         Revealed(what=f"whether {name} has the planned rows and columns, and whether they are in range", to=MODEL_OWNER)
         for name in owners.names

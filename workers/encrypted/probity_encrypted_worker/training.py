@@ -24,6 +24,7 @@ from probity_encrypted_worker.refusal import Refusal
 from probity_encrypted_worker.sharing import devices_of, reveal_to, shared_weights, tracing
 from probity_encrypted_worker.sigmoid import approximate
 from probity_encrypted_worker.tables import Tables
+from probity_encrypted_worker.watch import all_in_range, can_watch
 
 __all__ = ["Epoch", "Program", "Schedule", "largest_value", "train"]
 
@@ -71,11 +72,14 @@ class Epoch:
         epoch: From 1.
         seconds: Wall time of its steps.
         brier_score: Mean squared error of the probabilities of its batches, only where revealing it was asked for.
+        in_range: Whether the weights, and the sums of all units for its last batch, are in range; where the protocol
+            cannot tell, ``True``.
     """
 
     epoch: int
     seconds: float
     brier_score: float | None
+    in_range: bool
 
 
 class Program:
@@ -115,6 +119,7 @@ class Program:
             self._model = build(layers, weights, rows=schedule.batch_size)
             self._sum = tfe.define_private_variable(np.zeros([1, 1])) if reveal_loss else None
         self._steps = tf.function(self._traced_steps, autograph=False)
+        self._watch = tf.function(self._traced_watch, autograph=False) if can_watch(protocol) else None
         self._weights = tf.function(self._traced_weights, autograph=False)
         self._loss = tf.function(self._traced_loss, autograph=False)
 
@@ -131,6 +136,8 @@ class Program:
         with tf.device(self._owner.device_name):
             for size in {len(call) for call in self._calls(0)}:
                 self._steps.get_concrete_function(tf.zeros([size, self._schedule.batch_size], tf.int32))
+            if self._watch is not None:
+                self._watch.get_concrete_function(tf.zeros([self._schedule.batch_size], tf.int32))
         return time.monotonic() - started
 
     def run_epoch(self, epoch: int) -> Epoch:
@@ -139,10 +146,12 @@ class Program:
 
         started = time.monotonic()
         with tf.device(self._owner.device_name):
-            for call in self._calls(epoch):
+            calls = self._calls(epoch)
+            for call in calls:
                 self._steps(tf.constant(call))
+            in_range = self._watch is None or float(self._watch(tf.constant(calls[-1][-1]))) > 0.5
             loss = None if self._sum is None else float(self._loss()) / self._schedule.steps
-        return Epoch(epoch=epoch + 1, seconds=time.monotonic() - started, brier_score=loss)
+        return Epoch(epoch=epoch + 1, seconds=time.monotonic() - started, brier_score=loss, in_range=in_range)
 
     def weights(self) -> list[npt.NDArray[np.float32]]:
         """Puts the weights together at the model owner.
@@ -185,6 +194,12 @@ class Program:
                 mean = error.square().reduce_sum(axis=0, keepdims=True) * (1.0 / self._schedule.batch_size)
                 tfe.assign(self._sum, self._sum.read_value() + mean)
 
+    def _traced_watch(self, positions: Any) -> Any:
+        with tracing(self._protocol):
+            rows, _ = self._tables.batch(positions)
+            found = all_in_range(self._protocol, self._model, rows, bound=largest_value(self._protocol))
+            return reveal_to(self._protocol, self._owner, found)
+
     def _traced_weights(self) -> list[Any]:
         with tracing(self._protocol):
             return [
@@ -211,7 +226,7 @@ def train(
         The number of epochs that a checkpoint already held, and the epochs that were executed now.
 
     Raises:
-        Refusal: With the code ``overflow``, if a revealed loss is out of range.
+        Refusal: With the code ``overflow``, if the model's numbers, or a revealed loss, are out of range.
     """
     done = 0 if checkpoints is None else min(checkpoints.last_epoch(), schedule.epochs)
     if checkpoints is not None and done:
@@ -219,6 +234,8 @@ def train(
     epochs = []
     for number in range(done, schedule.epochs):
         epoch = program.run_epoch(number)
+        if not epoch.in_range:
+            raise _overflow(f"a number inside the model left the range of the shares in epoch {epoch.epoch}")
         if epoch.brier_score is not None and not -0.01 <= epoch.brier_score <= 1.5:
             raise _overflow(f"the loss of epoch {epoch.epoch} is not one that probabilities can have")
         if checkpoints is not None:
