@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tensorflow as tf
 from scipy.stats import chi2_contingency, chisquare
 
 from probity.trainers.worker_environments import environment_of
@@ -122,6 +121,8 @@ def independent(numbers, kinds):
 
 def test_shares_of_one_server_are_uniform_and_independent_of_the_numbers(predictor):
     """Both tests reject the numbers themselves; twelve tests at 1e-5 are a false alarm in about 1 of 10,000 runs."""
+    import tensorflow as tf
+
     model = predictor(columns=20_000, units=(1,))
     kinds = np.arange(20_000) % 2
     model.weights[0][:, 0] = np.where(kinds, 1.0, -0.3)
