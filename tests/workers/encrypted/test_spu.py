@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -81,14 +82,19 @@ def test_a_killed_server_is_named_and_a_rerun_goes_on_from_its_shares(few, tmp_p
     checkpoints = tmp_path / "checkpoints"
     checkpoints.mkdir()
 
+    hosts = []
+
     def kill(line):
         if line.get("epoch") == 2:
+            hosts.extend(host for process, _ in servers(tmp_path / "first") for host in listens_on(process))
             (server,) = [process for process in servers(tmp_path / "first") if b"server1" in process[1]]
             os.kill(server[0], signal.SIGKILL)
 
     with pytest.raises(WorkerReportedError, match="party_lost: party server1"):
         Training(*few, tmp_path / "first", epochs=100, **SPU).ask(checkpoints=checkpoints, on_progress=kill)
     assert not servers(tmp_path)
+    assert len(hosts) >= 2  # whoever is linked to needs a port; each is on loopback
+    assert set(hosts) == {"0100007F"}
     result = Training(*few, tmp_path / "second", epochs=100, **SPU).ask(checkpoints=checkpoints)
     assert 2 <= result.body["resumed_epochs"] < 100
     assert len(result.body["history"]) == 100 - result.body["resumed_epochs"]
@@ -104,6 +110,21 @@ def servers(folder):
             continue
         if b"probity_spu_worker.server" in words and str(folder).encode() in words:
             found.append((int(entry.parent.name), words))
+    return found
+
+
+def listens_on(process):
+    """Returns the addresses, in the hexadecimal form of Linux, on which a process listens."""
+    links = []
+    for entry in Path(f"/proc/{process}/fd").iterdir():
+        with suppress(OSError):
+            links.append(os.readlink(entry))
+    found = []
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/{process}/net/{table}").read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == "0A" and f"socket:[{fields[9]}]" in links:
+                found.append(fields[1].split(":")[0])
     return found
 
 
