@@ -10,7 +10,17 @@ from typing import Any
 
 from probity_encrypted_worker.refusal import Refusal
 
-__all__ = ["MODEL_OWNER", "SERVERS", "TASK_JOB", "Cast", "join", "require_loopback", "split_address", "threads"]
+__all__ = [
+    "MODEL_OWNER",
+    "SERVERS",
+    "TASK_JOB",
+    "Cast",
+    "join",
+    "require_loopback",
+    "settle_threads",
+    "split_address",
+    "threads",
+]
 
 SERVERS = ("server0", "server1", "server2")
 """The three servers, in the order in which the protocols number them."""
@@ -108,7 +118,6 @@ def join(cast: Cast) -> Any:
     import tf_encrypted as tfe
 
     cast.require_sound()
-    tf.config.threading.set_intra_op_parallelism_threads(threads().intra_op_parallelism_threads)
     if cast.addresses is None:
         config = tfe.LocalConfig([*SERVERS, *cast.data_owners, MODEL_OWNER], auto_add_unknown_players=False)
     else:
@@ -132,6 +141,13 @@ def threads() -> Any:
     import tensorflow as tf
 
     return tf.compat.v1.ConfigProto(intra_op_parallelism_threads=1)
+
+
+def settle_threads() -> None:
+    """Has this process execute operations so; before TF Encrypted is imported, which starts TensorFlow."""
+    import tensorflow as tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(threads().intra_op_parallelism_threads)
 
 
 def _wrong(name: str, *, seen: str, allowed: str) -> Refusal:

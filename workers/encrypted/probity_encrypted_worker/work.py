@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from probity_worker_contract.messages import PROBE, PROBE_INPUTS, WEIGHTS, Outcome, Task, WorkerFailure, weight_names
 
+from probity_encrypted_worker.cast import settle_threads
 from probity_encrypted_worker.checkpoints import Checkpoints
 from probity_encrypted_worker.layers import DenseLayer, dense_stack
 from probity_encrypted_worker.native import loaded_operations, require_operations
@@ -40,6 +41,7 @@ def work(task: Task) -> Outcome:
         "predict": _predict,
     }
     try:
+        settle_threads()
         require_operations(loaded_operations())
         asked = Asked.of(task.body)
         return operations[asked.operation](task, asked, dense_stack(asked.architecture, protocol=asked.protocol))
