@@ -28,9 +28,6 @@ from probity_encrypted_worker.watch import all_in_range, can_watch
 
 __all__ = ["Epoch", "Program", "Schedule", "largest_value", "train"]
 
-_STEPS_PER_CALL = 4
-"""Steps in one call of the compiled function. More compile longer; fewer wait longer for the parties between steps."""
-
 Report = Callable[["Epoch"], None]
 
 
@@ -94,6 +91,8 @@ class Program:
         schedule: The batches.
         learning_rate: Step size, public.
         reveal_loss: Whether the model owner gets the loss of each epoch.
+        steps_per_call: Steps in one call of the compiled function, but for those that are left at an epoch's end: more
+            take longer to compile, fewer wait longer for parties that are processes.
     """
 
     def __init__(
@@ -107,6 +106,7 @@ class Program:
         schedule: Schedule,
         learning_rate: float,
         reveal_loss: bool,
+        steps_per_call: int = 1,
     ) -> None:
         import tensorflow as tf
         import tf_encrypted as tfe
@@ -114,7 +114,7 @@ class Program:
         self._protocol, self._owner = protocol, config.get_player(MODEL_OWNER)
         self._devices = devices_of(config)
         self._tables, self._schedule = Tables(protocol, shards, by=schedule.by), schedule
-        self._learning_rate = learning_rate
+        self._learning_rate, self._steps_per_call = learning_rate, steps_per_call
         with tf.device(self._owner.device_name):
             self._model = build(layers, weights, rows=schedule.batch_size)
             self._sum = tfe.define_private_variable(np.zeros([1, 1])) if reveal_loss else None
@@ -173,7 +173,9 @@ class Program:
                 for step in range(self._schedule.steps)
             ]
         )
-        return [positions[i : i + _STEPS_PER_CALL] for i in range(0, len(positions), _STEPS_PER_CALL)]
+        together = len(positions) // self._steps_per_call * self._steps_per_call
+        calls = np.split(positions[:together], together // self._steps_per_call) if together else []
+        return [*calls, *(positions[i : i + 1] for i in range(together, len(positions)))]
 
     def _traced_steps(self, positions: Any) -> None:
         for step in range(positions.shape[0]):
