@@ -57,10 +57,18 @@ def sent_bytes() -> int:
     """Returns the bytes that this process sent over its open connections."""
     total = 0
     for entry in os.listdir("/proc/self/fd"):
-        with suppress(OSError, struct.error), socket.socket(fileno=os.dup(int(entry))) as found:
-            if found.family == socket.AF_INET:
-                information = found.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BYTES_ACKED + 8)
-                total += struct.unpack_from("<Q", information, _BYTES_ACKED)[0]
+        try:
+            copy = os.dup(int(entry))
+        except OSError:  # the handle of the listing itself
+            continue
+        try:
+            found = socket.socket(fileno=copy)
+        except OSError:  # no socket
+            os.close(copy)
+            continue
+        with found, suppress(OSError, struct.error):
+            information = found.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BYTES_ACKED + 8)
+            total += struct.unpack_from("<Q", information, _BYTES_ACKED)[0]
     return total
 
 
