@@ -104,6 +104,6 @@ def _owner(part: Part, *, dealt: bool) -> dict[str, Any]:
         "name": part.name,
         "folder": f"owners/{part.name}" if dealt else "",
         "rows": len(part.rows),
-        "columns": len(part.columns),
+        "columns": list(part.names),
         "has_label": part.labelled,
     }

@@ -15,7 +15,12 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-__all__ = ["Part", "Plan", "deal", "plan"]
+__all__ = ["LABEL", "ROWS_FILE", "Part", "Plan", "deal", "plan", "write_rows"]
+
+ROWS_FILE = "rows.parquet"
+"""In an owner's folder: its rows, one column for each number of a transformed feature."""
+LABEL = "label"
+"""Column of that file with 0 or 1; the names of features end in a bracket, so that none is called so."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -26,12 +31,14 @@ class Part:
         name: The owner.
         rows: Positions of its rows in the training split, int64.
         columns: Positions of its columns among the joined inputs, int64.
+        names: What these columns are called in its file: ``age[0]`` after the feature and the position in it.
         labelled: Whether it knows the labels.
     """
 
     name: str
     rows: npt.NDArray[np.int64]
     columns: npt.NDArray[np.int64]
+    names: tuple[str, ...]
     labelled: bool
 
 
@@ -95,18 +102,24 @@ def plan(
     import numpy as np
 
     owners, rng = settings.data_owners, np.random.default_rng(seed)
-    width = sum(feature.width for feature in outputs if feature.name in set(inputs))
-    everything, all_columns = np.arange(rows), np.arange(width)
+    names = _names(outputs, inputs)
+    everything, all_columns = np.arange(rows), np.arange(len(names))
     if owners.by == "columns":
         columns = _columns(owners, outputs, inputs)
         parts = tuple(
-            Part(name=name, rows=everything, columns=columns[name], labelled=name in owners.labelled)
+            Part(
+                name=name,
+                rows=everything,
+                columns=columns[name],
+                names=tuple(names[i] for i in columns[name]),
+                labelled=name in owners.labelled,
+            )
             for name in owners.names
         )
     else:
         slices = np.array_split(rng.permutation(rows), owners.count)
         parts = tuple(
-            Part(name=name, rows=np.sort(own), columns=all_columns, labelled=True)
+            Part(name=name, rows=np.sort(own), columns=all_columns, names=names, labelled=True)
             for name, own in zip(owners.names, slices, strict=True)
         )
     _require_rows(parts)
@@ -127,9 +140,34 @@ def deal(plan_: Plan, joined: npt.NDArray[np.float32], labels: npt.NDArray[np.fl
     for part in plan_.parts:
         own = folder / part.name
         own.mkdir(parents=True)
-        np.save(own / "features.npy", np.ascontiguousarray(joined[np.ix_(part.rows, part.columns)], np.float32))
-        if part.labelled:
-            np.save(own / "label.npy", np.ascontiguousarray(labels[part.rows], np.float32))
+        features = joined[np.ix_(part.rows, part.columns)]
+        write_rows(own / ROWS_FILE, features, part.names, labels=labels[part.rows] if part.labelled else None)
+
+
+def write_rows(
+    path: Path, features: npt.NDArray[np.float32], names: Sequence[str], *, labels: npt.NDArray[np.float32] | None
+) -> None:
+    """Writes what a data owner has, as its own process will read it.
+
+    Args:
+        path: The file.
+        features: Of shape (rows, columns).
+        names: Of the columns.
+        labels: Of shape (rows,); ``None`` where the owner does not know them.
+    """
+    import numpy as np
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    columns = {name: np.ascontiguousarray(features[:, i], np.float32) for i, name in enumerate(names)}
+    if labels is not None:
+        columns[LABEL] = np.ascontiguousarray(labels, np.float32)
+    parquet.write_table(pa.table(columns), path)
+
+
+def _names(outputs: Sequence[TransformedFeature], inputs: Sequence[str]) -> tuple[str, ...]:
+    width_of = {feature.name: feature.width for feature in outputs}
+    return tuple(f"{name}[{i}]" for name in inputs for i in range(width_of[name]))
 
 
 def _columns(

@@ -41,8 +41,8 @@ class DataOwners(Record):
     """``columns``: who knows the label; the first of ``groups`` where nobody is named."""
     files: Literal["dealt", "own"] = "dealt"
     """``dealt``: this run writes each owner's part of its training split, a simulation of owners. ``own``: each owner
-    has ``features.npy`` and ``label.npy`` in its own folder (transformed features, float32), which this run never
-    reads; they have to have as many rows and columns as this run's training split would give."""
+    has ``rows.parquet`` in its own folder (transformed features and ``label``), which this run never reads; it has to
+    have the columns, and as many rows, as this run's training split would give."""
 
     @model_validator(mode="after")
     def _parts_belong_to_columns(self) -> DataOwners:
@@ -76,6 +76,10 @@ class RevealSettings(Record):
 class EncryptedSettings(TrainerSettings):
     """Settings of the trainer ``encrypted``."""
 
+    engine: Literal["tf_encrypted", "spu"] = "tf_encrypted"
+    """What computes on shares. ``tf_encrypted``: everything on this page. ``spu``: SecretFlow's SPU, an environment of
+    its own, in which every server and data owner runs a program of its own instead of what the model owner sends; with
+    ``protocol: aby3`` and ``parties: processes`` only, and without a revealed loss."""
     protocol: Literal["aby3", "pond", "securenn"] = "aby3"
     """How the servers compute: ``aby3`` (all models), ``securenn`` (its sigmoid is good between -5 and 5 only),
     ``pond`` (the same, and no hidden layers: it compares no shares)."""
@@ -123,8 +127,11 @@ class EncryptedSettings(TrainerSettings):
         owners = self.data_owners
         if owners.by == "rows" and self.batch_size % owners.count:
             raise ValueError("batch_size is a multiple of data_owners.count, as every owner gives equally many rows")
-        if owners.files == "own" and self.execution == "simulated":
-            raise ValueError("data_owners.files: own needs parties that are processes with folders of their own")
+        if owners.files == "own" and self.mode != "remote":
+            raise ValueError("data_owners.files: own needs a parties file, which says where each owner has its rows")
+        asked = (self.protocol, self.parties, self.reveal.loss)
+        if self.engine == "spu" and asked != ("aby3", "processes", False):
+            raise ValueError("engine spu needs protocol: aby3, parties: processes and reveal: {loss: false}")
         return self
 
     @property
@@ -144,8 +151,12 @@ def mechanism_of(settings: EncryptedSettings) -> Encrypted:
     revealed = [Revealed(what="the trained weights", to=MODEL_OWNER)]
     if settings.reveal.loss:
         revealed.append(Revealed(what="the mean squared error of each epoch", to=MODEL_OWNER))
-    revealed += [Revealed(what=f"the shape of the files of {name}, and whether they are in range", to=MODEL_OWNER)
-                 for name in owners.names]  # fmt: skip
+    if settings.protocol == "aby3" and settings.engine == "tf_encrypted":
+        revealed.append(Revealed(what="whether the numbers inside the model are in range, each epoch", to=MODEL_OWNER))
+    revealed += [
+        Revealed(what=f"whether {name} has the planned rows and columns, and whether they are in range", to=MODEL_OWNER)
+        for name in owners.names
+    ]
     return Encrypted(
         protocol=settings.protocol,
         precision=settings.precision,
@@ -157,7 +168,7 @@ def mechanism_of(settings: EncryptedSettings) -> Encrypted:
         execution=settings.execution,
         same_operator=settings.mode != "remote" or owners.files == "dealt",
         data_split=owners.by,
-        threat_model=_THREATS[settings.protocol],
+        threat_model=_SPU_THREAT if settings.engine == "spu" else _THREATS[settings.protocol],
         revealed=tuple(revealed),
     )
 
@@ -173,6 +184,12 @@ _THREATS = {
     "pond": "two servers that do not collude and a third that deals random triples and colludes with neither, all "
     f"following the protocol (semi-honest); {_DRIVER}",
 }
+
+_SPU_THREAT = (
+    "three servers of which at most one is corrupt and all follow the protocol (semi-honest); every server and data "
+    "owner runs a program of its own, which executes the public step that the model owner compiled and nothing else "
+    "that it is sent; connections between servers are neither encrypted nor authenticated and stay on one machine"
+)
 
 
 def require_own(settings: TrainerSettings) -> EncryptedSettings:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["EncryptedTrainer"]
 
 _NAME = "encrypted"
+_WORKERS = {"tf_encrypted": "encrypted", "spu": "spu"}
 _PROBE_ROWS = 64
 _PROBE_TOLERANCE = 1e-5
 """Both sides compute the probe from the same float32 weights; only the order of sums differs."""
@@ -116,7 +117,8 @@ class EncryptedTrainer:
         from probity.trainers.worker_environments import environment_of
         from probity.trainers.worker_exchange import Exchange
 
-        exchange = Exchange(environment=self._environment or environment_of(_NAME), folder=folder, runner=self._runner)
+        worker = self._environment or environment_of(_WORKERS[settings.engine])
+        exchange = Exchange(environment=worker, folder=folder, runner=self._runner)
         folder.mkdir(parents=True)
         try:
             body = write_files(

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as parquet
 from probity_worker_contract.messages import Outcome, read_request, weight_names, write_ok
 
 from probity.trainers.worker_environments import WorkerEnvironment
@@ -39,7 +40,7 @@ class FakeWorker:
         folder = Path(command[-1])
         task = read_request(folder, worker="encrypted")
         self.bodies.append(task.body)
-        self.seen.append({path.relative_to(folder).as_posix(): path for path in folder.rglob("*.npy")})
+        self.seen.append({path.relative_to(folder).as_posix(): path for path in folder.rglob("*.parquet")})
         weights, steps = train(folder, task.body)
         rows = np.load(folder / "probe_inputs.npz")["features"]
         np.savez(folder / "probe.npz", scores=sigmoid(forward(weights, rows, task.body)[-1][:, 0]))
@@ -79,8 +80,14 @@ def train(folder, body):
         weights = [stored[name].astype(np.float64) for name in sorted(stored.files)]
     schedule = np.load(folder / "schedule.npz")
     owners = body["owners"]
-    features = [np.load(folder / owner["folder"] / "features.npy") for owner in owners]
-    labels = [np.load(folder / owner["folder"] / "label.npy") for owner in owners if owner["has_label"]]
+    tables = [parquet.read_table(folder / owner["folder"] / "rows.parquet") for owner in owners]
+    features = [
+        np.stack([table.column(name).to_numpy() for name in owner["columns"]], axis=1)
+        for table, owner in zip(tables, owners, strict=True)
+    ]
+    labels = [
+        table.column("label").to_numpy() for table, owner in zip(tables, owners, strict=True) if owner["has_label"]
+    ]
     epochs, steps, _ = schedule["owner0"].shape
     for epoch in range(epochs):
         for step in range(steps):

@@ -1,6 +1,7 @@
 """Who has which rows: every row has one owner, every step takes as many of each, and no row twice in a pass."""
 
 import numpy as np
+import pyarrow.parquet as parquet
 import pytest
 
 from probity.data import TransformedFeature
@@ -47,12 +48,12 @@ def test_dealt_files_are_the_owners_part_and_nothing_else(tmp_path):
     found = planned(rows=10, data_owners={"by": "columns", "groups": {"a": ["age"], "b": ["city"]}})
     joined, labels = np.arange(50, dtype=np.float32).reshape(10, 5), np.ones(10, np.float32)
     deal(found, joined, labels, folder=tmp_path)
-    np.testing.assert_array_equal(np.load(tmp_path / "a" / "features.npy"), joined[:, 3:])
-    assert sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.npy")) == [
-        "a/features.npy",
-        "a/label.npy",
-        "b/features.npy",
-    ]
+    bank, city = (parquet.read_table(tmp_path / owner / "rows.parquet") for owner in ("a", "b"))
+    assert bank.column_names == ["age_xf[0]", "age_xf[1]", "label"]
+    assert city.column_names == ["city_xf[0]", "city_xf[1]", "city_xf[2]"]
+    np.testing.assert_array_equal(np.stack([bank.column(i).to_numpy() for i in (0, 1)], axis=1), joined[:, 3:])
+    np.testing.assert_array_equal(np.stack([city.column(i).to_numpy() for i in range(3)], axis=1), joined[:, :3])
+    assert {path.name for path in tmp_path.rglob("*") if path.is_file()} == {"rows.parquet"}
 
 
 @pytest.mark.parametrize(

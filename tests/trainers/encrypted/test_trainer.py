@@ -63,8 +63,8 @@ def test_owners_of_columns_give_the_model_that_the_clear_training_gives(by_colum
 
 def test_no_row_stays_in_the_clear_in_the_run_folder(by_columns):
     worker, _, folder, _ = by_columns
-    assert {"owners/bank/label.npy", "owners/bank/features.npy", "owners/hospital/features.npy"} == set(worker.seen[0])
-    assert not list(folder.rglob("*.npy"))
+    assert {"owners/bank/rows.parquet", "owners/hospital/rows.parquet"} == set(worker.seen[0])
+    assert not list(folder.rglob("*.parquet"))
     assert not (folder / "worker" / "probe_inputs.npz").exists()
 
 
@@ -97,7 +97,7 @@ def test_a_model_that_contradicts_its_probe_is_refused(world, tmp_path):
     request = make_request(world, settings, mechanism=agreed(trainer, settings, world))
     with pytest.raises(WorkerContractError, match="differ by up to"):
         trainer.train(request, workdir=tmp_path / "model", report=lambda fraction, text: None)
-    assert not list((tmp_path / "model").rglob("*.npy"))
+    assert not list((tmp_path / "model").rglob("*.parquet"))
 
 
 def test_layers_that_shares_cannot_compute_are_named_before_the_worker_starts(world, tmp_path):
@@ -113,6 +113,6 @@ def test_layers_that_shares_cannot_compute_are_named_before_the_worker_starts(wo
 
 def test_the_worker_is_told_nothing_but_what_the_parties_need(by_columns):
     body = by_columns[0].bodies[0]
-    assert [owner["columns"] for owner in body["owners"]] == [7, 2]
+    assert [len(owner["columns"]) for owner in body["owners"]] == [7, 2]
     assert np.isclose(body["learning_rate"], 0.5)
     assert body["reveal_loss"] is False

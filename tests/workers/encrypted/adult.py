@@ -46,7 +46,8 @@ class Training:
         self.stack = stack_of(build(config, outputs, root=folder), protocol=self.settings.protocol)
         self.joined = np.concatenate([arrays[name] for name in self.stack.inputs], axis=1)
         self.plan = plan(self.settings, outputs, self.stack.inputs, rows=len(labels), seed=seed)
-        self.exchange = Exchange(environment=environment_of("encrypted"), folder=folder)
+        worker = "spu" if self.settings.engine == "spu" else "encrypted"
+        self.exchange = Exchange(environment=environment_of(worker), folder=folder)
 
     def ask(self, *, checkpoints=None, deadline_seconds=500.0, on_progress=lambda line: None, **changes):
         self.folder.mkdir(parents=True, exist_ok=True)

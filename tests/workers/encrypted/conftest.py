@@ -1,6 +1,9 @@
-"""A small dense model whose shares lie in three folders."""
+"""A small dense model whose shares lie in three folders, and parties as processes that a test starts itself."""
 
 import json
+import socket
+import subprocess
+from contextlib import ExitStack, contextmanager
 
 import numpy as np
 import pytest
@@ -42,12 +45,19 @@ class Predictor:
         np.savez(folder / "probe_inputs.npz", features=np.zeros((1, self.columns), np.float32))
         self._ask(folder, {"operation": "deal", "mode": "local", "party_file": None, "initial_weights": INITIAL})
 
-    def predict(self, rows, *, mode="local", name="predict"):
+    def predict(self, rows, *, mode="local", name="predict", party_file=None):
+        """With a parties file, as the client of servers that run already."""
         folder = self.folder / name
         folder.mkdir(parents=True)
         np.savez(folder / "probe_inputs.npz", features=rows)
-        shares = {name: str(path) for name, path in self.shares.items()}
-        asked = {"operation": "predict", "mode": mode, "party_file": None, "batch_size": 256, "share_folders": shares}
+        shares = None if party_file else {name: str(path) for name, path in self.shares.items()}
+        asked = {
+            "operation": "predict",
+            "mode": "remote" if party_file else mode,
+            "party_file": party_file and str(party_file),
+            "batch_size": 256,
+            "share_folders": shares,
+        }
         result = self._ask(folder, asked)
         return np.load(folder / "probe.npz")["scores"], result.body
 
@@ -56,6 +66,33 @@ class Predictor:
         return exchange.ask(
             {**self.body, **body}, seed=0, deadline_seconds=500.0, checkpoints=None, on_progress=lambda line: None
         )
+
+
+@contextmanager
+def serving(folder, folders):
+    """Starts a process for each party, as its operator would; yields the parties file and the processes by name."""
+    with ExitStack() as ports:
+        held = {name: ports.enter_context(socket.create_server(("127.0.0.1", 0))) for name in folders}
+        addresses = {name: f"127.0.0.1:{found.getsockname()[1]}" for name, found in held.items()}
+    entries = {name: {"address": address, "folder": str(folders[name])} for name, address in addresses.items()}
+    file = folder / "parties.yaml"
+    file.write_text(json.dumps({"parties": entries}))  # JSON is YAML
+    environment, started = environment_of("encrypted"), {}
+    try:
+        for name in folders:
+            command = environment.command("--party", name, "--config", str(file), program="party")
+            with (folder / f"{name}.log").open("wb") as log:
+                started[name] = subprocess.Popen(command, stdout=log, stderr=log)
+        yield file, started
+    finally:
+        for process in started.values():
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture(name="serving")
+def serving_fixture():
+    return serving
 
 
 @pytest.fixture

@@ -6,13 +6,16 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import yaml
 from probity_encrypted_worker.cast import Cast, split_address
 from probity_encrypted_worker.layers import dense_stack
 from probity_encrypted_worker.partyfile import PartyFile
 from probity_encrypted_worker.refusal import Refusal
+from probity_encrypted_worker.rowsfile import FILE, MISSING_FILE, NOT_PARQUET, READABLE, _describe, _read
 from probity_encrypted_worker.sigmoid import pieces
+from pyarrow import parquet
 
 WORKER = Path(__file__).parents[3] / "workers" / "encrypted"
 ADDRESSES = {name: f"127.0.0.1:{4440 + i}" for i, name in enumerate(("server0", "server1", "server2", "owner0"))}
@@ -115,6 +118,27 @@ def test_other_layers_are_named(text, protocol, named):
     with pytest.raises(Refusal, match=named) as raised:
         dense_stack(text, protocol=protocol)
     assert raised.value.code == "unsupported_layers"
+
+
+def described(folder, *columns):
+    state, rows, lacking = _describe(str(folder).encode(), np.array([name.encode() for name in columns]))
+    return int(state), int(rows), list(lacking)
+
+
+def test_an_owners_file_is_described_in_counts_and_names(tmp_path):
+    assert described(tmp_path, "age[0]") == (MISSING_FILE, 0, [])
+    (tmp_path / FILE).write_bytes(b"no table")
+    assert described(tmp_path, "age[0]") == (NOT_PARQUET, 0, [])
+    parquet.write_table(pa.table({"age[0]": [1.5, None], "sex": ["f", "m"], "label": [0, 1]}), tmp_path / FILE)
+    assert described(tmp_path, "age[0]", "label") == (READABLE, 2, [])
+    assert described(tmp_path, "sex", "age[0]", "height[0]") == (READABLE, 2, [b"sex", b"height[0]"])
+
+
+def test_planned_columns_are_read_in_their_order_and_an_empty_cell_is_no_number(tmp_path):
+    parquet.write_table(pa.table({"b": [3, 4], "a": [1.5, None]}), tmp_path / FILE)
+    found = _read(str(tmp_path).encode(), np.array([b"a", b"b"]))
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, [[1.5, 3], [np.nan, 4]])
 
 
 FENCED = """

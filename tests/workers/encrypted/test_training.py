@@ -7,7 +7,10 @@ import threading
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as parquet
 import pytest
+import yaml
 from sklearn.metrics import roc_auc_score
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -15,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from adult import Training, inputs, scores
 
 from probity.errors import WorkerReportedError, WorkerTimeoutError
+from probity.trainers.encrypted.parts import deal
 from probity.trainers.worker_environments import environment_of
 
 pytestmark = [
@@ -166,15 +170,58 @@ def test_a_party_that_never_starts_is_named(few, tmp_path):
         training.ask()
 
 
-def test_an_owner_with_other_rows_or_columns_is_named(few, tmp_path):
-    training = Training(*few, tmp_path / "worker", **LOGISTIC)
-    columns = training.joined.shape[1]
-    owners = [
-        {"name": "owner0", "folder": "owners/owner0", "rows": 512, "columns": columns, "has_label": True},
-        {"name": "owner1", "folder": "owners/owner1", "rows": 512, "columns": columns + 1, "has_label": True},
-    ]
-    with pytest.raises(WorkerReportedError, match=r"data_owner: data owner owner1: features.npy has shape"):
-        training.ask(owners=owners)
+GROUPS = {"by": "columns", "label_owner": "registry"}
+
+
+@pytest.mark.parametrize("by", ["rows", "columns"])
+def test_owners_keep_their_own_files(few, tmp_path, serving, by):
+    """Owners' processes read files that this run neither writes nor reads; a file that is not as planned is named."""
+    arrays, labels = few
+    names = list(arrays)
+    groups = {**GROUPS, "groups": {"bank": tuple(names[::2]), "registry": tuple(names[1::2])}}
+    owners = {**({"by": "rows", "count": 2} if by == "rows" else groups), "files": "own"}
+
+    def asked(name):
+        return Training(arrays, labels, tmp_path / name, parties="parties.yaml", data_owners=owners, **LOGISTIC)
+
+    training = asked("worker")
+    deal(training.plan, training.joined, labels, folder=tmp_path / "private")
+    last = training.plan.parts[-1]
+    file = tmp_path / "private" / last.name / "rows.parquet"
+    table = parquet.read_table(file)
+    shuffled = table.select(table.column_names[::-1]).append_column("sex", pa.array(["Female"] * len(table)))
+    parquet.write_table(shuffled, file)  # columns are found by name, and a column that nobody planned is not read
+    folders = {server: tmp_path / server for server in ("server0", "server1", "server2")}
+    folders |= {part.name: tmp_path / "private" / part.name for part in training.plan.parts}
+    with serving(tmp_path, folders):
+        trained, plain = training.weights(training.ask()), training.twin()
+        order = training.plan.column_order
+        assert np.abs(trained[0] - plain[0][order]).max() < 0.02
+        assert not list((tmp_path / "worker").rglob("*.parquet"))
+        if by == "rows":
+            other, said = table.slice(5), rf"rows.parquet has {len(table) - 5} rows. Allowed: {len(table)} rows"
+        else:
+            names = ["nothing", *table.column_names[1:]]
+            other, said = table.rename_columns(names), r"no numbers in the columns \S+\[0\]\."
+        parquet.write_table(other, file)
+        with pytest.raises(WorkerReportedError, match=rf"data_owner: data owner {last.name}: .*{said}"):
+            asked("other").ask()
+
+
+def test_a_wrong_address_is_named_before_any_row_moves(few, tmp_path, serving):
+    """The parties of the file run; the model owner's copy of it has two of their addresses exchanged."""
+    training = Training(*few, tmp_path / "worker", parties="parties.yaml", **LOGISTIC)
+    folders = {name: tmp_path / name for name in ("server0", "server1", "server2", "owner0", "owner1")}
+    with serving(tmp_path, folders) as (file, _):
+        found = yaml.safe_load(file.read_text())
+        parties = found["parties"]
+        parties["server0"]["address"], parties["server1"]["address"] = (
+            parties["server1"]["address"], parties["server0"]["address"],
+        )  # fmt: skip
+        (tmp_path / "wrong").mkdir()
+        (tmp_path / "wrong" / "parties.yaml").write_text(yaml.safe_dump(found))
+        with pytest.raises(WorkerReportedError, match="parties: party server0: the process at its address is another"):
+            training.ask(party_file=str(tmp_path / "wrong" / "parties.yaml"))
 
 
 @pytest.mark.parametrize("planted", [np.nan, np.inf, 3000.0])
@@ -187,12 +234,21 @@ def test_numbers_beyond_the_range_are_refused_before_training(few, tmp_path, pla
         training.ask()
 
 
+def test_sums_beyond_the_range_are_no_model_although_all_weights_are_in_range(few, tmp_path):
+    """With a step size that rounds to nothing the weights stay as they were; the sums of the layers wrap around."""
+    training = Training(*few, tmp_path / "worker", hidden=(2, 2), **{**LOGISTIC, "learning_rate": 1e-9})
+    training.stack.set_weights([np.full_like(array, 1000.0) for array in training.stack.weights()])
+    with pytest.raises(WorkerReportedError, match="overflow: trainer encrypted: a number inside the model"):
+        training.ask()
+    assert not (tmp_path / "worker" / "weights.npz").exists()
+
+
 def test_a_training_that_leaves_the_range_on_its_way_is_no_model(few, tmp_path):
     """Rows, labels and initial weights are in range; what a network with a hidden layer makes of them is not."""
     arrays, labels = few
     large = {name: array * 300.0 for name, array in arrays.items()}
     training = Training(large, labels, tmp_path / "worker", hidden=(16,), **{**LOGISTIC, "learning_rate": 100.0})
-    with pytest.raises(WorkerReportedError, match="overflow: trainer encrypted: a weight is not finite, or beyond"):
+    with pytest.raises(WorkerReportedError, match="overflow: trainer encrypted: "):
         training.ask()
     assert not (tmp_path / "worker" / "weights.npz").exists()
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from probity_encrypted_worker.refusal import Refusal
 
-__all__ = ["DenseLayer", "build", "dense_stack", "zeros"]
+__all__ = ["DenseLayer", "build", "dense_stack", "gradients", "zeros"]
 
 _HIDDEN = {"aby3": ("relu", "sigmoid", "linear"), "securenn": ("relu", "sigmoid", "linear"), "pond": ("linear",)}
 """Activations between layers, by protocol. Pond compares no shares: its relu is a polynomial, wrong beyond +-5."""
@@ -85,6 +85,34 @@ def build(layers: tuple[DenseLayer, ...], weights: list[npt.NDArray[np.float32]]
             model.add(tfe.keras.layers.ReLU())
     model.set_weights([np.asarray(array, np.float64) for array in weights])
     return model
+
+
+def gradients(model: Any, by_logit: Any) -> Iterator[tuple[Any, list[Any]]]:
+    """Yields each layer's weights and their gradients, from the last layer to the first.
+
+    The library's own ``backward`` goes on to the gradient by the rows themselves, which nobody needs and which is the
+    largest product of a step.
+
+    Args:
+        model: What :func:`build` gave, after a call.
+        by_logit: Shares of the gradient by the logit, of shape (rows, 1).
+    """
+    for layer in reversed(model.layers[1:]):
+        found, by_logit = layer.backward(by_logit)
+        yield layer.weights, found
+    yield model.layers[0].weights, _first_gradients(model.layers[0], by_logit)
+
+
+def _first_gradients(layer: Any, by_output: Any) -> list[Any]:
+    import tf_encrypted as tfe
+
+    if layer.activation_identifier is not None:
+        by_output = tfe.keras.activations.get_deriv(layer.activation_identifier)(layer._layer_output, by_output)
+    rows = layer._layer_input
+    return [
+        tfe.matmul(rows.transpose(), by_output) / int(rows.shape[0]),
+        by_output.reduce_sum(axis=0) / int(rows.shape[0]),
+    ]
 
 
 def zeros(layers: tuple[DenseLayer, ...], *, columns: int) -> list[npt.NDArray[np.float32]]:

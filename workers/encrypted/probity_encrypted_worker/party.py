@@ -15,11 +15,12 @@ import sys
 import time
 from pathlib import Path
 
-from probity_encrypted_worker.cast import TASK_JOB, Cast
+from probity_encrypted_worker.cast import TASK_JOB, Cast, threads
 from probity_encrypted_worker.fence import fence, sent_bytes
 from probity_encrypted_worker.native import loaded_operations, require_operations
 from probity_encrypted_worker.partyfile import PartyFile
 from probity_encrypted_worker.refusal import Refusal
+from probity_encrypted_worker.rowsfile import offer
 
 __all__ = ["TRAFFIC", "main", "serve"]
 
@@ -76,6 +77,8 @@ def serve(name: str, parties: PartyFile) -> None:
             allowed="a port of its own",
             remedy="report this",
         )
+    if name in cast.data_owners:
+        offer()
     server.start()
     print(f"{name} listens on {cast.address(name)}, reachable from this machine only", file=sys.stderr, flush=True)  # noqa: T201
     _count(Path(parties.folder(name)))
@@ -87,7 +90,9 @@ def _server(name: str, cast: Cast) -> object:
 
     cluster = tf.train.ClusterSpec({TASK_JOB: [cast.address(party) for party in cast.remote]})
     try:
-        return tf.distribute.Server(cluster, job_name=TASK_JOB, task_index=cast.remote.index(name), start=False)
+        return tf.distribute.Server(
+            cluster, job_name=TASK_JOB, task_index=cast.remote.index(name), config=threads(), start=False
+        )
     except tf.errors.OpError as error:
         raise Refusal(
             "parties",

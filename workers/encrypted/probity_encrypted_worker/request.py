@@ -95,7 +95,7 @@ def owners_of(asked: Asked, cast: Cast, *, folder: Path) -> list[Owner]:
             name=entry["name"],
             folder=_folder_of(entry, parties, folder=folder),
             rows=int(entry["rows"]),
-            columns=int(entry["columns"]),
+            columns=tuple(entry["columns"]),
             has_label=bool(entry["has_label"]),
         )
         for entry in described

@@ -13,7 +13,7 @@ from typing import Any
 
 from probity_encrypted_worker.refusal import Refusal
 
-__all__ = ["PROTOCOLS", "choose", "devices_of", "reveal_to", "shared_weights", "tracing"]
+__all__ = ["PROTOCOLS", "choose", "devices_of", "gathered", "reveal_to", "shared_weights", "tracing"]
 
 PROTOCOLS = ("aby3", "pond", "securenn")
 
@@ -93,6 +93,23 @@ def reveal_to(protocol: Any, player: Any, private: Any) -> Any:
     protocol.define_local_computation(player, found.append, arguments=[private])
     with tf.device(player.device_name):
         return tf.identity(found[0])
+
+
+def gathered(protocol: Any, private: Any, positions: Any) -> Any:
+    """Returns shares of some rows of a private value, taken by each server from its own shares of all of them.
+
+    TF Encrypted's own ``gather`` has no 128-bit shares.
+    """
+    import tensorflow as tf
+    import tf_encrypted as tfe
+
+    if not hasattr(protocol, "servers"):
+        return tfe.gather(private, positions, axis=0)
+    shares: list[list[Any]] = []
+    for server, pair in zip(protocol.servers, private.unwrapped, strict=True):
+        with tf.device(server.device_name):
+            shares.append([share.factory.tensor(tf.gather(share.value, positions), encode=False) for share in pair])
+    return type(private)(protocol, shares, private.is_scaled, private.share_type)
 
 
 def _share_variables(protocol: Any, private: Any) -> list[tuple[str, Any]]:

@@ -1,11 +1,15 @@
-"""The sigmoid of shares, and the gradient of the cross-entropy that rests on it."""
+"""The sigmoid of shares.
+
+Its difference from the label is the gradient of a row's cross-entropy by the logit. The layers sum that over a batch
+and divide by the number of rows afterwards: dividing first would cost most of the few digits of a fixed-point number.
+"""
 
 from __future__ import annotations
 
 from itertools import pairwise
 from typing import Any
 
-__all__ = ["KNOTS", "CrossEntropy", "approximate", "pieces"]
+__all__ = ["KNOTS", "approximate", "pieces"]
 
 KNOTS = ((0.9652, 0.7289), (1.8936, 0.8744), (3.0632, 0.9606), (4.8424, 0.9948))
 """Where the positive half of the approximation bends, and its value there; constant beyond. The minimax fit of this
@@ -38,15 +42,3 @@ def approximate(logit: Any) -> Any:
     if hasattr(protocol, "polynomial_piecewise"):
         return protocol.polynomial_piecewise(logit, *pieces())
     return tfe.sigmoid(logit)
-
-
-class CrossEntropy:
-    """Gradient of the sum of cross-entropies over a batch; dense layers divide by the number of rows afterwards.
-
-    Before, dividing would cost most of the few digits that a fixed-point number has.
-    """
-
-    @staticmethod
-    def grad(label: Any, logit: Any) -> Any:
-        """Returns shares of the derivative by the logit, of shape (rows, 1)."""
-        return approximate(logit) - label

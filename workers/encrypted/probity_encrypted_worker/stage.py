@@ -15,6 +15,7 @@ from probity_encrypted_worker.fence import fence
 from probity_encrypted_worker.presence import await_parties, own_parties, require_identities, sent_by, who_is_gone
 from probity_encrypted_worker.refusal import Refusal
 from probity_encrypted_worker.request import Asked, server_folders
+from probity_encrypted_worker.rowsfile import offer
 from probity_encrypted_worker.sharing import choose
 
 __all__ = ["Stage", "set_up"]
@@ -78,6 +79,7 @@ def _cast(
     asked: Asked, data_owners: tuple[str, ...], folder: Path, stack: ExitStack
 ) -> tuple[Cast, Mapping[str, str], Mapping[str, subprocess.Popen[bytes]]]:
     if asked.mode == "local":
+        offer()  # this process is the data owners, too
         return Cast(data_owners=data_owners), server_folders(str(folder)), {}
     parties = asked.parties()
     if asked.mode == "remote" and parties is not None:

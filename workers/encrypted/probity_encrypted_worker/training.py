@@ -1,8 +1,8 @@
-"""Training on shares: one compiled step per batch, in which only the data owners' devices see rows.
+"""Training on shares: one compiled step per batch, in which nobody sees rows.
 
-In each step every owner gathers its rows of the batch on its own device and deals shares of them to the servers, the
-servers compute the gradient of the cross-entropy and take a step of gradient descent on shares of the weights. At the
-end the weights are put together at the model owner, and nowhere else.
+Before the first step every owner deals shares of its rows to the servers, on its own device. In each step the servers
+gather the batch from their shares, compute the gradient of the cross-entropy and take a step of gradient descent on
+shares of the weights. At the end the weights are put together at the model owner, and nowhere else.
 """
 
 from __future__ import annotations
@@ -18,11 +18,13 @@ import numpy.typing as npt
 
 from probity_encrypted_worker.cast import MODEL_OWNER
 from probity_encrypted_worker.checkpoints import Checkpoints
-from probity_encrypted_worker.layers import DenseLayer, build
+from probity_encrypted_worker.layers import DenseLayer, build, gradients
 from probity_encrypted_worker.owners import Shard
 from probity_encrypted_worker.refusal import Refusal
 from probity_encrypted_worker.sharing import devices_of, reveal_to, shared_weights, tracing
-from probity_encrypted_worker.sigmoid import CrossEntropy, approximate
+from probity_encrypted_worker.sigmoid import approximate
+from probity_encrypted_worker.tables import Tables
+from probity_encrypted_worker.watch import all_in_range, can_watch
 
 __all__ = ["Epoch", "Program", "Schedule", "largest_value", "train"]
 
@@ -67,11 +69,14 @@ class Epoch:
         epoch: From 1.
         seconds: Wall time of its steps.
         brier_score: Mean squared error of the probabilities of its batches, only where revealing it was asked for.
+        in_range: Whether the weights, and the sums of all units for its last batch, are in range; where the protocol
+            cannot tell, ``True``.
     """
 
     epoch: int
     seconds: float
     brier_score: float | None
+    in_range: bool
 
 
 class Program:
@@ -86,6 +91,8 @@ class Program:
         schedule: The batches.
         learning_rate: Step size, public.
         reveal_loss: Whether the model owner gets the loss of each epoch.
+        steps_per_call: Steps in one call of the compiled function, but for those that are left at an epoch's end: more
+            take longer to compile, fewer wait longer for parties that are processes.
     """
 
     def __init__(
@@ -99,18 +106,20 @@ class Program:
         schedule: Schedule,
         learning_rate: float,
         reveal_loss: bool,
+        steps_per_call: int = 1,
     ) -> None:
         import tensorflow as tf
         import tf_encrypted as tfe
 
         self._protocol, self._owner = protocol, config.get_player(MODEL_OWNER)
         self._devices = devices_of(config)
-        self._shards, self._schedule = shards, schedule
+        self._tables, self._schedule = Tables(protocol, shards, by=schedule.by), schedule
+        self._learning_rate, self._steps_per_call = learning_rate, steps_per_call
         with tf.device(self._owner.device_name):
             self._model = build(layers, weights, rows=schedule.batch_size)
             self._sum = tfe.define_private_variable(np.zeros([1, 1])) if reveal_loss else None
-        self._model.compile(_Descent(learning_rate), CrossEntropy())
-        self._step = tf.function(self._traced_step, autograph=False)
+        self._steps = tf.function(self._traced_steps, autograph=False)
+        self._watch = tf.function(self._traced_watch, autograph=False) if can_watch(protocol) else None
         self._weights = tf.function(self._traced_weights, autograph=False)
         self._loss = tf.function(self._traced_loss, autograph=False)
 
@@ -120,12 +129,15 @@ class Program:
         return shared_weights(self._protocol, self._devices, self._model)
 
     def compile(self) -> float:
-        """Traces the step without executing it, and returns the seconds that took."""
+        """Traces the steps without executing them, and returns the seconds that took."""
         import tensorflow as tf
 
         started = time.monotonic()
         with tf.device(self._owner.device_name):
-            self._step.get_concrete_function([tf.constant(rows[0, 0]) for rows in self._schedule.rows])
+            for size in {len(call) for call in self._calls(0)}:
+                self._steps.get_concrete_function(tf.zeros([size, self._schedule.batch_size], tf.int32))
+            if self._watch is not None:
+                self._watch.get_concrete_function(tf.zeros([self._schedule.batch_size], tf.int32))
         return time.monotonic() - started
 
     def run_epoch(self, epoch: int) -> Epoch:
@@ -134,10 +146,12 @@ class Program:
 
         started = time.monotonic()
         with tf.device(self._owner.device_name):
-            for step in range(self._schedule.steps):
-                self._step([tf.constant(rows[epoch, step]) for rows in self._schedule.rows])
+            calls = self._calls(epoch)
+            for call in calls:
+                self._steps(tf.constant(call))
+            in_range = self._watch is None or float(self._watch(tf.constant(calls[-1][-1]))) > 0.5
             loss = None if self._sum is None else float(self._loss()) / self._schedule.steps
-        return Epoch(epoch=epoch + 1, seconds=time.monotonic() - started, brier_score=loss)
+        return Epoch(epoch=epoch + 1, seconds=time.monotonic() - started, brier_score=loss, in_range=in_range)
 
     def weights(self) -> list[npt.NDArray[np.float32]]:
         """Puts the weights together at the model owner.
@@ -151,39 +165,42 @@ class Program:
             raise _overflow("a weight is not finite, or beyond the range of the shares")
         return [array.astype(np.float32) for array in found]
 
-    def _traced_step(self, positions: list[Any]) -> None:
+    def _calls(self, epoch: int) -> list[npt.NDArray[np.int32]]:
+        """Returns the positions of the rows of an epoch, one array of shape (steps, batch_size) per call."""
+        positions = np.stack(
+            [
+                self._tables.positions([rows[epoch, step] for rows in self._schedule.rows])
+                for step in range(self._schedule.steps)
+            ]
+        )
+        together = len(positions) // self._steps_per_call * self._steps_per_call
+        calls = np.split(positions[:together], together // self._steps_per_call) if together else []
+        return [*calls, *(positions[i : i + 1] for i in range(together, len(positions)))]
+
+    def _traced_steps(self, positions: Any) -> None:
+        for step in range(positions.shape[0]):
+            self._traced_step(positions[step])
+
+    def _traced_step(self, positions: Any) -> None:
         import tf_encrypted as tfe
 
         with tracing(self._protocol):
-            x, y = self._batch(positions)
+            x, y = self._tables.batch(positions)
             logit = self._model.call(x)
             # Not the library's fit_batch, which reveals the loss of every batch.
-            self._model.backward(CrossEntropy.grad(y, logit))
+            error = approximate(logit) - y
+            for weights, found in gradients(self._model, error):
+                for weight, gradient in zip(weights, found, strict=True):
+                    tfe.assign(weight, weight.read_value() - gradient * self._learning_rate)
             if self._sum is not None:
-                error = (approximate(logit) - y).square().reduce_sum(axis=0, keepdims=True)
-                mean = error * (1.0 / self._schedule.batch_size)
+                mean = error.square().reduce_sum(axis=0, keepdims=True) * (1.0 / self._schedule.batch_size)
                 tfe.assign(self._sum, self._sum.read_value() + mean)
 
-    def _batch(self, positions: list[Any]) -> tuple[Any, Any]:
-        """Returns shares of a batch, dealt by the data owners."""
-        import tensorflow as tf
-        import tf_encrypted as tfe
-
-        by_rows = self._schedule.by == "rows"
-        features, labels = [], []
-        for shard, rows in zip(self._shards, positions, strict=True):
-
-            def own_features(shard: Shard = shard, rows: Any = rows) -> Any:
-                return tf.gather(shard.features, rows)
-
-            def own_labels(shard: Shard = shard, rows: Any = rows) -> Any:
-                return tf.gather(shard.label, rows)[:, None]
-
-            features.append(tfe.define_private_input(shard.player, own_features))
-            if shard.label is not None:
-                labels.append(tfe.define_private_input(shard.player, own_labels))
-        x = tfe.concat(features, axis=0 if by_rows else 1) if len(features) > 1 else features[0]
-        return x, tfe.concat(labels, axis=0) if len(labels) > 1 else labels[0]
+    def _traced_watch(self, positions: Any) -> Any:
+        with tracing(self._protocol):
+            rows, _ = self._tables.batch(positions)
+            found = all_in_range(self._protocol, self._model, rows, bound=largest_value(self._protocol))
+            return reveal_to(self._protocol, self._owner, found)
 
     def _traced_weights(self) -> list[Any]:
         with tracing(self._protocol):
@@ -202,23 +219,6 @@ class Program:
             return found
 
 
-class _Descent:
-    """Gradient descent without momentum; TF Encrypted's own multiplies shares of a momentum that is zero."""
-
-    def __init__(self, learning_rate: float) -> None:
-        self.learning_rate = learning_rate
-
-    def compile(self, weights: Any) -> None:
-        """Nothing is kept between steps."""
-
-    def apply_gradients(self, weights: Sequence[Any], gradients: Sequence[Any]) -> None:
-        """Assigns each weight minus the step."""
-        import tf_encrypted as tfe
-
-        for weight, gradient in zip(weights, gradients, strict=True):
-            tfe.assign(weight, weight.read_value() - gradient * self.learning_rate)
-
-
 def train(
     program: Program, schedule: Schedule, *, checkpoints: Checkpoints | None, report: Report
 ) -> tuple[int, list[Epoch]]:
@@ -228,7 +228,7 @@ def train(
         The number of epochs that a checkpoint already held, and the epochs that were executed now.
 
     Raises:
-        Refusal: With the code ``overflow``, if a revealed loss is out of range.
+        Refusal: With the code ``overflow``, if the model's numbers, or a revealed loss, are out of range.
     """
     done = 0 if checkpoints is None else min(checkpoints.last_epoch(), schedule.epochs)
     if checkpoints is not None and done:
@@ -236,6 +236,8 @@ def train(
     epochs = []
     for number in range(done, schedule.epochs):
         epoch = program.run_epoch(number)
+        if not epoch.in_range:
+            raise _overflow(f"a number inside the model left the range of the shares in epoch {epoch.epoch}")
         if epoch.brier_score is not None and not -0.01 <= epoch.brier_score <= 1.5:
             raise _overflow(f"the loss of epoch {epoch.epoch} is not one that probabilities can have")
         if checkpoints is not None:

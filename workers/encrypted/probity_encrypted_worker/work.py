@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from probity_worker_contract.messages import PROBE, PROBE_INPUTS, WEIGHTS, Outcome, Task, WorkerFailure, weight_names
 
+from probity_encrypted_worker.cast import settle_threads
 from probity_encrypted_worker.checkpoints import Checkpoints
 from probity_encrypted_worker.layers import DenseLayer, dense_stack
 from probity_encrypted_worker.native import loaded_operations, require_operations
@@ -24,6 +25,9 @@ from probity_encrypted_worker.stage import Stage, set_up
 from probity_encrypted_worker.training import Epoch, Program, Schedule, largest_value, train
 
 __all__ = ["work"]
+
+_STEPS_PER_CALL, _MANY_STEPS = 4, 50
+"""Steps in one call where parties are processes, if an epoch has so many that it outweighs the time to compile them."""
 
 Weights = list[npt.NDArray[np.float32]]
 
@@ -40,6 +44,7 @@ def work(task: Task) -> Outcome:
         "predict": _predict,
     }
     try:
+        settle_threads()
         require_operations(loaded_operations())
         asked = Asked.of(task.body)
         return operations[asked.operation](task, asked, dense_stack(asked.architecture, protocol=asked.protocol))
@@ -92,6 +97,7 @@ def _program(task: Task, asked: Asked, layers: tuple[DenseLayer, ...], schedule:
         schedule=schedule,
         learning_rate=float(asked.body["learning_rate"]),
         reveal_loss=bool(asked.body["reveal_loss"]),
+        steps_per_call=_STEPS_PER_CALL if asked.mode != "local" and schedule.steps >= _MANY_STEPS else 1,
     )
 
 
