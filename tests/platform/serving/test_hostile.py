@@ -169,7 +169,21 @@ def test_bytes_that_are_nearly_a_request(server):
     chance = random.Random(8)
     body = json.dumps({"signature_name": "serving_default", "instances": [1.0, 2.5]}).encode()
     whole = post(body, extra="Content-Type: application/json\r\nx-tracking-id: a\r\n")
-    bits = (b"\x00", b"\xff", b"\r\n", b"\r\n\r\n", b":", b"{", b"NaN", b"1e999", b"-", b'"', b"\\u", b"HTTP/1.1", b"chunked")
+    bits = (
+        b"\x00",
+        b"\xff",
+        b"\r\n",
+        b"\r\n\r\n",
+        b":",
+        b"{",
+        b"NaN",
+        b"1e999",
+        b"-",
+        b'"',
+        b"\\u",
+        b"HTTP/1.1",
+        b"chunked",
+    )
 
     def mutated():
         sent = bytearray(whole)
