@@ -162,7 +162,7 @@ def server_seconds() -> float:
 
 
 def busy_seconds() -> float:
-    """Returns the processor time that the whole machine has spent on anything: all of /proc/stat but idle and iowait."""
+    """Returns the processor time that the machine has spent on anything: all of /proc/stat but idle and iowait."""
     ticks = [int(field) for field in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
     return (sum(ticks) - ticks[3] - ticks[4]) / os.sysconf("SC_CLK_TCK")
 

@@ -130,8 +130,8 @@ _SCHEMAS: dict[str, Any] = {
         metadata=_object(["signature_def"], signature_def={"type": "object"}),
     ),
     "Value": {
-        "description": 'A number, truth value, text, {"b64": bytes}, or a list of such. The bare words NaN, Infinity and '
-        "-Infinity are numbers here, though JSON does not know them.",
+        "description": 'A number, truth value, text, {"b64": bytes}, or a list of such. The bare words NaN, Infinity '
+        "and -Infinity are numbers here, though JSON does not know them.",
         "anyOf": [
             {"type": ["number", "boolean", "string"]},
             {**_object(["b64"], b64={"type": "string", "contentEncoding": "base64"}), "additionalProperties": False},

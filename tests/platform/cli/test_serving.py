@@ -60,11 +60,11 @@ def test_options_reach_the_server(started, tmp_path):
         *MODEL, "--port", "1", "--rest-api-port", "2", "--processes", "3", "--key", "a.pub", "--key", "b",
         "--file-system-poll-wait-seconds", "0.5", "--batching-parameters-file", "batching",
         "--monitoring-config-file", "monitoring", "--prediction-log", "log", "--log-inputs", "consented",
-        "--consented", "agreed", "--no-require-verified", "--host", "0.0.0.0",
+        "--consented", "agreed", "--no-require-verified", "--host", "::1",
     )  # fmt: skip
     assert answer.exit_code == 0, answer.exception
     ((_, options),) = started
-    assert (options.host, options.port, options.rest_api_port, options.processes) == ("0.0.0.0", 1, 2, 3)  # noqa: S104
+    assert (options.host, options.port, options.rest_api_port, options.processes) == ("::1", 1, 2, 3)
     assert (options.require_verified, options.trusted_keys) == (False, (Path("a.pub"), Path("b")))
     assert (options.poll_seconds, options.monitoring_path) == (0.5, "/metrics")
     assert (options.batching.max_batch_size, options.batching.batch_timeout_micros) == (32, 5000)

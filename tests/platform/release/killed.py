@@ -1,7 +1,7 @@
 """Processes that die at the n-th step they take on the disk, and the sweep over all such steps.
 
-A step is whatever changes the file system: opening a file to write, rename, mkdir, remove, rmdir, chmod, truncate, link
-(Python's audit events, which also C code raises) and fsync. A process is killed before a step, and, in another sweep, in
+A step is whatever changes the file system: opening a file to write, rename, mkdir, remove, rmdir, chmod, truncate and
+link, as Python's audit events tell it, and fsync. A process is killed before a step, and, in another sweep, in
 the middle of the first write after a file was opened, by the kernel (``RLIMIT_FSIZE``).
 
 Sweeps fork, so they run in a process of their own that has no threads: see :func:`sweep_in_child`.

@@ -65,7 +65,7 @@ def servable(root: Path) -> int:
 
 
 def written(root: Path) -> None:
-    """Asserts that the history on disk, and not only the one that is read, names every version; and nothing lies about."""
+    """Asserts that the history on disk, and not only the one that is read, is whole, and that nothing lies about."""
     project = project_at(root)
     lines = len((project.base_path / "m.history.jsonl").read_bytes().splitlines())
     assert lines == len(project.history()[0])
