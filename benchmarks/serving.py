@@ -23,6 +23,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from probity.platform.serving.catalogue import State
 from probity.platform.serving.client import Client
 from probity.platform.serving.launcher import start_server
 from probity.platform.serving.options import Batching, ModelSource, ServerOptions
@@ -36,7 +37,7 @@ ROW = {
 CLIENTS = (1, 8, 64)
 ROWS = (1, 64)
 QUIET_CORES = 0.05
-TRIES = 12
+TRIES = 3
 
 
 @dataclass(frozen=True)
@@ -236,7 +237,46 @@ def measure(base_path: Path, *, processes: int, duration: float) -> list[Cell]:
     return cells
 
 
-def page(cells: list[Cell], *, processes: int, load: tuple[float, float]) -> str:
+@dataclass(frozen=True)
+class Swap:
+    """Requests of eight clients while the server went over to two newer versions."""
+
+    requests: int
+    failures: int
+    p50_ms: float
+    longest_ms: float
+    version: int
+
+
+def hot_swap(base_path: Path, *, processes: int, duration: float = 12.0) -> Swap:
+    """Measures what clients notice of new versions, which appear after a quarter and after half of the time."""
+    options = ServerOptions(
+        models=(ModelSource(name="m", base_path=base_path),),
+        port=0,
+        rest_api_port=0,
+        require_verified=False,
+        processes=processes,
+    )
+
+    def appear(version: int) -> None:
+        incoming = base_path.parent / "incoming"
+        shutil.copytree(base_path / "1", incoming)
+        incoming.rename(base_path / str(version))
+
+    async def scenario(port: int | None) -> tuple[list[float], int]:
+        loop = asyncio.get_running_loop()
+        loop.call_later(duration / 4, lambda: loop.run_in_executor(None, appear, 2))
+        loop.call_later(duration / 2, lambda: loop.run_in_executor(None, appear, 3))
+        return await load_rest(port, 1, 8, duration)
+
+    with start_server(options) as settled:
+        seconds, failures = asyncio.run(scenario(settled.rest_api_port))
+        with Client(rest_api_port=settled.rest_api_port) as client:
+            version = max(number for number, status in client.status("m").items() if status.state is State.AVAILABLE)
+    return Swap(len(seconds), failures, statistics.median(seconds) * 1e3, max(seconds) * 1e3, version)
+
+
+def page(cells: list[Cell], swap: Swap, *, processes: int) -> str:
     """Returns the table as a page."""
     lines = [
         "# The embedded server",
@@ -248,18 +288,27 @@ def page(cells: list[Cell], *, processes: int, load: tuple[float, float]) -> str
         "it is what the server could answer if nothing else ran.",
         "",
         f"Measured {time.strftime('%Y-%m-%d')} on {platform.machine()}, {os.cpu_count()} cores, Python "
-        f"{platform.python_version()}, {processes} server processes. Load average before {load[0]:.1f}, after "
-        f"{load[1]:.1f}; the measurement itself adds up to {processes + 1}.",
+        f"{platform.python_version()}, {processes} server processes. *Others* are the cores that all other programs",
+        f"took meanwhile; above {QUIET_CORES} a cell is measured again, at most {TRIES} times in all.",
         "",
-        "| wire | batching | rows | clients | requests/s | rows/s | p50 ms | p99 ms | server CPU ms | failed |",
-        "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|",
+        "| wire | batch | rows | clients | requests/s | rows/s | p50 ms | p99 ms | server CPU ms | failed | others |",
+        "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for cell in cells:
         lines.append(
             f"| {cell.wire} | {'on' if cell.batching else 'off'} | {cell.rows} | {cell.clients} | "
             f"{cell.requests_per_second:,.0f} | {cell.requests_per_second * cell.rows:,.0f} | {cell.p50_ms:.2f} | "
-            f"{cell.p99_ms:.2f} | {cell.cpu_ms:.2f} | {cell.failures} |"
+            f"{cell.p99_ms:.2f} | {cell.cpu_ms:.2f} | {cell.failures} | {cell.others:.2f} |"
         )
+    lines += [
+        "",
+        "## Two new versions under load",
+        "",
+        "Eight REST clients with one row each, while two more versions appeared in the folder, of which the last one",
+        f"answers in the end (version {swap.version}): {swap.requests:,} requests, **{swap.failures} failed**, median "
+        f"{swap.p50_ms:.2f} ms, the longest {swap.longest_ms:.0f} ms.",
+        "Loading a model takes processor time from the requests of the process that loads it.",
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -278,12 +327,12 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--seconds", type=float, default=3.0)
     arguments = parser.parse_args()
-    before = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as folder:
         version = Path(folder, "m", "1")
         shutil.copytree(arguments.saved_model or newest_model(), version)
         cells = measure(version.parent, processes=arguments.processes, duration=arguments.seconds)
-    text = page(cells, processes=arguments.processes, load=(before, os.getloadavg()[0]))
+        swap = hot_swap(version.parent, processes=arguments.processes)
+    text = page(cells, swap, processes=arguments.processes)
     (HERE / "serving.md").write_text(text, encoding="utf-8")
     print(text)
 
