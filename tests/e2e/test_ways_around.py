@@ -23,6 +23,7 @@ from probity.platform.release.push import EXTRA, latest
 from probity.platform.release.rollback import roll_back
 from probity.platform.release.run_verification import verify_run
 from probity.platform.release.verification import verify
+from probity.platform.shared_model import share_model
 from probity.run_reviews import REVIEWS, waiting_runs
 from probity.runs import CLAIMS, RELEASE, RunFolder, Workspace
 from probity.signing import create_key, load_key
@@ -230,6 +231,58 @@ def test_a_number_that_nothing_can_come_after_is_refused(place):
     (place.root / "serving" / "small" / str(2**63 - 1)).mkdir(parents=True)
     with pytest.raises(ReleaseError, match=r"2\*\*63"):
         place.release()
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize(
+    ("way", "refusal"),
+    [
+        ("held", ReleaseHeldError),
+        ("an edited verdict", ReleaseHeldError),
+        ("rejected", ReleaseHeldError),
+        ("other weights", DigestMismatchError),
+        ("another model", DigestMismatchError),
+    ],
+)
+def test_the_way_by_secret_shares_is_shut_as_well(place, way, refusal):
+    def never(*_, **__):
+        raise AssertionError("a worker was asked to deal shares")
+
+    if way in ("held", "an edited verdict"):
+        place.with_policy(**HELD)
+    if way == "an edited verdict":
+        path = place.folder.path / "10_decision.json"
+        path.write_text(path.read_text().replace('"hold"', '"release"'))
+    elif way == "rejected":
+        place.reviewers("kim")
+        place.review("kim", "reject")
+    elif way == "other weights":
+        path = place.folder.path / "07_model/model.keras"
+        path.write_bytes(path.read_bytes()[:-1] + b"x")
+    elif way == "another model":
+        with (place.folder.path / "07_model/saved_model/saved_model.pb").open("ab") as file:
+            file.write(b"x")
+    with pytest.raises(refusal):
+        share_model(place.folder, base_path=place.root / "serving", runner=never)
+    assert not list(place.root.glob("serving/small.shares/*"))
+
+
+@pytest.mark.heavy
+def test_the_way_by_secret_shares_is_open_for_what_may_be_released(place):
+    def asked(*_, **__):
+        raise KeyboardInterrupt  # the worker of another environment; its own tests go on from here
+
+    with pytest.raises(KeyboardInterrupt):
+        share_model(place.folder, base_path=place.root / "serving", runner=asked)
+
+
+@pytest.mark.heavy
+def test_a_rejection_counts_although_the_policy_asked_nobody(place):
+    place.reviewers("kim")
+    place.review("kim", "reject")
+    with pytest.raises(ReleaseHeldError, match="approval"):
+        place.release()
+    assert place.versions == []
 
 
 # --- unsigned --------------------------------------------------------------------------------------------------------
