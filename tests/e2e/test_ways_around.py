@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -324,6 +325,18 @@ def test_a_run_waits_is_approved_and_released_and_its_first_decision_stays(waiti
     assert verify(version, trusted_keys=waiting.project.trusted()).problems == ()
     assert waiting_runs(waiting.workspace) == ()
     assert [entry.event.kind for entry in waiting.project.history()[0]] == ["approved", "promoted"]
+
+
+@pytest.mark.heavy
+def test_a_release_may_wait_for_its_approval_and_no_longer_than_it_was_told(waiting, monkeypatch):
+    command = ("release", waiting.folder.id, "--workspace", waiting.workspace.root)
+    assert cli(monkeypatch, *command, "--wait", "0.1") == 3
+    assert waiting.versions == []
+    approving = threading.Timer(1.0, waiting.review, ["kim"])
+    approving.start()
+    assert cli(monkeypatch, *command, "--wait", "60") == 0
+    approving.join()
+    assert len(waiting.versions) == 1
 
 
 def unapproved(waiting):
