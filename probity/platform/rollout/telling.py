@@ -85,4 +85,5 @@ def _tell(project: Project, state: RolloutState, transition: Transition) -> None
 def _take_back(project: Project, state: RolloutState, transition: Transition) -> None:
     live = live_at(project.history()[0])
     if live is not None and getattr(live.event, "version", None) == state.plan.candidate:
-        roll_back(project, to=state.plan.incumbent, why=f"rollout: {transition.reason}")
+        why = f"rollout: {transition.reason}"
+        roll_back(project, to=state.plan.incumbent, why=why, still_answers=True)

@@ -13,7 +13,7 @@ import pytest
 from probity.claims import CLAIMS
 from probity.digest import digest_file, digest_tree
 from probity.errors import ReleaseError, SignatureError
-from probity.history import Rejected, StageEntered, live_at, parse_time
+from probity.history import EvidenceExpired, Rejected, StageEntered, live_at, parse_time
 from probity.platform.release.history import add_event
 from probity.platform.release.project import Project
 from probity.platform.release.push import EXTRA, push, verify_release
@@ -139,6 +139,16 @@ def test_a_version_whose_run_was_rejected_does_not_come_back(place):
     with pytest.raises(ReleaseError, match="rejected"):
         place.roll_back()
     assert place.highest == second.version
+
+
+def test_a_version_whose_evidence_monitoring_declared_expired_comes_back_only_if_it_still_answers(place):
+    first, second = place.release("one"), place.release("two")
+    event = EvidenceExpired(at=NOON.isoformat(), by="monitor", why="drift", run="one")
+    add_event(place.project.base_path, "m", event, keys=place.keys.trusted, signer=place.keys.signer)
+    with pytest.raises(ReleaseError, match="expired"):
+        place.roll_back()
+    assert place.highest == second.version
+    assert place.roll_back(to=first.version, still_answers=True).model == first.model
 
 
 def test_an_entry_that_its_process_could_not_write_is_read_at_once_and_written_by_whoever_comes_next(place):
