@@ -112,6 +112,8 @@ def _start(options: ServerOptions, engine: Engine) -> None:
 
     binary = real_server.find_binary()
     if engine is Engine.DOCKER:
+        _require_one_model(options)
+        typer.echo("the container loads whatever lies there; check it before with: probity verify", err=True)
         typer.echo(shlex.join(real_server.docker_command(options)))
     elif engine is Engine.REAL and binary is None:
         raise ConfigError(
@@ -125,6 +127,18 @@ def _start(options: ServerOptions, engine: Engine) -> None:
         raise typer.Exit(launcher.serve_real(options, binary=binary))
     else:
         launcher.serve(options, ready=_say)
+
+
+def _require_one_model(options: ServerOptions) -> None:
+    from probity.errors import ConfigError
+
+    if len(options.models) > 1:
+        raise ConfigError(
+            "--engine",
+            seen=f"docker, and {len(options.models)} models",
+            allowed="one model, which the image is told by an environment variable",
+            remedy="give --model-name and --model-base-path, or mount the file of models yourself",
+        )
 
 
 def _models(name: str | None, base_path: Path | None, config_file: Path | None) -> tuple[ModelSource, ...]:

@@ -125,7 +125,14 @@ def test_docker_is_a_command_that_mounts_the_model_and_starts_nothing(started, t
     words = shlex.split(answer.stdout)
     assert words[:2] == ["docker", "run"]
     assert any(str(tmp_path / "serving/m") in word for word in words)
+    assert "probity verify" in answer.stderr
     assert started == []
+
+
+def test_docker_is_for_one_model(started, tmp_path):
+    (tmp_path / "models").write_text('model_config_list { config { name: "a" } config { name: "b" } }\n')
+    answer = call("--model-config-file", "models", "--engine", "docker")
+    assert isinstance(answer.exception, ConfigError)
 
 
 def test_the_description_of_the_api_is_printed():
