@@ -130,9 +130,11 @@ def test_docker_is_a_command_that_mounts_the_model_and_starts_nothing(started, t
 
 
 def test_docker_is_for_one_model(started, tmp_path):
-    (tmp_path / "models").write_text('model_config_list { config { name: "a" } config { name: "b" } }\n')
+    listed = [f'config {{ name: "{name}" base_path: "/x/{name}" }}' for name in "ab"]
+    (tmp_path / "models").write_text(f"model_config_list {{ {' '.join(listed)} }}\n")
     answer = call("--model-config-file", "models", "--engine", "docker")
     assert isinstance(answer.exception, ConfigError)
+    assert "2 models" in str(answer.exception)
 
 
 def test_the_description_of_the_api_is_printed():
