@@ -52,8 +52,10 @@ def place(finished, tmp_path_factory) -> Project:
     done = project.probity("run", "probity.yaml")
     assert done.returncode == 0, done.stderr + done.stdout
     rows = people()
-    pd.DataFrame({"tracking_id": rows.index, "sex": rows["sex"]}).to_parquet(project.folder / "groups.parquet")
-    pd.DataFrame({"tracking_id": rows.index, "label": rows["income"]}).to_csv(project.folder / "truth.csv", index=False)
+    named = rows.rename_axis("tracking_id").reset_index()
+    named[["tracking_id", "sex"]].to_parquet(project.folder / "groups.parquet")
+    truth = named[["tracking_id", "income"]].rename(columns={"income": "label"})
+    truth.to_csv(project.folder / "truth.csv", index=False)
     return project
 
 
