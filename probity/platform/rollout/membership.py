@@ -33,8 +33,8 @@ class Membership:
         table: ``tracking_id`` and one column of group names per attribute.
 
     Raises:
-        DataError: If there is no ``tracking_id``, no attribute, an attribute of more than :data:`MOST_GROUPS` groups (say,
-            an index that came along), or one tracking id stands in several rows.
+        DataError: If there is no ``tracking_id``, no attribute, an attribute of more than :data:`MOST_GROUPS` groups
+            (such as an index that came along), or one tracking id stands in several rows.
     """
 
     def __init__(self, table: pa.Table) -> None:
