@@ -61,6 +61,9 @@ def serve(
     batching_parameters_file: Annotated[
         _Path, typer.Option(metavar="FILE", help="TensorFlow Serving's BatchingParameters.")
     ] = None,
+    max_request_bytes: Annotated[
+        int, typer.Option("--max-request-bytes", min=1024, help="Of one request; a process may hold many.")
+    ] = 16 << 20,
     ssl_config_file: Annotated[_Path, typer.Option(metavar="FILE", help="TensorFlow Serving's SSLConfig.")] = None,
     prediction_log: Annotated[
         _Path, typer.Option(metavar="DIR", help="Keep tracking id, version and score of every prediction there.")
@@ -85,7 +88,7 @@ def serve(
     Example: probity serve --model-name adult_income --model-base-path serving/adult_income
     """
     from probity.platform.serving import model_config
-    from probity.platform.serving.options import ServerOptions
+    from probity.platform.serving.options import Limits, ServerOptions
 
     quiet()
     options = ServerOptions(
@@ -98,6 +101,7 @@ def serve(
         trusted_keys=tuple(key or (Path("keys"),)),
         poll_seconds=poll_seconds,
         batching=_batching(enable_batching, batching_parameters_file),
+        limits=Limits(max_request_bytes=max_request_bytes),
         tls=None if ssl_config_file is None else model_config.read_tls(ssl_config_file),
         prediction_log=_log(prediction_log, log_inputs, consented),
     )

@@ -14,7 +14,7 @@ from probity.errors import ConfigError
 from probity.platform.cli import app
 from probity.platform.monitoring.prediction_log import ParquetLog
 from probity.platform.serving import launcher, real_server
-from probity.platform.serving.options import Batching, ServerOptions
+from probity.platform.serving.options import Batching, Limits, ServerOptions
 
 MODEL = ["--model-name", "m", "--model-base-path", "serving/m"]
 
@@ -60,12 +60,13 @@ def test_options_reach_the_server(started, tmp_path):
         *MODEL, "--port", "1", "--rest-api-port", "2", "--processes", "3", "--key", "a.pub", "--key", "b",
         "--file-system-poll-wait-seconds", "0.5", "--batching-parameters-file", "batching",
         "--monitoring-config-file", "monitoring", "--prediction-log", "log", "--log-inputs", "consented",
-        "--consented", "agreed", "--no-require-verified", "--host", "::1",
+        "--consented", "agreed", "--no-require-verified", "--max-request-bytes", "5000", "--host", "::1",
     )  # fmt: skip
     assert answer.exit_code == 0, answer.exception
     ((_, options),) = started
     assert (options.host, options.port, options.rest_api_port, options.processes) == ("::1", 1, 2, 3)
     assert (options.require_verified, options.trusted_keys) == (False, (Path("a.pub"), Path("b")))
+    assert options.limits == Limits(max_request_bytes=5000)
     assert (options.poll_seconds, options.monitoring_path) == (0.5, "/metrics")
     assert (options.batching.max_batch_size, options.batching.batch_timeout_micros) == (32, 5000)
     log = options.prediction_log()

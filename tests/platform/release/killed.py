@@ -96,8 +96,8 @@ def _in_child(act: Callable[[], None], *, last: int = 0, torn: bool = False, log
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def sweep(scenario: Scenario, root: Path) -> dict[str, dict[str, int]]:
-    """Kills the act at every step, checks each time, and returns how often each finding was made."""
+def sweep(scenario: Scenario, root: Path, *, every: int = 1) -> dict[str, dict[str, int]]:
+    """Kills the act at every step, or every n-th, checks each time, and returns how often each finding was made."""
     before = root / "before"
     before.mkdir()
     scenario.prepare(before)
@@ -105,7 +105,7 @@ def sweep(scenario: Scenario, root: Path) -> dict[str, dict[str, int]]:
     assert _in_child(lambda: scenario.act(whole), log=root / "steps") == 0
     events = json.loads((root / "steps").read_text())
     found = {"killed": Counter(), "torn": Counter()}
-    for step, event in enumerate(events, 1):
+    for step, event in list(enumerate(events, 1))[::every]:
         for way in ("killed", "torn"):
             if way == "torn" and event != "open":
                 continue
@@ -126,20 +126,21 @@ def sweep(scenario: Scenario, root: Path) -> dict[str, dict[str, int]]:
     return {way: dict(counts) for way, counts in found.items()}
 
 
-def sweep_in_child(scenario: str, root: Path) -> dict[str, dict[str, int]]:
+def sweep_in_child(scenario: str, root: Path, *, every: int = 1) -> dict[str, dict[str, int]]:
     """Runs :func:`sweep` in a fresh process.
 
     Args:
         scenario: ``module:NAME`` of a :class:`Scenario`.
         root: A folder for it.
+        every: As :func:`sweep` has it.
     """
     module, _, name = scenario.partition(":")
     code = (
         f"import sys, json, pathlib; from {module} import {name} as it; from tests.platform.release.killed import sweep"
     )
-    code += "; print(json.dumps(sweep(it, pathlib.Path(sys.argv[1]))))"
+    code += "; print(json.dumps(sweep(it, pathlib.Path(sys.argv[1]), every=int(sys.argv[2]))))"
     child = subprocess.run(
-        [sys.executable, "-c", code, str(root)], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-c", code, str(root), str(every)], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert child.returncode == 0, child.stderr[-4000:]
     return json.loads(child.stdout.splitlines()[-1])
