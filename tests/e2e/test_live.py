@@ -79,7 +79,7 @@ def running(project: Project, *arguments: str, stream: str):
 
 async def ask(address: str, rows: pd.DataFrame, *, ended) -> tuple[dict[str, float], set[int]]:
     """Sends rows until the router has ended. Returns the scores that people got, and every status that they saw."""
-    scores, statuses, waiting = {}, set(), list(rows.iterrows())
+    scores, statuses, waiting = {}, set(), list(rows.iloc[::-1].iterrows())
 
     async def client(session: aiohttp.ClientSession) -> None:
         while waiting and not ended():
