@@ -23,6 +23,7 @@ import pytest
 
 from probity.history import EvidenceExpired, StageEntered, live_at
 from probity.platform.release.project import Project as Released
+from probity.platform.serving import Client
 from probity.runs import Workspace
 from tests.e2e.conftest import ADULT, Project
 
@@ -96,6 +97,24 @@ async def ask(address: str, rows: pd.DataFrame, *, ended) -> tuple[dict[str, flo
     return scores, statuses
 
 
+def ports(line: str) -> tuple[int, int]:
+    """Returns the ports of REST and gRPC that a command said it listens on."""
+    rest, grpc = (int(part.strip().rpartition(":")[2]) for part in line.split(", gRPC"))
+    return rest, grpc
+
+
+def ask_by_grpc(port: int, rows: pd.DataFrame) -> dict[str, tuple[float, int]]:
+    """Returns score and version by tracking id, as TensorFlow Serving's stubs get them through the router."""
+    found = {}
+    with Client(port=port) as client:
+        for person, row in rows.iterrows():
+            columns = {name: ["" if pd.isna(cell) else cell] for name, cell in row.drop(NOT_SENT).items()}
+            reply = client.predict("small", columns, signature_name="predict_columns", tracking_id=str(person))
+            assert reply.tracking_id == person
+            found[str(person)] = (float(reply.output[0, 0]), reply.version)
+    return found
+
+
 @pytest.fixture(scope="module")
 def rolled_out(place):
     """What came of the rollout: the router's last state, its exit code, the versions, and what people got."""
@@ -105,23 +124,21 @@ def rolled_out(place):
     serve = ["serve", "--model-config-file", "models.config", "--port", "0", "--rest-api-port", "0"]
     serve += ["--prediction-log", "predictions", "--log-inputs", "all"]
     with running(place, *serve, stream="stdout") as (_, line):
-        server = f"http://127.0.0.1:{line.split(',')[0].rpartition(':')[2]}"
+        rest, grpc = ports(line)
         rollout = ["rollout", "small", "--from", str(versions[0]), "--to", str(versions[1]), "--port", "0", "--json"]
-        rollout += [
-            "--groups",
-            "groups.parquet",
-            "--requests-per-stage",
-            "50000",
-            "--until-decided",
-            "--server",
-            server,
-        ]
+        rollout += ["--groups", "groups.parquet", "--requests-per-stage", "50000", "--until-decided"]
+        rollout += ["--server", f"http://127.0.0.1:{rest}", "--grpc-port", "0", "--grpc-server", f"127.0.0.1:{grpc}"]
         with running(place, *rollout, stream="stderr") as (router, told):
-            address = f"{told.split(' on ')[1].strip()}/v1/models/small:predict"
+            rest, grpc = ports(told)
+            by_grpc = ask_by_grpc(grpc, people().iloc[:20])
+            address = f"http://127.0.0.1:{rest}/v1/models/small:predict"
             scores, statuses = asyncio.run(ask(address, people(), ended=lambda: router.poll() is not None))
             router.wait(60)
             state = json.loads(router.stdout.read())
-    return {"state": state, "code": router.returncode, "versions": versions, "scores": scores, "statuses": statuses}
+    return {
+        "state": state, "code": router.returncode, "versions": versions, "scores": scores, "statuses": statuses,
+        "by_grpc": by_grpc,
+    }  # fmt: skip
 
 
 def test_a_drop_for_one_group_stops_the_rollout_and_takes_it_back(place, rolled_out):
@@ -140,6 +157,16 @@ def test_a_drop_for_one_group_stops_the_rollout_and_takes_it_back(place, rolled_
     live = live_at(entries).event
     assert (live.kind, live.restores, live.replaces) == ("rolled_back", first, second)
     assert place.probity("verify", f"serving/small/{live.version}", "--key", "keys").returncode == 0
+
+
+def test_by_grpc_people_get_the_answers_that_they_get_by_rest(rolled_out):
+    assert len(rolled_out["by_grpc"]) == 20
+    both = rolled_out["scores"].keys() & rolled_out["by_grpc"].keys()
+    assert both
+    for person, (score, version) in rolled_out["by_grpc"].items():
+        assert version == rolled_out["versions"][0]
+        if person in both:
+            assert score == pytest.approx(rolled_out["scores"][person], rel=1e-6)
 
 
 def log_of(place, version: int) -> pd.DataFrame:
