@@ -135,6 +135,25 @@ def test_slow_clients_are_sent_away_while_others_are_answered(server):
     assert {line.split()[1] for line in ends} == {b"408"}
 
 
+def test_clients_that_ask_on_and_on_and_read_nothing(server):
+    before = server.memory()
+    request = post(json.dumps({"instances": [1.0] * 2000}).encode())
+    held, sent = [], 0
+    for _ in range(20):
+        connection = socket.create_connection(("127.0.0.1", server.rest_api_port), timeout=2)
+        held.append(connection)
+        with contextlib.suppress(TimeoutError, ConnectionError):  # the server reads no further
+            for _ in range(5000):  # 50 MiB for each
+                connection.sendall(request)
+                sent += len(request)
+    grown = server.memory() - before
+    for connection in held:
+        connection.close()
+    assert sent > 20 * MIB
+    assert grown < 150
+    assert server.still_answers()
+
+
 @pytest.mark.parametrize(
     ("body", "status"),
     [
