@@ -29,6 +29,7 @@ from probity.run_reviews import REVIEWS, waiting_runs
 from probity.runs import CLAIMS, RELEASE, RunFolder, Workspace
 from probity.signing import create_key, load_key
 from probity.storage import write_record
+from probity.trainers.worker_environments import WorkerEnvironment
 
 
 class Quiet:
@@ -165,13 +166,18 @@ def test_a_held_run_by_the_command_and_by_python(place, monkeypatch):
     assert place.versions == []
 
 
-def test_a_verdict_that_was_edited(place):
-    place.with_policy(**HELD)
+def edit_verdict(place):
+    """Makes a stored hold a release, in a form that can be read."""
     path = place.folder.path / "10_decision.json"
     value = json.loads(path.read_text())
     value["verdict"] = "release"
     value["checks"] = [check for check in value["checks"] if check["outcome"] == "pass"]
     path.write_text(json.dumps(value))
+
+
+def test_a_verdict_that_was_edited(place):
+    place.with_policy(**HELD)
+    edit_verdict(place)
     with pytest.raises(ReleaseHeldError):
         place.release()
     assert place.versions == []
@@ -252,8 +258,7 @@ def test_the_way_by_secret_shares_is_shut_as_well(place, way, refusal):
     if way in ("held", "an edited verdict"):
         place.with_policy(**HELD)
     if way == "an edited verdict":
-        path = place.folder.path / "10_decision.json"
-        path.write_text(path.read_text().replace('"hold"', '"release"'))
+        edit_verdict(place)
     elif way == "rejected":
         place.reviewers("kim")
         place.review("kim", "reject")
@@ -269,7 +274,9 @@ def test_the_way_by_secret_shares_is_shut_as_well(place, way, refusal):
 
 
 @pytest.mark.heavy
-def test_the_way_by_secret_shares_is_open_for_what_may_be_released(place):
+def test_the_way_by_secret_shares_is_open_for_what_may_be_released(place, monkeypatch):
+    monkeypatch.setattr(WorkerEnvironment, "require_ready", lambda self: None)
+
     def asked(*_, **__):
         raise KeyboardInterrupt  # the worker of another environment; its own tests go on from here
 
