@@ -17,7 +17,7 @@ def with_approval(
     """Returns the checks of the rules, with that of the approval if one is needed.
 
     Guarantees: approval lifts nothing but rules that the data cannot judge, and those only where the policy says
-    ``on_insufficient_evidence``; one rejection outweighs any number of approvals.
+    ``on_insufficient_evidence``; one rejection outweighs any number of approvals, also where nobody had to be asked.
 
     Args:
         judged: The checks of the rules.
@@ -27,7 +27,7 @@ def with_approval(
     """
     unclear = [check for check in judged if check.blocks and check.outcome == "insufficient_evidence"]
     asked = approval.required == "always" or (approval.required == "on_insufficient_evidence" and bool(unclear))
-    if not asked:
+    if not asked and not any(review.outcome == "reject" for review in reviews):
         return list(judged)
     check = _check(approval, reviews, started_by)
     if check.outcome != "pass" or approval.required == "always":

@@ -23,8 +23,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from probity.data import Transform
-from probity.errors import DataError, ReleaseError, ReleaseHeldError
+from probity.digest import digest_tree, require_digest
+from probity.errors import DataError, DigestMismatchError, ReleaseError
+from probity.platform.pipeline import require_permission
 from probity.record import Digest, Record
+from probity.run_reviews import SAVED_MODEL
 from probity.runs import MODEL, TRANSFORM, RunFolder, Workspace
 from probity.storage import read_record, write_record
 from probity.trainers.encrypted.messages import INITIAL, party_file, write_arrays
@@ -97,14 +100,16 @@ def share_model(
 ) -> Path:
     """Deals shares of a run's model to three folders, one for each server.
 
-    Guarantees: the verdict of the run is release; the shares are of the audited model's weights; the version folder
+    Guarantees: a release of the run is permitted now, as it is for a push in the clear: by the policy and the evidence
+    as they were, with the approvals that it asks for; the shares are of the audited model's weights; the version folder
     appears by one rename.
 
     Returns:
         The version's folder.
 
     Raises:
-        ReleaseHeldError: If the verdict is hold.
+        ReleaseHeldError: If the verdict is hold, was, or was changed since.
+        DigestMismatchError: If the Keras file does not hold the weights that were audited.
         ReleaseError: If there is no Keras file beside the model.
         ConfigError: If the model cannot be computed on shares; names the layers.
         WorkerError: If the worker is not ready, or failed.
@@ -112,15 +117,10 @@ def share_model(
     import tensorflow as tf
 
     from probity.trainers.encrypted.stack import stack_of
+    from probity.trainers.export import weights_digest
 
-    decision = folder.decision()
-    if decision.verdict != "release":
-        raise ReleaseHeldError(
-            f"run {folder.id}",
-            seen="the gate says hold",
-            allowed="a run whose verdict is release",
-            remedy=f"see every check with: probity gate {folder.id}",
-        )
+    decision = require_permission(folder)
+    require_digest("SavedModel", found=digest_tree(folder.path / SAVED_MODEL), recorded=str(decision.model))
     path = folder.path / MODEL / "model.keras"
     if not path.is_file():
         raise ReleaseError(
@@ -129,7 +129,10 @@ def share_model(
             allowed="a model whose scores are a network's alone",
             remedy="release a model without a group rule",
         )
-    stack = stack_of(tf.keras.models.load_model(path, compile=False), protocol=protocol)
+    _require_audited(folder)
+    model = tf.keras.models.load_model(path, compile=False)
+    require_digest("model.keras", found=weights_digest(model), recorded=folder.model().weights)
+    stack = stack_of(model, protocol=protocol)
     sequential, transform = stack.sequential(), folder.transform()
     shared = SharedModel(
         run=folder.id,
@@ -157,6 +160,18 @@ def share_model(
     finally:
         shutil.rmtree(incoming, ignore_errors=True)
     return models / version
+
+
+def _require_audited(folder: RunFolder) -> None:
+    """Raises unless what training wrote, with the Keras file and the record of its weights, is as it was written."""
+    trained = folder.receipt("train")
+    if trained is None or not folder.intact(trained):
+        raise DigestMismatchError(
+            f"{MODEL} of run {folder.id}",
+            seen="another Keras file or record than training wrote",
+            allowed="the model that was audited",
+            remedy="run the pipeline again",
+        )
 
 
 def latest_shares(folder: RunFolder, *, base_path: Path) -> Path:

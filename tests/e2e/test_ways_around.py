@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -23,10 +24,12 @@ from probity.platform.release.push import EXTRA, latest
 from probity.platform.release.rollback import roll_back
 from probity.platform.release.run_verification import verify_run
 from probity.platform.release.verification import verify
+from probity.platform.shared_model import share_model
 from probity.run_reviews import REVIEWS, waiting_runs
 from probity.runs import CLAIMS, RELEASE, RunFolder, Workspace
 from probity.signing import create_key, load_key
 from probity.storage import write_record
+from probity.trainers.worker_environments import WorkerEnvironment
 
 
 class Quiet:
@@ -163,13 +166,18 @@ def test_a_held_run_by_the_command_and_by_python(place, monkeypatch):
     assert place.versions == []
 
 
-def test_a_verdict_that_was_edited(place):
-    place.with_policy(**HELD)
+def edit_verdict(place):
+    """Makes a stored hold a release, in a form that can be read."""
     path = place.folder.path / "10_decision.json"
     value = json.loads(path.read_text())
     value["verdict"] = "release"
     value["checks"] = [check for check in value["checks"] if check["outcome"] == "pass"]
     path.write_text(json.dumps(value))
+
+
+def test_a_verdict_that_was_edited(place):
+    place.with_policy(**HELD)
+    edit_verdict(place)
     with pytest.raises(ReleaseHeldError):
         place.release()
     assert place.versions == []
@@ -232,6 +240,59 @@ def test_a_number_that_nothing_can_come_after_is_refused(place):
         place.release()
 
 
+@pytest.mark.heavy
+@pytest.mark.parametrize(
+    ("way", "refusal"),
+    [
+        ("held", ReleaseHeldError),
+        ("an edited verdict", ReleaseHeldError),
+        ("rejected", ReleaseHeldError),
+        ("other weights", DigestMismatchError),
+        ("another model", DigestMismatchError),
+    ],
+)
+def test_the_way_by_secret_shares_is_shut_as_well(place, way, refusal):
+    def never(*_, **__):
+        raise AssertionError("a worker was asked to deal shares")
+
+    if way in ("held", "an edited verdict"):
+        place.with_policy(**HELD)
+    if way == "an edited verdict":
+        edit_verdict(place)
+    elif way == "rejected":
+        place.reviewers("kim")
+        place.review("kim", "reject")
+    elif way == "other weights":
+        path = place.folder.path / "07_model/model.keras"
+        path.write_bytes(path.read_bytes()[:-1] + b"x")
+    elif way == "another model":
+        with (place.folder.path / "07_model/saved_model/saved_model.pb").open("ab") as file:
+            file.write(b"x")
+    with pytest.raises(refusal):
+        share_model(place.folder, base_path=place.root / "serving", runner=never)
+    assert not list(place.root.glob("serving/small.shares/*"))
+
+
+@pytest.mark.heavy
+def test_the_way_by_secret_shares_is_open_for_what_may_be_released(place, monkeypatch):
+    monkeypatch.setattr(WorkerEnvironment, "require_ready", lambda self: None)
+
+    def asked(*_, **__):
+        raise KeyboardInterrupt  # the worker of another environment; its own tests go on from here
+
+    with pytest.raises(KeyboardInterrupt):
+        share_model(place.folder, base_path=place.root / "serving", runner=asked)
+
+
+@pytest.mark.heavy
+def test_a_rejection_counts_although_the_policy_asked_nobody(place):
+    place.reviewers("kim")
+    place.review("kim", "reject")
+    with pytest.raises(ReleaseHeldError, match="approval"):
+        place.release()
+    assert place.versions == []
+
+
 # --- unsigned --------------------------------------------------------------------------------------------------------
 
 
@@ -271,6 +332,18 @@ def test_a_run_waits_is_approved_and_released_and_its_first_decision_stays(waiti
     assert verify(version, trusted_keys=waiting.project.trusted()).problems == ()
     assert waiting_runs(waiting.workspace) == ()
     assert [entry.event.kind for entry in waiting.project.history()[0]] == ["approved", "promoted"]
+
+
+@pytest.mark.heavy
+def test_a_release_may_wait_for_its_approval_and_no_longer_than_it_was_told(waiting, monkeypatch):
+    command = ("release", waiting.folder.id, "--workspace", waiting.workspace.root)
+    assert cli(monkeypatch, *command, "--wait", "0.1") == 3
+    assert waiting.versions == []
+    approving = threading.Timer(1.0, waiting.review, ["kim"])
+    approving.start()
+    assert cli(monkeypatch, *command, "--wait", "60") == 0
+    approving.join()
+    assert len(waiting.versions) == 1
 
 
 def unapproved(waiting):

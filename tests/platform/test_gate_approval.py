@@ -51,6 +51,15 @@ def test_a_policy_of_warnings_alone_is_held_without_its_evidence():
     assert decide(rules, reports=good_reports() | {"fairness": None}).verdict == "hold"
 
 
+@pytest.mark.parametrize("when", ["always", "on_insufficient_evidence", "never"])
+def test_a_rejection_holds_also_where_nobody_had_to_be_asked(when):
+    asked = policy(approval=Approval(required=when))
+    decision = decide(asked, reviews=[word("kim"), word("lee", "reject")])
+    assert decision.verdict == "hold"
+    assert [check.reason for check in decision.blocking] == ["lee rejected this run; train or audit another one."]
+    assert not decision.waits_for_approval
+
+
 # --- waivers ----------------------------------------------------------------------------------------------------------
 
 

@@ -17,12 +17,13 @@ __all__ = ["doctor", "schema"]
 
 
 class SchemaKind(StrEnum):
-    """The documents that have a JSON Schema."""
+    """What is described: documents by JSON Schema, the model server's REST API by OpenAPI."""
 
     CONFIG = "config"
     REPORT = "report"
     DECISION = "decision"
     CARD = "card"
+    SERVING = "serving"
 
 
 def doctor(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
@@ -49,8 +50,8 @@ def _mark(check: Diagnosis) -> str:
     return "ok  " if check.works else "FAIL" if check.needed else "-   "
 
 
-def schema(kind: Annotated[SchemaKind, typer.Argument(help="The document to describe.")]) -> None:
-    """Print the JSON Schema of a document.
+def schema(kind: Annotated[SchemaKind, typer.Argument(help="What to describe.")]) -> None:
+    """Print the JSON Schema of a document, or (serving) the OpenAPI description of the model server's REST API.
 
     Example: probity schema config > probity.schema.json
     """
@@ -66,6 +67,10 @@ def _schema(kind: SchemaKind) -> dict[str, Any]:
         from probity.model_cards.json_schema import card_schema
 
         return card_schema()
+    if kind is SchemaKind.SERVING:
+        from probity.platform.serving.openapi import openapi
+
+        return openapi()
     from probity.decision import GateDecision
     from probity.findings import AuditReport
 

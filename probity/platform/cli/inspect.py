@@ -32,6 +32,9 @@ def runs(
     if not rows and waiting:
         typer.echo("no run waits for approval")
         return
+    if waiting:
+        _print_waiting(rows)
+        return
     if not rows:
         typer.echo(f"no runs in {place.root}; start one with: probity run CONFIG")
         return
@@ -60,6 +63,14 @@ def _waiting(place: Workspace) -> list[dict[str, Any]]:
         }
         for entry in waiting_runs(place)
     ]
+
+
+def _print_waiting(rows: list[dict[str, Any]]) -> None:
+    """Prints a run a paragraph: the paths of cards are long, and have to be copied whole."""
+    for row in rows:
+        by = f", approved by {row['approved by']}" if row["approved by"] else ""
+        typer.echo(f"{row['run']}  model {row['model']}, {row['needed']} approval(s) needed{by}")
+        typer.echo(f"    card: {row['card']}")
 
 
 def show(run: RunArgument, workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:

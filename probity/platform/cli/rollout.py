@@ -11,6 +11,9 @@ import typer
 from probity.platform.cli.options import JsonOption, WorkspaceOption, quiet, workspace_at
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from probity.platform.rollout.routing import Listening
     from probity.rollout import RolloutState
 
 __all__ = ["rollout"]
@@ -58,6 +61,15 @@ def rollout(
     latency_limit: Annotated[float, typer.Option("--latency-limit", help="From how many ms on it is slow.")] = 100.0,
     host: Annotated[str, typer.Option("--host", help="Interface that the router listens on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", help="The router's port; 0: any.")] = 8511,
+    grpc_port: Annotated[
+        int | None, typer.Option("--grpc-port", help="The router's gRPC port, 0: any. Default: gRPC is not routed.")
+    ] = None,
+    grpc_server: Annotated[
+        str, typer.Option("--grpc-server", metavar="HOST:PORT", help="gRPC address of the server.")
+    ] = "127.0.0.1:8500",
+    candidate_grpc_server: Annotated[
+        str | None, typer.Option("--candidate-grpc-server", metavar="HOST:PORT", help="As --candidate-server.")
+    ] = None,
     until_decided: Annotated[
         bool, typer.Option("--until-decided", help="End with the rollout; else route on until ended.")
     ] = False,
@@ -110,6 +122,7 @@ def rollout(
         _print_manifests(plan, manifests, storage)
         return
     from probity.platform.rollout.control import Rollout
+    from probity.platform.rollout.grpc_router import GrpcRouter
     from probity.platform.rollout.preparation import set_aside
     from probity.platform.rollout.router import Router
     from probity.platform.rollout.routing import route
@@ -122,7 +135,11 @@ def rollout(
     place = workspace_at(workspace, beside=project.root)
     running = Rollout(plan, path=path, tell=telling(project, workspace=place.root))
     router = Router(running, incumbent=server, candidate=candidate_server or server, membership=membership)
-    end = route(router, running, host=host, port=port, until_decided=until_decided, report=_report(host))
+    grpc = None
+    if grpc_port is not None:
+        candidate_grpc = candidate_grpc_server or grpc_server
+        grpc = (GrpcRouter(router.division, incumbent=grpc_server, candidate=candidate_grpc), grpc_port)
+    end = route(router, running, host=host, port=port, until_decided=until_decided, report=_report(), grpc=grpc)
     if as_json:
         typer.echo(json.dumps(end.to_json(), indent=1))
     if end.status in ("rolled_back", "stopped"):
@@ -175,14 +192,15 @@ def _print_manifests(plan: Any, kind: str, storage: str) -> None:
         typer.echo(f"# stage {stage}\n---\n{text}")
 
 
-def _report(host: str) -> Any:
-    told: list[int] = []
+def _report() -> Callable[[RolloutState, Listening], None]:
+    told: list[str] = []
 
-    def report(state: RolloutState, port: int) -> None:
+    def report(state: RolloutState, where: Listening) -> None:
         if not told:
-            typer.echo(f"routing {state.plan.model_name} on http://{host}:{port}", err=True)
+            grpc = "" if where.grpc_port is None else f", gRPC on {where.host}:{where.grpc_port}"
+            typer.echo(f"routing {state.plan.model_name} on http://{where.host}:{where.port}{grpc}", err=True)
         for entry in state.transitions[len(told) :]:
-            told.append(port)
+            told.append(entry.to)
             typer.echo(f"{entry.at[:19]}  {entry.to}: {entry.reason}", err=True)
 
     return report

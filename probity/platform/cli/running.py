@@ -11,7 +11,7 @@ import typer
 from probity.platform.cli.options import JsonOption, RunArgument, WorkspaceOption, quiet, workspace_at
 
 if TYPE_CHECKING:
-    from probity.runs import RunFolder
+    from probity.runs import RunFolder, Workspace
 
 __all__ = ["gate", "release", "run"]
 
@@ -95,25 +95,33 @@ def release(
     encrypted: Annotated[
         bool, typer.Option("--encrypted", help="Deal shares of the model to three servers instead.")
     ] = False,
+    wait: Annotated[
+        float, typer.Option("--wait", metavar="SECONDS", min=0.0, help="Wait so long for reviewers, then go on.")
+    ] = 0.0,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Push the model of a run whose verdict is release into TensorFlow Serving's layout.
 
     Refuses on verdict hold (exit code 3), and if any byte of the model changed since the audit. With --encrypted the
-    model goes out as secret shares for three servers, none of which can read it.
+    model goes out as secret shares for three servers, none of which can read it. With --wait a run that waits for
+    approval is released as soon as it is there.
 
-    Example: probity release latest
+    Example: probity release latest --wait 3600
     """
     quiet()
+    place = workspace_at(workspace)
+    folder = place.find(run)
+    if wait:
+        from probity.platform.release.approval import await_reviews
+
+        await_reviews(folder, seconds=wait)
     if encrypted:
-        _release_in_shares(run, workspace, as_json=as_json)
+        _release_in_shares(folder, place, as_json=as_json)
         return
     from probity.platform import pipeline
     from probity.platform.cli.progress import progress
 
-    place = workspace_at(workspace)
-    folder = place.find(run)
     with progress() as observer:
         pipeline.release(folder, workspace=place, observer=observer)
     released = folder.release()
@@ -128,11 +136,9 @@ def release(
         typer.echo(f"released {released.model_name} version {released.version} in {where}")
 
 
-def _release_in_shares(run: str, workspace: Path | None, *, as_json: bool) -> None:
+def _release_in_shares(folder: RunFolder, place: Workspace, *, as_json: bool) -> None:
     from probity.platform.shared_model import base_path_of, share_model
 
-    place = workspace_at(workspace)
-    folder = place.find(run)
     version = share_model(folder, base_path=base_path_of(folder, place))
     if as_json:
         typer.echo(json.dumps({"run": folder.id, "path": str(version)}, indent=1))

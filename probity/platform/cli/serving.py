@@ -61,6 +61,9 @@ def serve(
     batching_parameters_file: Annotated[
         _Path, typer.Option(metavar="FILE", help="TensorFlow Serving's BatchingParameters.")
     ] = None,
+    max_request_bytes: Annotated[
+        int, typer.Option("--max-request-bytes", min=1024, help="Of one request; a process may hold many.")
+    ] = 16 << 20,
     ssl_config_file: Annotated[_Path, typer.Option(metavar="FILE", help="TensorFlow Serving's SSLConfig.")] = None,
     prediction_log: Annotated[
         _Path, typer.Option(metavar="DIR", help="Keep tracking id, version and score of every prediction there.")
@@ -85,7 +88,7 @@ def serve(
     Example: probity serve --model-name adult_income --model-base-path serving/adult_income
     """
     from probity.platform.serving import model_config
-    from probity.platform.serving.options import ServerOptions
+    from probity.platform.serving.options import Limits, ServerOptions
 
     quiet()
     options = ServerOptions(
@@ -98,6 +101,7 @@ def serve(
         trusted_keys=tuple(key or (Path("keys"),)),
         poll_seconds=poll_seconds,
         batching=_batching(enable_batching, batching_parameters_file),
+        limits=Limits(max_request_bytes=max_request_bytes),
         tls=None if ssl_config_file is None else model_config.read_tls(ssl_config_file),
         prediction_log=_log(prediction_log, log_inputs, consented),
     )
@@ -112,6 +116,8 @@ def _start(options: ServerOptions, engine: Engine) -> None:
 
     binary = real_server.find_binary()
     if engine is Engine.DOCKER:
+        _require_one_model(options)
+        typer.echo("the container loads whatever lies there; check it before with: probity verify", err=True)
         typer.echo(shlex.join(real_server.docker_command(options)))
     elif engine is Engine.REAL and binary is None:
         raise ConfigError(
@@ -125,6 +131,18 @@ def _start(options: ServerOptions, engine: Engine) -> None:
         raise typer.Exit(launcher.serve_real(options, binary=binary))
     else:
         launcher.serve(options, ready=_say)
+
+
+def _require_one_model(options: ServerOptions) -> None:
+    from probity.errors import ConfigError
+
+    if len(options.models) > 1:
+        raise ConfigError(
+            "--engine",
+            seen=f"docker, and {len(options.models)} models",
+            allowed="one model, which the image is told by an environment variable",
+            remedy="give --model-name and --model-base-path, or mount the file of models yourself",
+        )
 
 
 def _models(name: str | None, base_path: Path | None, config_file: Path | None) -> tuple[ModelSource, ...]:

@@ -8,6 +8,8 @@ lost with the run's folder.
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Callable
 from typing import Literal
 
 from filelock import FileLock
@@ -18,12 +20,14 @@ from probity.errors import ReleaseError, SignatureError
 from probity.history import Approved, Rejected
 from probity.platform.release.history import add_event, utc_now
 from probity.platform.release.project import Project
-from probity.review import Review, SealedReview, seal_review
-from probity.run_reviews import REVIEWS, counting_reviews, evidence_digest
+from probity.review import Review, SealedReview, quorum_problem, seal_review
+from probity.run_reviews import REVIEWS, counting_reviews, evidence_digest, waiting_for
 from probity.runs import RunFolder
 from probity.signing import Signer
 
-__all__ = ["approval_terms", "review", "reviews_of"]
+__all__ = ["approval_terms", "await_reviews", "review", "reviews_of"]
+
+_PAUSE_SECONDS = 2.0
 
 
 def approval_terms(folder: RunFolder, project: Project) -> ApprovalTerms:
@@ -89,6 +93,39 @@ def review(
     add_event(project.base_path, project.model_name, event, model=word.model, keys=project.writers(), signer=signer)
     _append(folder, line)
     return SealedReview(review=word, line=line, keyid=signer.keyid)
+
+
+def await_reviews(folder: RunFolder, *, seconds: float, sleep: Callable[[float], None] = time.sleep) -> bool:
+    """Waits until reviewers have decided about a run: enough of them approved it, or one rejected it.
+
+    It permits nothing: whoever goes on asks whether the release is permitted then.
+
+    Args:
+        folder: The run.
+        seconds: How long at most.
+        sleep: Waits for some seconds.
+
+    Returns:
+        Whether it waits no longer; false if the time was over.
+
+    Raises:
+        ConfigError: If the list of reviewers cannot be read.
+    """
+    end = time.monotonic() + seconds
+    while _lacks_words(folder):
+        left = end - time.monotonic()
+        if left <= 0:
+            return False
+        sleep(min(left, _PAUSE_SECONDS))
+    return True
+
+
+def _lacks_words(folder: RunFolder) -> bool:
+    waiting = waiting_for(folder)
+    if waiting is None:
+        return False
+    terms = approval_terms(folder, Project.of_run(folder))
+    return quorum_problem(waiting.approved_by, quorum=terms.quorum, started_by=terms.started_by) is not None
 
 
 def _require_open(folder: RunFolder, outcome: str) -> None:

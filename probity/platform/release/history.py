@@ -1,13 +1,13 @@
 """Writes a model's history, and mends it after a process was killed between a push and its entry.
 
 A version appears by one rename, its entry by one appended line; a process can die between the two. The version's own
-signed claims say who released it, when and why, so whoever comes next adds the entry that is missing: what is live is
-never unknown to the history for longer than until somebody looks.
+signed claims say who released it, when and why, so whoever reads the history reads it there, and whoever writes next
+adds the entry that is missing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,13 +17,16 @@ from probity.history import Event, HistoryEntry, Moved, Promoted, RolledBack, lo
 from probity.platform.release.keys import ReleaseKeys
 from probity.platform.release.verification import EXTRA, verify
 from probity.record import Record
-from probity.signed_log import Line
+from probity.release_policy import SigningConfig
+from probity.signed_log import Line, read_lines
 from probity.signing import Signer, TrustedKeys
 
-__all__ = ["NO_MODEL", "add_event", "add_missing", "facts_of", "mend_history", "utc_now"]
+__all__ = ["NO_MODEL", "add_event", "add_missing", "facts_of", "mend_history", "untold", "utc_now"]
 
 NO_MODEL = "sha256:" + "0" * 64
 """Subject of an event that is about no single SavedModel."""
+
+_MOVES = ("promoted", "rolled_back")
 
 
 def utc_now() -> datetime:
@@ -88,7 +91,7 @@ def add_missing(
 
 def _unless_there(event: Moved) -> Callable[[tuple[Line, ...]], dict[str, object] | None]:
     def facts(lines: tuple[Line, ...]) -> dict[str, object] | None:
-        told = [line.facts.get("version") for line in lines if line.kind in ("promoted", "rolled_back")]
+        told = [line.facts.get("version") for line in lines if line.kind in _MOVES]
         return None if event.version in told else facts_of(event)
 
     return facts
@@ -99,27 +102,45 @@ def facts_of(event: Record) -> dict[str, object]:
     return {name: entry for name, entry in event.to_json().items() if name != "kind"}
 
 
+def untold(
+    base_path: Path, model_name: str, entries: Sequence[HistoryEntry], *, keys: TrustedKeys, signing: SigningConfig
+) -> tuple[HistoryEntry, ...]:
+    """Returns the entries that a history will get for versions that appeared and were not told, lowest version first.
+
+    What they say is what the versions' own signed claims say, so a reader need not wait for the next writer.
+    """
+    told = {entry.event.version for entry in entries if isinstance(entry.event, Moved)}
+    found = list(_untold(base_path, model_name, told, keys=keys, signing=signing))
+    last = entries[-1].number if entries else 0
+    return tuple(
+        HistoryEntry(number=number, event=event, model=line.subject, keyid=line.keyid, digest=line.digest)
+        for number, (event, line) in enumerate(found, last + 1)
+    )
+
+
 def mend_history(base_path: Path, model_name: str, *, keys: ReleaseKeys, writers: TrustedKeys) -> None:
     """Adds the entries of versions that have none: whoever released them died before they could write it.
 
     Raises:
         SignatureError: If the history was changed.
     """
-    told = {line.facts.get("version") for line in log_of(base_path, model_name).read(writers)}
+    told = {line.facts.get("version") for line in log_of(base_path, model_name).read(writers) if line.kind in _MOVES}
+    for event, line in _untold(base_path, model_name, told, keys=keys.trusted, signing=keys.signing):
+        add_missing(base_path, model_name, event, model=line.subject, keys=writers, signer=keys.signer)
+
+
+def _untold(
+    base_path: Path, model_name: str, told: Collection[object], *, keys: TrustedKeys, signing: SigningConfig | None
+) -> Iterator[tuple[Moved, Line]]:
     for path in _versions(base_path / model_name):
         if int(path.name) in told:
             continue
-        found = verify(path, trusted_keys=keys.trusted, signing=keys.signing)
+        found = verify(path, trusted_keys=keys, signing=signing)
         claim = found.claims[-1] if found.claims else None
         if found.release is not None and found.intact and isinstance(claim, ReleaseClaim):
-            add_missing(
-                base_path,
-                model_name,
-                _event(claim, digest_file(path / EXTRA / CLAIMS)),
-                model=claim.release.model,
-                keys=writers,
-                signer=keys.signer,
-            )
+            claims = path / EXTRA / CLAIMS
+            lines, _ = read_lines(claims.read_bytes(), keys, name=CLAIMS)
+            yield _event(claim, digest_file(claims)), lines[-1]
 
 
 def _versions(model_folder: Path) -> list[Path]:

@@ -9,6 +9,7 @@ from typing import Self
 from probity.config import RunConfig
 from probity.errors import ConfigError, SignatureError
 from probity.history import HistoryEntry, parse_time, read_history
+from probity.platform.release.history import untold
 from probity.platform.release.keys import ReleaseKeys, project_keys, trusted_in_project
 from probity.review import Reviewers, SealedWaiver, unseal_waiver
 from probity.run_reviews import read_reviewers
@@ -76,8 +77,16 @@ class Project:
         return {**self.trusted(), **self.reviewers().keys}
 
     def history(self) -> tuple[tuple[HistoryEntry, ...], tuple[str, ...]]:
-        """Returns the model's history, oldest first, up to the first problem, and that problem."""
-        return read_history(self.base_path, self.model_name, keys=self.writers(), movers=self.trusted())
+        """Returns the model's history, oldest first, up to the first problem, and that problem.
+
+        A version that appeared and whose entry a killed process could not write has one here all the same.
+        """
+        trusted = self.trusted()
+        entries, problems = read_history(self.base_path, self.model_name, keys=self.writers(), movers=trusted)
+        if problems:
+            return entries, problems
+        owed = untold(self.base_path, self.model_name, entries, keys=trusted, signing=self.config.signing)
+        return (*entries, *owed), ()
 
     def waivers(self) -> tuple[SealedWaiver, ...]:
         """Returns the waivers of this model that were sealed by reviewers who may waive, whether in force or not.

@@ -1,9 +1,8 @@
 """Makes an earlier version the live one again.
 
 A server loads the highest number there is, so the earlier bytes come back under a new, higher number, as a version like
-any
-other: its claims are those of the earlier version, line by line, and one more, signed now, which says what it restores
-and why. Nothing is removed: the version that is left behind stays to be looked at.
+any other: its claims are those of the earlier version, line by line, and one more, signed now, which says what it
+restores and why. Nothing is removed: the version that is left behind stays to be looked at.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from pathlib import Path
 from probity.claims import CLAIMS, ReleaseClaim
 from probity.decision import Release
 from probity.errors import ReleaseError, SignatureError
-from probity.history import HistoryEntry, Moved, Rejected, live_at
+from probity.history import EvidenceExpired, HistoryEntry, Moved, Rejected, live_at
 from probity.platform.release.history import mend_history, utc_now
 from probity.platform.release.project import Project
 from probity.platform.release.verification import EXTRA, Verification, verify
@@ -33,7 +32,12 @@ __all__ = ["roll_back"]
 
 
 def roll_back(
-    project: Project, *, to: int | None = None, why: str = "", now: Callable[[], datetime] = utc_now
+    project: Project,
+    *,
+    to: int | None = None,
+    why: str = "",
+    now: Callable[[], datetime] = utc_now,
+    still_answers: bool = False,
 ) -> Release:
     """Publishes the bytes of an earlier version as the newest one.
 
@@ -46,9 +50,11 @@ def roll_back(
         to: The earlier version; absent: the one that was live before the present one.
         why: Why, for the history.
         now: The clock.
+        still_answers: Whether the earlier version answers people now, as the incumbent of a rollout does. Then it is no
+            obstacle that monitoring declared its evidence expired: the other version is known to be worse.
 
     Raises:
-        ReleaseError: If there is no such version, it is live already, or its run was rejected.
+        ReleaseError: If there is no such version, it is live already, its run was rejected, or its evidence expired.
         SignatureError: If it does not verify, or the history was changed.
     """
     keys, model_name, base_path = project.keys(), project.model_name, project.base_path
@@ -67,7 +73,7 @@ def roll_back(
         live = live_at(entries)
         target = _target(entries, to, shown=f"{label}/{model_name}")
         found = verify(base_path / model_name / str(target), trusted_keys=keys.trusted, signing=keys.signing)
-        _require_restorable(found, entries, shown=f"{model_name}/{target}")
+        _require_restorable(found, entries, shown=f"{model_name}/{target}", still_answers=still_answers)
         earlier = found.claims[-1]
         if not isinstance(earlier, ReleaseClaim):
             raise AssertionError("a version that verifies states its release last")
@@ -123,7 +129,9 @@ def _target(entries: Sequence[HistoryEntry], to: int | None, *, shown: str) -> i
     )
 
 
-def _require_restorable(found: Verification, entries: Sequence[HistoryEntry], *, shown: str) -> None:
+def _require_restorable(
+    found: Verification, entries: Sequence[HistoryEntry], *, shown: str, still_answers: bool
+) -> None:
     if found.release is None or not found.ok:
         raise SignatureError(
             shown,
@@ -138,4 +146,13 @@ def _require_restorable(found: Verification, entries: Sequence[HistoryEntry], *,
             seen="a reviewer rejected its run",
             allowed="a version whose run nobody rejected",
             remedy="roll back to another one",
+        )
+    if not still_answers and any(
+        isinstance(entry.event, EvidenceExpired) and entry.event.run == run for entry in entries
+    ):
+        raise ReleaseError(
+            shown,
+            seen="monitoring declared the evidence of its run expired",
+            allowed="a version whose evidence covers what it meets now",
+            remedy="roll back to another one, or train and audit again",
         )

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from probity.platform.rollout.comparison import Answer
 from probity.rollout import RolloutPlan
 
-__all__ = ["read_answer", "scores_of"]
+__all__ = ["judged", "read_answer", "scores_of"]
 
 
 def read_answer(plan: RolloutPlan, *, status: int | None, body: bytes, milliseconds: float) -> Answer:
@@ -24,9 +25,21 @@ def read_answer(plan: RolloutPlan, *, status: int | None, body: bytes, milliseco
         body: Of the answer.
         milliseconds: How long it took.
     """
-    scores = scores_of(body) if status is not None and status < 400 else None
+    failed = status is None or status >= 400
+    return judged(plan, None if failed else scores_of(body), failed=failed, milliseconds=milliseconds)
+
+
+def judged(plan: RolloutPlan, scores: Sequence[float] | None, *, failed: bool, milliseconds: float) -> Answer:
+    """Returns what scores decide.
+
+    Args:
+        plan: Says which score is the favourable outcome.
+        scores: By row; ``None`` if the answer has not one score for a row.
+        failed: Whether there was no answer of the model.
+        milliseconds: How long it took.
+    """
     if scores is None or not all(math.isfinite(score) for score in scores):
-        return Answer(failed=status is None or status >= 400 or scores is not None, milliseconds=milliseconds)
+        return Answer(failed=failed or scores is not None, milliseconds=milliseconds)
     favourable = plan.favourable_outcome == "positive"
     chosen = tuple((score > plan.decision_threshold) == favourable for score in scores)
     return Answer(failed=False, milliseconds=milliseconds, favourable=chosen)

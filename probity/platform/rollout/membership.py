@@ -18,10 +18,12 @@ from probity.data import MISSING_GROUP
 from probity.errors import DataError
 from probity.groups import value_texts
 
-__all__ = ["TRACKING_ID", "Membership"]
+__all__ = ["MOST_GROUPS", "TRACKING_ID", "Membership"]
 
 TRACKING_ID = "tracking_id"
 """The column by which tables are joined with requests."""
+MOST_GROUPS = 200
+"""Groups of one attribute; each is a comparison of its own, which costs every other one some of its power."""
 
 
 class Membership:
@@ -31,7 +33,8 @@ class Membership:
         table: ``tracking_id`` and one column of group names per attribute.
 
     Raises:
-        DataError: If there is no ``tracking_id``, no attribute, or one tracking id stands in several rows.
+        DataError: If there is no ``tracking_id``, no attribute, an attribute of more than :data:`MOST_GROUPS` groups
+            (such as an index that came along), or one tracking id stands in several rows.
     """
 
     def __init__(self, table: pa.Table) -> None:
@@ -42,6 +45,9 @@ class Membership:
         if len(set(ids)) < len(ids):
             raise _unusable(f"{len(ids) - len(set(ids))} repeated tracking ids")
         texts = [value_texts(table.column(name)) for name in self._attributes]
+        for name, of_column in zip(self._attributes, texts, strict=True):
+            if (found := len(set(of_column))) > MOST_GROUPS:
+                raise _unusable(f"{found} different values in the column {name}, which is no list of groups")
         self._unknown = frozenset(f"{name}={MISSING_GROUP}" for name in self._attributes)
         self._groups = {
             tracking_id: frozenset(
@@ -79,6 +85,7 @@ def _unusable(seen: str) -> DataError:
     return DataError(
         "group table",
         seen=seen,
-        allowed=f"CSV or Parquet: a column {TRACKING_ID}, each id once, and one column of group names per attribute",
+        allowed=f"CSV or Parquet: a column {TRACKING_ID}, each id once, and one column of at most {MOST_GROUPS} group "
+        "names per attribute",
         remedy="give such a table, for example exported from the register of customers",
     )

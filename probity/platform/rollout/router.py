@@ -1,8 +1,7 @@
 """A thin router in front of two versions: clients see one model, and the rollout decides which version answers.
 
-Only ``:predict``, ``:classify`` and ``:regress`` on the model without a version are divided. Everything else - status,
-metadata, a version or label by name, other models - goes to the incumbent's server as it is. A request that the
-candidate could not answer is put to the incumbent, so a bad candidate costs its clients time and not their answers.
+This is the REST wire. Only ``:predict``, ``:classify`` and ``:regress`` on the model without a version are divided.
+Everything else - status, metadata, a version or label by name, other models - goes to the incumbent's server as it is.
 
 A request carries its tracking id in a header; without one it is given one, and the answer names it and the version.
 A body with several rows may name one id per row, separated by commas. The server is sent the id too, in the header and
@@ -15,7 +14,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -27,19 +25,15 @@ from probity.errors import ProbityError
 from probity.platform.rollout.answers import read_answer
 from probity.platform.rollout.comparison import Answer
 from probity.platform.rollout.control import Rollout
+from probity.platform.rollout.division import TRACKING_HEADER, VERSION_HEADER, Division, tracking_ids_of
 
 if TYPE_CHECKING:
     from probity.platform.rollout.membership import Membership
 
 __all__ = ["TRACKING_HEADER", "VERSION_HEADER", "Router"]
 
-TRACKING_HEADER = "x-tracking-id"
-VERSION_HEADER = "x-model-version"
-
 _LOG = logging.getLogger(__name__)
 
-_MOST_COPIES = 256
-"""Copies under way at once; further requests are not copied, so that a slow candidate cannot pile up memory."""
 _MOST_BYTES = 16 << 20
 _HOP_BY_HOP = frozenset(
     {"connection", "keep-alive", "transfer-encoding", "te", "trailer", "upgrade", "host", "content-length"}
@@ -53,6 +47,11 @@ class _Reply:
     body: bytes
     headers: Mapping[str, str]
     milliseconds: float
+
+    @property
+    def refused(self) -> bool:
+        """Whether it is no answer of the model."""
+        return self.status is None or self.status >= 400
 
 
 class Router:
@@ -77,11 +76,15 @@ class Router:
         timeout_seconds: float = 10.0,
         tick_seconds: float = 0.5,
     ) -> None:
-        self._rollout, self._membership = rollout, membership
+        self._rollout, self._division = rollout, Division(rollout, membership)
         self._addresses = {True: candidate.rstrip("/"), False: incumbent.rstrip("/")}
         self._timeout, self._tick_seconds = aiohttp.ClientTimeout(total=timeout_seconds), tick_seconds
-        self._copies: set[asyncio.Task[None]] = set()
         self._session: aiohttp.ClientSession
+
+    @property
+    def division(self) -> Division:
+        """Which version answers what; another wire of the same rollout shares it."""
+        return self._division
 
     def app(self) -> web.Application:
         """Returns the application; it decides for as long as it runs."""
@@ -98,7 +101,7 @@ class Router:
             ticking = asyncio.create_task(self._tick())
             yield
             ticking.cancel()
-            await asyncio.gather(ticking, *self._copies, return_exceptions=True)
+            await asyncio.gather(ticking, self._division.end(), return_exceptions=True)
 
     async def _tick(self) -> None:
         while True:
@@ -111,47 +114,12 @@ class Router:
 
     async def _divided(self, request: web.Request) -> web.Response:
         body, verb = await request.read(), request.match_info["verb"]
-        named = [part.strip() for part in request.headers.get(TRACKING_HEADER, "").split(",") if part.strip()]
-        tracking_ids = named or [uuid.uuid4().hex]
-        stage, by_candidate = self._rollout.state.stage, self._rollout.answers_from_candidate(tracking_ids[0])
-        copied = self._rollout.is_copied(tracking_ids[0]) and len(self._copies) < _MOST_COPIES
+        tracking_ids = tracking_ids_of(request.headers.get(TRACKING_HEADER, ""))
         headers = {**_forwarded(request.headers), TRACKING_HEADER: ",".join(tracking_ids)}
-        reply = await self._ask(headers, body, verb, candidate=by_candidate)
-        if copied:
-            self._copy(headers, body, verb, stage=stage, reply=reply, by_candidate=by_candidate, ids=tracking_ids)
-        elif 0.0 < self._rollout.state.candidate_share < 1.0:
-            answer = self._read(reply)
-            groups = self._groups(tracking_ids, answer)
-            self._rollout.single(stage, answer, by_candidate=by_candidate, groups=groups)
-        answered_by_candidate = by_candidate
-        if by_candidate and (reply.status is None or reply.status >= 400):
-            reply, answered_by_candidate = await self._ask(headers, body, verb, candidate=False), False
-        plan = self._rollout.state.plan
-        version = plan.candidate if answered_by_candidate else plan.incumbent
-        own = {TRACKING_HEADER: ",".join(tracking_ids), VERSION_HEADER: str(version)}
-        return _response(reply, own)
-
-    def _copy(
-        self,
-        headers: Mapping[str, str],
-        body: bytes,
-        verb: str,
-        *,
-        stage: str,
-        reply: _Reply,
-        by_candidate: bool,
-        ids: list[str],
-    ) -> None:
-        async def ask_the_other() -> None:
-            other = self._read(await self._ask(headers, body, verb, candidate=not by_candidate))
-            answer = self._read(reply)
-            new, old = (answer, other) if by_candidate else (other, answer)
-            groups = self._groups(ids, new if new.favourable else old)
-            self._rollout.pair(stage, new, old, groups=groups)
-
-        task = asyncio.create_task(ask_the_other())
-        self._copies.add(task)
-        task.add_done_callback(self._copies.discard)
+        reply, version = await self._division.answer(
+            tracking_ids, lambda candidate: self._ask(headers, body, verb, candidate=candidate), self._read
+        )
+        return _response(reply, {TRACKING_HEADER: ",".join(tracking_ids), VERSION_HEADER: str(version)})
 
     async def _ask(self, headers: Mapping[str, str], body: bytes, verb: str, *, candidate: bool) -> _Reply:
         plan = self._rollout.state.plan
@@ -178,12 +146,6 @@ class Router:
         return read_answer(
             self._rollout.state.plan, status=reply.status, body=reply.body, milliseconds=reply.milliseconds
         )
-
-    def _groups(self, tracking_ids: list[str], answer: Answer) -> tuple[frozenset[str], ...]:
-        if self._membership is None:
-            return ()
-        rows = len(answer.favourable)
-        return self._membership.of(tracking_ids if len(tracking_ids) == rows else tracking_ids[:1] * rows)
 
 
 def _forwarded(headers: Mapping[str, str]) -> dict[str, str]:

@@ -5,18 +5,31 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from aiohttp import web
 
 from probity.errors import ConfigError
 from probity.platform.rollout.control import Rollout
+from probity.platform.rollout.grpc_router import GrpcRouter
 from probity.platform.rollout.router import Router
 from probity.rollout import RolloutState
 
-__all__ = ["route"]
+__all__ = ["Listening", "route"]
 
 _DRAIN_SECONDS = 5.0
 _LOOK_SECONDS = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listening:
+    """Where the router listens."""
+
+    host: str
+    port: int
+    """Of REST."""
+    grpc_port: int | None = None
+    """Of gRPC, if that is routed."""
 
 
 def route(
@@ -26,7 +39,8 @@ def route(
     host: str,
     port: int,
     until_decided: bool,
-    report: Callable[[RolloutState, int], None],
+    report: Callable[[RolloutState, Listening], None],
+    grpc: tuple[GrpcRouter, int] | None = None,
 ) -> RolloutState:
     """Routes until SIGINT or SIGTERM, or until the end of the rollout. Returns where the rollout stands then.
 
@@ -36,21 +50,22 @@ def route(
         host: Interface to listen on.
         port: Port; 0 chooses a free one.
         until_decided: Whether to end with the rollout. Clients then have nobody to ask.
-        report: Told of the state, and the port, whenever the rollout has moved, and at first.
+        report: Told of the state, and where the router listens, whenever the rollout has moved, and at first.
+        grpc: The gRPC wire and its port, if that is routed as well.
 
     Raises:
         ConfigError: If the port cannot be had.
     """
-    return asyncio.run(_route(router, rollout, host, port, until_decided, report))
+    return asyncio.run(_route(router, rollout, Listening(host=host, port=port), until_decided, report, grpc))
 
 
 async def _route(
     router: Router,
     rollout: Rollout,
-    host: str,
-    port: int,
+    wanted: Listening,
     until_decided: bool,
-    report: Callable[[RolloutState, int], None],
+    report: Callable[[RolloutState, Listening], None],
+    grpc: tuple[GrpcRouter, int] | None,
 ) -> RolloutState:
     ended = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -58,8 +73,9 @@ async def _route(
     runner = web.AppRunner(router.app(), access_log=None, shutdown_timeout=_DRAIN_SECONDS)
     await runner.setup()
     try:
-        await web.TCPSite(runner, host, port).start()
-        listening = int(runner.addresses[0][1])
+        await web.TCPSite(runner, wanted.host, wanted.port).start()
+        grpc_port = None if grpc is None else await grpc[0].start(wanted.host, grpc[1])
+        listening = Listening(host=wanted.host, port=int(runner.addresses[0][1]), grpc_port=grpc_port)
         moves = -1
         while not ended.is_set() and not (until_decided and rollout.state.status != "running"):
             if len(rollout.state.transitions) != moves:
@@ -71,11 +87,13 @@ async def _route(
     except OSError as error:
         raise ConfigError(
             "--port",
-            seen=f"{port} cannot be listened on ({error.strerror or type(error).__name__})",
+            seen=f"{wanted.port} cannot be listened on ({error.strerror or type(error).__name__})",
             allowed="a free port",
             remedy="choose another one, or 0 for any",
         ) from error
     finally:
+        if grpc is not None:
+            await grpc[0].stop()
         await runner.cleanup()
         rollout.close()
     return rollout.state

@@ -13,7 +13,7 @@ from pathlib import Path
 from probity.errors import TrackingError
 from probity.history import StageEntered, live_at
 from probity.platform.person import current_user
-from probity.platform.release.history import NO_MODEL, add_event
+from probity.platform.release.history import NO_MODEL, add_event, mend_history
 from probity.platform.release.project import Project
 from probity.platform.release.push import releases
 from probity.platform.release.registry import mirror
@@ -42,6 +42,8 @@ def telling(project: Project, *, workspace: Path | None = None) -> Callable[[Rol
     """
 
     def tell(state: RolloutState, transition: Transition) -> None:
+        # A rollback of this rollout may have published its version and died before the entry.
+        mend_history(project.base_path, project.model_name, keys=project.keys(), writers=project.writers())
         _tell(project, state, transition)
         if transition.to in ("rolled_back", "stopped"):
             _take_back(project, state, transition)
@@ -83,4 +85,5 @@ def _tell(project: Project, state: RolloutState, transition: Transition) -> None
 def _take_back(project: Project, state: RolloutState, transition: Transition) -> None:
     live = live_at(project.history()[0])
     if live is not None and getattr(live.event, "version", None) == state.plan.candidate:
-        roll_back(project, to=state.plan.incumbent, why=f"rollout: {transition.reason}")
+        why = f"rollout: {transition.reason}"
+        roll_back(project, to=state.plan.incumbent, why=why, still_answers=True)

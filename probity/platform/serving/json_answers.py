@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import orjson
 
 from probity.platform.serving.saved_model import Arrays
 from probity.platform.serving.status import Code, ServingError
@@ -61,7 +62,7 @@ def _named(values: dict[str, Any]) -> Any:
 def _values(name: str, array: Array) -> Any:
     """Returns an array as nested lists of what JSON can say."""
     if array.dtype == np.float32 or array.dtype == np.float16:
-        return _short(array.ravel()).reshape(array.shape).tolist()
+        return _nested(_short(array.ravel()), array.shape)
     if array.dtype != object:
         return array.tolist()
     flat = np.empty(array.size, object)
@@ -70,15 +71,27 @@ def _values(name: str, array: Array) -> Any:
     return flat.reshape(array.shape).tolist()
 
 
-def _short(flat: Array) -> Array:
+def _nested(flat: list[float], shape: tuple[int, ...]) -> Any:
+    if len(shape) == 2 and shape[1] == 1:
+        return [[number] for number in flat]  # one score for a row, which most models answer
+    return np.array(flat).reshape(shape).tolist()
+
+
+def _short(flat: Array) -> list[float]:
     """Returns the decimals by which TensorFlow Serving writes floats: 0.2 and not 0.20000000298023224.
 
     Six digits where they are read back as the same number, else nine, which always are.
     """
-    exact = tuple(flat.tolist())
-    six = np.array(("%.6g " * len(exact) % exact).split(), np.float64)
-    nine = np.array(("%.9g " * len(exact) % exact).split(), np.float64)
-    return np.where(six.astype(flat.dtype) == flat, six, nine)
+    exact = flat.tolist()
+    numbers = _written(exact, "%.6g ")
+    longer = np.flatnonzero(np.array(numbers).astype(flat.dtype) != flat).tolist()
+    for i, number in zip(longer, _written([exact[i] for i in longer], "%.9g "), strict=True):
+        numbers[i] = number
+    return numbers
+
+
+def _written(numbers: list[float], form: str) -> list[float]:
+    return list(map(float, (form * len(numbers) % tuple(numbers)).split()))
 
 
 def _spoken(value: bytes, *, as_bytes: bool) -> Any:
@@ -88,4 +101,7 @@ def _spoken(value: bytes, *, as_bytes: bool) -> Any:
 
 
 def _body(key: str, value: Any) -> bytes:
-    return f'{{\n    "{key}": {json.dumps(value)}\n}}'.encode()
+    written = orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS)
+    if b"null" in written:  # what orjson writes for NaN and infinities, and we never mean
+        written = json.dumps(value).encode()
+    return b'{\n    "%s": %s\n}' % (key.encode(), written)

@@ -189,6 +189,8 @@ class RestServer(web.Server):
         except TimeoutError as error:
             seen.status = 408
             raise ServingError(Code.DEADLINE_EXCEEDED, "The body did not arrive in time") from error
+        except ConnectionError as error:  # nobody reads the answer; aiohttp would log it as a fault of ours
+            raise ServingError(Code.CANCELLED, "The client went away") from error
         if request.headers.get("Content-Encoding", "identity").lower() == "gzip":
             body = self._unzipped(body, seen)
         self._pending_bytes += len(body)

@@ -73,6 +73,20 @@ def test_options_become_the_plan(asked, monkeypatch):
     assert settings["latency_limit_milliseconds"] == 20.0
 
 
+@pytest.mark.parametrize(("options", "expected"), [([], None), (["--grpc-port", "0", "--grpc-server", "h:1"], 0)])
+def test_grpc_is_routed_where_it_has_a_port(asked, monkeypatch, options, expected):
+    told = []
+
+    def route(router, rollout, *, grpc, **_):
+        rollout.close()
+        told.append(None if grpc is None else (grpc[0]._division is router.division, grpc[0]._addresses, grpc[1]))
+        return STATE
+
+    monkeypatch.setattr(routing, "route", route)
+    assert call("--to", "2", *options).exit_code == 0
+    assert told == [None if expected is None else (True, {True: "h:1", False: "h:1"}, expected)]
+
+
 @pytest.mark.parametrize("options", [[], ["--to", "2", "--stages", "half"], ["--to", "2", "--manifests", "nomad"]])
 def test_what_cannot_be_meant_is_refused(asked, options):
     assert isinstance(call(*options).exception, ConfigError)

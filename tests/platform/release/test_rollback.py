@@ -13,7 +13,7 @@ import pytest
 from probity.claims import CLAIMS
 from probity.digest import digest_file, digest_tree
 from probity.errors import ReleaseError, SignatureError
-from probity.history import Rejected, live_at, parse_time
+from probity.history import EvidenceExpired, Rejected, StageEntered, live_at, parse_time
 from probity.platform.release.history import add_event
 from probity.platform.release.project import Project
 from probity.platform.release.push import EXTRA, push, verify_release
@@ -141,14 +141,44 @@ def test_a_version_whose_run_was_rejected_does_not_come_back(place):
     assert place.highest == second.version
 
 
-def test_an_entry_that_its_process_could_not_write_is_added_by_whoever_comes_next(place):
+def test_a_version_whose_evidence_monitoring_declared_expired_comes_back_only_if_it_still_answers(place):
     first, second = place.release("one"), place.release("two")
+    event = EvidenceExpired(at=NOON.isoformat(), by="monitor", why="drift", run="one")
+    add_event(place.project.base_path, "m", event, keys=place.keys.trusted, signer=place.keys.signer)
+    with pytest.raises(ReleaseError, match="expired"):
+        place.roll_back()
+    assert place.highest == second.version
+    assert place.roll_back(to=first.version, still_answers=True).model == first.model
+
+
+def test_an_entry_that_its_process_could_not_write_is_read_at_once_and_written_by_whoever_comes_next(place):
+    second = [place.release(name) for name in ("one", "two")][1]
+    whole = place.project.history()[0]
     path = place.project.base_path / "m.history.jsonl"
     path.write_bytes(path.read_bytes().splitlines(keepends=True)[0])  # killed between the rename and the entry
-    assert place.told() == [("promoted", first.version)]
+    entries, problems = place.project.history()
+    assert problems == ()
+    assert [(entry.number, entry.event, entry.model, entry.keyid) for entry in entries] == [
+        (entry.number, entry.event, entry.model, entry.keyid) for entry in whole
+    ]
+    assert len(path.read_bytes().splitlines()) == 1
     back = place.roll_back()
+    assert len(path.read_bytes().splitlines()) == 3
     assert place.told()[1:] == [("promoted", second.version), ("rolled_back", back.version)]
     assert place.project.history()[0][1].event.at == second.released_at
+
+
+def test_a_stage_of_a_rollout_is_not_taken_for_the_entry_of_its_version(place):
+    first, second = place.release("one"), place.release("two")
+    path = place.project.base_path / "m.history.jsonl"
+    path.write_bytes(path.read_bytes().splitlines(keepends=True)[0])
+    event = StageEntered(at=NOON.isoformat(), by="kim", version=second.version, stage="shadow")
+    add_event(place.project.base_path, "m", event, keys=place.keys.trusted, signer=place.keys.signer)
+    assert live_at(place.project.history()[0]).event.version == second.version
+    place.roll_back()
+    moves = [entry.event for entry in place.project.history()[0] if entry.event.kind != "stage_entered"]
+    assert [move.version for move in moves[:2]] == [first.version, second.version]
+    assert moves[2].replaces == second.version
 
 
 CHILD = """

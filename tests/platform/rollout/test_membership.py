@@ -46,6 +46,7 @@ def test_numbers_are_texts():
         (pa.table({"sex": ["Female"]}), "columns sex"),
         (pa.table({"tracking_id": ["a"]}), "columns tracking_id"),
         (pa.table({"tracking_id": ["a", "a"], "sex": ["Female", "Male"]}), "1 repeated"),
+        (pa.table({"tracking_id": range(300), "index": range(300)}), "300 different values in the column index"),
     ],
 )
 def test_a_table_that_cannot_be_joined_is_refused(table, seen):

@@ -24,7 +24,7 @@ def path(tmp_path):
     return tmp_path / "m.rollout.json"
 
 
-def routed(path, *, port=0, until_decided=False, report=lambda state, port: None):
+def routed(path, *, port=0, until_decided=False, report=lambda state, where: None):
     rollout = Rollout(PLAN, path=path, tell=lambda *_: None)
     router = Router(rollout, incumbent=NOWHERE, candidate=NOWHERE, tick_seconds=0.02)
     return route(router, rollout, host="127.0.0.1", port=port, until_decided=until_decided, report=report)
@@ -34,12 +34,12 @@ def routed(path, *, port=0, until_decided=False, report=lambda state, port: None
 def test_a_signal_ends_it_and_the_same_rollout_goes_on_later(path, number):
     told = []
 
-    def report(state, port):
-        told.append((state.stage, port > 0))
+    def report(state, where):
+        told.append((state.stage, where.port > 0, where.grpc_port))
         os.kill(os.getpid(), number)
 
     assert routed(path, report=report).status == "running"
-    assert told == [("shadow", True)]
+    assert told == [("shadow", True, None)]
     assert routed(path, report=report).stage == "shadow"  # the lock was given back
     assert read_record(path, RolloutState).status == "running"
 
@@ -47,7 +47,7 @@ def test_a_signal_ends_it_and_the_same_rollout_goes_on_later(path, number):
 def test_it_ends_with_the_rollout_if_asked_to_and_the_end_is_told(path):
     told = []
 
-    def report(state, port):
+    def report(state, where):
         told.append(state.status)
         ask_to_stop(path, "enough")
 
@@ -58,7 +58,7 @@ def test_it_ends_with_the_rollout_if_asked_to_and_the_end_is_told(path):
 def test_after_the_end_it_routes_on_for_those_who_still_ask(path):
     told = []
 
-    def report(state, port):
+    def report(state, where):
         told.append(state.status)
         if state.status == "running":
             ask_to_stop(path, "enough")

@@ -7,7 +7,8 @@ import pytest
 
 from probity.config_file import parse_config
 from probity.digest import digest_tree
-from probity.history import StageEntered, live_at
+from probity.history import EvidenceExpired, StageEntered, live_at
+from probity.platform.release.history import add_event
 from probity.platform.release.project import Project
 from probity.platform.release.push import push, releases
 from probity.platform.release.verification import EXTRA
@@ -72,6 +73,9 @@ def test_every_stage_is_signed_once_however_often_it_is_told(project):
 @pytest.mark.parametrize("end", ["rolled_back", "stopped"])
 def test_after_the_end_a_server_without_a_router_loads_the_incumbents_bytes(project, end):
     rollout = begun(project)
+    event = EvidenceExpired(at="2026-01-03T00:00:00+00:00", by="monitor", why="drift", run="run-1")  # of the incumbent
+    keys = project.keys()
+    add_event(project.base_path, "m", event, keys=project.writers(), signer=keys.signer)
     before = {path.name: digest_tree(path, exclude=(EXTRA,)) for _, path in releases(project.base_path, "m")}
     if end == "rolled_back":
         feed(rollout, BAD)
