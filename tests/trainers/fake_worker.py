@@ -63,6 +63,15 @@ def leave_a_child(task):
     (task.folder / "child").write_text(str(child.pid))
 
 
+def interrupt_a_child(task):
+    """Ends a child as TensorFlow Federated ends its executor."""
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], stderr=subprocess.DEVNULL)
+    while b"time.sleep" not in Path(f"/proc/{child.pid}/cmdline").read_bytes():
+        time.sleep(0.01)
+    child.send_signal(signal.SIGINT)
+    child.wait(10)
+
+
 def babble(task):
     with open(task.folder / "progress.jsonl", "a", encoding="utf-8") as file:
         file.write('{"loss": NaN}\n')
@@ -112,8 +121,9 @@ def change_afterwards(task):
 
 MOODS = {
     mood.__name__: mood
-    for mood in (succeed, fail, stumble, crash, leave, hang, hang_with_a_child, leave_a_child, babble, truncate,
-                 speak_another_version, answer_another_request, say_nan, contradict, change_afterwards)
+    for mood in (succeed, fail, stumble, crash, leave, hang, hang_with_a_child, leave_a_child, interrupt_a_child,
+                 babble, truncate, speak_another_version, answer_another_request, say_nan, contradict,
+                 change_afterwards)
 }  # fmt: skip
 
 if __name__ == "__main__":

@@ -144,6 +144,14 @@ def test_a_child_that_outlives_a_good_worker_is_ended(tmp_path):
     assert not is_running((tmp_path / "child").read_text())
 
 
+def test_what_a_worker_starts_can_be_interrupted_in_a_background_job_too(tmp_path):
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as shells start background jobs
+    try:
+        ask(tmp_path, "interrupt_a_child")
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def test_a_worker_ends_when_its_parent_is_killed(tmp_path):
     script = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"

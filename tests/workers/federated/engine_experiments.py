@@ -5,10 +5,12 @@ Each returns numbers that ``test_engine.py`` compares with truths of its own.
 
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+signal.signal(signal.SIGINT, signal.default_int_handler)  # by which the first executor is ended; see the harness
 sys.path.insert(0, str(Path(__file__).parent))
 
 from probity_federated_worker.isolation import enter_private_network

@@ -59,6 +59,9 @@ def main(work: Callable[[Task], Outcome], *, worker: str, arguments: Sequence[st
     child = os.fork()
     if child == 0:
         _die_with_parent(signal.SIGKILL, expected=supervisor)
+        # A background job of a shell ignores SIGINT, and so would all that the work starts; TensorFlow Federated ends
+        # its executor by SIGINT, and then waits for its end.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
         # os._exit: nothing that the work registered may hold up the end, and the supervisor's own exit stays its own.
         code = perform(work, folder, worker=worker)
         sys.stdout.flush()
