@@ -50,7 +50,7 @@ def main() -> None:
         "# Secret shares: what they cost",
         "",
         f"`make bench-encrypted`, {os.cpu_count()} cores and nothing else running, Adult, {len(labels):,} rows,",
-        "batch 256, median epoch of 3, TF Encrypted 0.9.1 where no engine is named. Compiling is tracing the steps and",
+        "batch 256, median epoch of 3, TF Encrypted 0.9.1 where no engine is named. Compiling is tracing a step and",
         "what the first epoch takes longer than the median one. An epoch in the clear is the same compiled step on the",
         "same batches in TensorFlow 2.15. SPU 0.9.5 takes the same steps on the same batches; its owners deal shares",
         "of an epoch's rows in the order of its batches, which is not part of an epoch's time.",

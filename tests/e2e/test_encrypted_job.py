@@ -44,7 +44,9 @@ def test_a_run_on_shares_is_audited_and_held_for_its_epsilon_alone(trained):
     privacy = json.loads((trained / "08_audits/privacy.json").read_text())
     assert privacy["privacy_statement"]["epsilon"] == "Infinity"
     checks = json.loads((trained / "10_decision.json").read_text())["checks"]
-    assert {check["rule"]: check["outcome"] for check in checks} == {"quality floor": "pass", "privacy budget": "fail"}
+    outcomes = {check["rule"]: check["outcome"] for check in checks}
+    assert outcomes.pop("privacy budget") == "fail"
+    assert set(outcomes.values()) == {"pass"}
 
 
 def test_what_shares_cost_and_who_is_trusted_is_in_report_and_card(trained):

@@ -91,13 +91,13 @@ def test_a_killed_server_is_named_and_a_rerun_goes_on_from_its_shares(few, tmp_p
             os.kill(server[0], signal.SIGKILL)
 
     with pytest.raises(WorkerReportedError, match="party_lost: party server1"):
-        Training(*few, tmp_path / "first", epochs=100, **SPU).ask(checkpoints=checkpoints, on_progress=kill)
+        Training(*few, tmp_path / "first", epochs=30, **SPU).ask(checkpoints=checkpoints, on_progress=kill)
     assert not servers(tmp_path)
     assert len(hosts) >= 2  # whoever is linked to needs a port; each is on loopback
     assert set(hosts) == {"0100007F"}
-    result = Training(*few, tmp_path / "second", epochs=100, **SPU).ask(checkpoints=checkpoints)
-    assert 2 <= result.body["resumed_epochs"] < 100
-    assert len(result.body["history"]) == 100 - result.body["resumed_epochs"]
+    result = Training(*few, tmp_path / "second", epochs=30, **SPU).ask(checkpoints=checkpoints)
+    assert 2 <= result.body["resumed_epochs"] < 30
+    assert len(result.body["history"]) == 30 - result.body["resumed_epochs"]
 
 
 def servers(folder):

@@ -19,7 +19,6 @@ __all__ = [
     "require_loopback",
     "settle_threads",
     "split_address",
-    "threads",
 ]
 
 SERVERS = ("server0", "server1", "server2")
@@ -133,21 +132,15 @@ def join(cast: Cast) -> Any:
     return config
 
 
-def threads() -> Any:
-    """Returns how a party executes operations: many at a time, each in one thread.
+def settle_threads() -> None:
+    """Has this process execute many operations at a time, each in one thread.
 
-    Operations on shares are many and small; threads within one take a fifth longer on two cores.
+    Operations on shares are many and small; in one process, threads within one take a fifth longer on two cores. To be
+    called before TF Encrypted is imported, which starts TensorFlow.
     """
     import tensorflow as tf
 
-    return tf.compat.v1.ConfigProto(intra_op_parallelism_threads=1)
-
-
-def settle_threads() -> None:
-    """Has this process execute operations so; before TF Encrypted is imported, which starts TensorFlow."""
-    import tensorflow as tf
-
-    tf.config.threading.set_intra_op_parallelism_threads(threads().intra_op_parallelism_threads)
+    tf.config.threading.set_intra_op_parallelism_threads(1)
 
 
 def _wrong(name: str, *, seen: str, allowed: str) -> Refusal:

@@ -79,8 +79,7 @@ def build(layers: tuple[DenseLayer, ...], weights: list[npt.NDArray[np.float32]]
     for layer in layers:
         first = {"batch_input_shape": [rows, columns]} if not model.layers else {}
         smooth = None if layer.activation in ("relu", "linear") else layer.activation
-        # Gradients are divided by the number of rows after they are summed: before, most of their digits would be lost.
-        model.add(tfe.keras.layers.Dense(layer.units, activation=smooth, lazy_normalization=True, **first))
+        model.add(tfe.keras.layers.Dense(layer.units, activation=smooth, **first))
         if layer.activation == "relu":
             model.add(tfe.keras.layers.ReLU())
     model.set_weights([np.asarray(array, np.float64) for array in weights])
@@ -88,7 +87,7 @@ def build(layers: tuple[DenseLayer, ...], weights: list[npt.NDArray[np.float32]]
 
 
 def gradients(model: Any, by_logit: Any) -> Iterator[tuple[Any, list[Any]]]:
-    """Yields each layer's weights and their gradients, from the last layer to the first.
+    """Yields each layer's weights and their gradients, summed over the rows, from the last layer to the first.
 
     The library's own ``backward`` goes on to the gradient by the rows themselves, which nobody needs and which is the
     largest product of a step.
@@ -108,11 +107,7 @@ def _first_gradients(layer: Any, by_output: Any) -> list[Any]:
 
     if layer.activation_identifier is not None:
         by_output = tfe.keras.activations.get_deriv(layer.activation_identifier)(layer._layer_output, by_output)
-    rows = layer._layer_input
-    return [
-        tfe.matmul(rows.transpose(), by_output) / int(rows.shape[0]),
-        by_output.reduce_sum(axis=0) / int(rows.shape[0]),
-    ]
+    return [tfe.matmul(layer._layer_input.transpose(), by_output), by_output.reduce_sum(axis=0)]
 
 
 def zeros(layers: tuple[DenseLayer, ...], *, columns: int) -> list[npt.NDArray[np.float32]]:

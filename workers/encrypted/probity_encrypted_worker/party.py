@@ -15,7 +15,7 @@ import sys
 import time
 from pathlib import Path
 
-from probity_encrypted_worker.cast import TASK_JOB, Cast, threads
+from probity_encrypted_worker.cast import TASK_JOB, Cast
 from probity_encrypted_worker.fence import fence, sent_bytes
 from probity_encrypted_worker.native import loaded_operations, require_operations
 from probity_encrypted_worker.partyfile import PartyFile
@@ -90,9 +90,7 @@ def _server(name: str, cast: Cast) -> object:
 
     cluster = tf.train.ClusterSpec({TASK_JOB: [cast.address(party) for party in cast.remote]})
     try:
-        return tf.distribute.Server(
-            cluster, job_name=TASK_JOB, task_index=cast.remote.index(name), config=threads(), start=False
-        )
+        return tf.distribute.Server(cluster, job_name=TASK_JOB, task_index=cast.remote.index(name), start=False)
     except tf.errors.OpError as error:
         raise Refusal(
             "parties",

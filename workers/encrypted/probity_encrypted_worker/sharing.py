@@ -40,8 +40,36 @@ def choose(name: str, *, precision: int) -> Any:
         )
     kinds = {"aby3": tfe.protocol.ABY3, "pond": tfe.protocol.Pond, "securenn": tfe.protocol.SecureNN}
     protocol = kinds[name](fixedpoint_config="h" if precision == 128 else "l")
+    if name == "aby3":
+        tfe.protocol.aby3.aby3._carry_computation = _carry
     tfe.set_protocol(protocol)
     return protocol
+
+
+def _carry(protocol: Any, x: Any, y: Any, pos: int) -> Any:
+    """Returns the carry into a position of the sum of two Boolean-shared numbers (Kogge & Stone 1973).
+
+    TF Encrypted's own computes the two products of a level apart; here they are one, in half as many messages.
+    """
+    from tf_encrypted.tensor import factories
+
+    bits = 1 << pos.bit_length()
+    shift = bits - pos - 1
+    if shift:
+        x, y = x << shift, y << shift
+    if bits != x.backing_dtype.nbits:
+        x, y = x.cast(factories[bits]), y.cast(factories[bits])
+    both = protocol.stack([x & y, x ^ y], axis=0)  # generate, propagate
+    while bits > 1:
+        bits //= 2
+        halves = protocol.bit_split_and_gather(both, 2).cast(factories[bits])
+        low, high = halves[0], halves[1]
+        products = low & protocol.stack([high[1], high[1]], axis=0)
+        both = protocol.stack([high[0] ^ products[0], products[1]], axis=0)
+    one = protocol.define_constant(1, apply_scaling=False, factory=both.backing_dtype)
+    found = both[0] & one
+    found.is_scaled = False
+    return found
 
 
 @contextmanager

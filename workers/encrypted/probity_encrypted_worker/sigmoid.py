@@ -1,8 +1,4 @@
-"""The sigmoid of shares.
-
-Its difference from the label is the gradient of a row's cross-entropy by the logit. The layers sum that over a batch
-and divide by the number of rows afterwards: dividing first would cost most of the few digits of a fixed-point number.
-"""
+"""The sigmoid of shares; its difference from the label is the gradient of a row's cross-entropy by the logit."""
 
 from __future__ import annotations
 

@@ -91,8 +91,6 @@ class Program:
         schedule: The batches.
         learning_rate: Step size, public.
         reveal_loss: Whether the model owner gets the loss of each epoch.
-        steps_per_call: Steps in one call of the compiled function, but for those that are left at an epoch's end: more
-            take longer to compile, fewer wait longer for parties that are processes.
     """
 
     def __init__(
@@ -106,7 +104,6 @@ class Program:
         schedule: Schedule,
         learning_rate: float,
         reveal_loss: bool,
-        steps_per_call: int = 1,
     ) -> None:
         import tensorflow as tf
         import tf_encrypted as tfe
@@ -114,11 +111,11 @@ class Program:
         self._protocol, self._owner = protocol, config.get_player(MODEL_OWNER)
         self._devices = devices_of(config)
         self._tables, self._schedule = Tables(protocol, shards, by=schedule.by), schedule
-        self._learning_rate, self._steps_per_call = learning_rate, steps_per_call
+        self._learning_rate = learning_rate
         with tf.device(self._owner.device_name):
             self._model = build(layers, weights, rows=schedule.batch_size)
             self._sum = tfe.define_private_variable(np.zeros([1, 1])) if reveal_loss else None
-        self._steps = tf.function(self._traced_steps, autograph=False)
+        self._step = tf.function(self._traced_step, autograph=False)
         self._watch = tf.function(self._traced_watch, autograph=False) if can_watch(protocol) else None
         self._weights = tf.function(self._traced_weights, autograph=False)
         self._loss = tf.function(self._traced_loss, autograph=False)
@@ -129,15 +126,15 @@ class Program:
         return shared_weights(self._protocol, self._devices, self._model)
 
     def compile(self) -> float:
-        """Traces the steps without executing them, and returns the seconds that took."""
+        """Traces a step without executing it, and returns the seconds that took."""
         import tensorflow as tf
 
         started = time.monotonic()
         with tf.device(self._owner.device_name):
-            for size in {len(call) for call in self._calls(0)}:
-                self._steps.get_concrete_function(tf.zeros([size, self._schedule.batch_size], tf.int32))
+            positions = tf.constant(self._positions(0, 0))
+            self._step.get_concrete_function(positions)
             if self._watch is not None:
-                self._watch.get_concrete_function(tf.zeros([self._schedule.batch_size], tf.int32))
+                self._watch.get_concrete_function(positions)
         return time.monotonic() - started
 
     def run_epoch(self, epoch: int) -> Epoch:
@@ -146,10 +143,10 @@ class Program:
 
         started = time.monotonic()
         with tf.device(self._owner.device_name):
-            calls = self._calls(epoch)
-            for call in calls:
-                self._steps(tf.constant(call))
-            in_range = self._watch is None or float(self._watch(tf.constant(calls[-1][-1]))) > 0.5
+            for step in range(self._schedule.steps):
+                positions = tf.constant(self._positions(epoch, step))
+                self._step(positions)
+            in_range = self._watch is None or float(self._watch(positions)) > 0.5
             loss = None if self._sum is None else float(self._loss()) / self._schedule.steps
         return Epoch(epoch=epoch + 1, seconds=time.monotonic() - started, brier_score=loss, in_range=in_range)
 
@@ -165,21 +162,8 @@ class Program:
             raise _overflow("a weight is not finite, or beyond the range of the shares")
         return [array.astype(np.float32) for array in found]
 
-    def _calls(self, epoch: int) -> list[npt.NDArray[np.int32]]:
-        """Returns the positions of the rows of an epoch, one array of shape (steps, batch_size) per call."""
-        positions = np.stack(
-            [
-                self._tables.positions([rows[epoch, step] for rows in self._schedule.rows])
-                for step in range(self._schedule.steps)
-            ]
-        )
-        together = len(positions) // self._steps_per_call * self._steps_per_call
-        calls = np.split(positions[:together], together // self._steps_per_call) if together else []
-        return [*calls, *(positions[i : i + 1] for i in range(together, len(positions)))]
-
-    def _traced_steps(self, positions: Any) -> None:
-        for step in range(positions.shape[0]):
-            self._traced_step(positions[step])
+    def _positions(self, epoch: int, step: int) -> npt.NDArray[np.int32]:
+        return self._tables.positions([rows[epoch, step] for rows in self._schedule.rows])
 
     def _traced_step(self, positions: Any) -> None:
         import tf_encrypted as tfe
@@ -189,12 +173,30 @@ class Program:
             logit = self._model.call(x)
             # Not the library's fit_batch, which reveals the loss of every batch.
             error = approximate(logit) - y
-            for weights, found in gradients(self._model, error):
-                for weight, gradient in zip(weights, found, strict=True):
-                    tfe.assign(weight, weight.read_value() - gradient * self._learning_rate)
+            pairs = [
+                pair for weights, found in gradients(self._model, error) for pair in zip(weights, found, strict=True)
+            ]
+            self._descend(pairs)
             if self._sum is not None:
                 mean = error.square().reduce_sum(axis=0, keepdims=True) * (1.0 / self._schedule.batch_size)
                 tfe.assign(self._sum, self._sum.read_value() + mean)
+
+    def _descend(self, pairs: Sequence[tuple[Any, Any]]) -> None:
+        """Assigns each weight its own minus a step; all weights as one vector, as each truncation costs seven messages.
+
+        Divided by the number of rows after the sum: before, most of the digits of a fixed-point number would be lost.
+        """
+        import tensorflow as tf
+        import tf_encrypted as tfe
+
+        shapes = [tf.TensorShape(weight.shape).as_list() for weight, _ in pairs]
+        sizes = [math.prod(shape) for shape in shapes]
+        whole = tfe.concat([tfe.reshape(gradient, [size]) for (_, gradient), size in zip(pairs, sizes, strict=True)], 0)
+        step = whole / self._schedule.batch_size * self._learning_rate
+        first = 0
+        for (weight, _), shape, size in zip(pairs, shapes, sizes, strict=True):
+            tfe.assign(weight, weight.read_value() - tfe.reshape(step[first : first + size], shape))
+            first += size
 
     def _traced_watch(self, positions: Any) -> Any:
         with tracing(self._protocol):

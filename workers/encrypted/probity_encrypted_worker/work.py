@@ -26,9 +26,6 @@ from probity_encrypted_worker.training import Epoch, Program, Schedule, largest_
 
 __all__ = ["work"]
 
-_STEPS_PER_CALL, _MANY_STEPS = 4, 50
-"""Steps in one call where parties are processes, if an epoch has so many that it outweighs the time to compile them."""
-
 Weights = list[npt.NDArray[np.float32]]
 
 
@@ -97,7 +94,6 @@ def _program(task: Task, asked: Asked, layers: tuple[DenseLayer, ...], schedule:
         schedule=schedule,
         learning_rate=float(asked.body["learning_rate"]),
         reveal_loss=bool(asked.body["reveal_loss"]),
-        steps_per_call=_STEPS_PER_CALL if asked.mode != "local" and schedule.steps >= _MANY_STEPS else 1,
     )
 
 
