@@ -309,8 +309,8 @@ def page(cells: list[Cell], swap: Swap, *, processes: int, echo: float) -> str:
         "",
         f"Measured {time.strftime('%Y-%m-%d')} on {platform.machine()}, {os.cpu_count()} cores, Python "
         f"{platform.python_version()}, {processes} server processes. *Others* are the cores that all other programs",
-        f"took meanwhile; above {QUIET_CORES} a cell is measured again, at most {TRIES} times in all. An echo of 300 bytes",
-        f"between two processes takes {echo:.2f} ms on this machine: part of every latency, and none of the server's.",
+        f"took meanwhile; above {QUIET_CORES} a cell is measured again, at most {TRIES} times in all. An echo of 300",
+        f"bytes between two processes takes {echo:.2f} ms here, which is part of every latency.",
         "",
         "| wire | batch | rows | clients | requests/s | rows/s | p50 ms | p99 ms | server CPU ms | failed | others |",
         "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
