@@ -16,6 +16,7 @@ import multiprocessing
 import os
 import platform
 import shutil
+import socket
 import statistics
 import tempfile
 import time
@@ -151,6 +152,25 @@ def example() -> bytes:
     return made.SerializeToString()
 
 
+def echo_ms(times: int = 3000) -> float:
+    """Returns the median milliseconds of 300 bytes to another process and back: what no server can be faster than."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        if os.fork() == 0:
+            connection = server.accept()[0]
+            while data := connection.recv(1000):
+                connection.sendall(data)
+            os._exit(0)
+        seconds = []
+        with socket.create_connection(server.getsockname()) as connection:
+            for _ in range(times):
+                started = time.perf_counter()
+                connection.sendall(b"x" * 300)
+                connection.recv(1000)
+                seconds.append(time.perf_counter() - started)
+        os.wait()
+    return statistics.median(seconds) * 1e3
+
+
 def seconds_of(pid: int | str) -> float:
     """Returns the processor time that a process has taken; utime and stime of proc(5)."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -276,7 +296,7 @@ def hot_swap(base_path: Path, *, processes: int, duration: float = 12.0) -> Swap
     return Swap(len(seconds), failures, statistics.median(seconds) * 1e3, max(seconds) * 1e3, version)
 
 
-def page(cells: list[Cell], swap: Swap, *, processes: int) -> str:
+def page(cells: list[Cell], swap: Swap, *, processes: int, echo: float) -> str:
     """Returns the table as a page."""
     lines = [
         "# The embedded server",
@@ -289,7 +309,8 @@ def page(cells: list[Cell], swap: Swap, *, processes: int) -> str:
         "",
         f"Measured {time.strftime('%Y-%m-%d')} on {platform.machine()}, {os.cpu_count()} cores, Python "
         f"{platform.python_version()}, {processes} server processes. *Others* are the cores that all other programs",
-        f"took meanwhile; above {QUIET_CORES} a cell is measured again, at most {TRIES} times in all.",
+        f"took meanwhile; above {QUIET_CORES} a cell is measured again, at most {TRIES} times in all. An echo of 300",
+        f"bytes between two processes takes {echo:.2f} ms here, which is part of every latency.",
         "",
         "| wire | batch | rows | clients | requests/s | rows/s | p50 ms | p99 ms | server CPU ms | failed | others |",
         "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
@@ -327,12 +348,13 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--seconds", type=float, default=3.0)
     arguments = parser.parse_args()
+    echo = echo_ms()  # forks, so before anything has threads
     with tempfile.TemporaryDirectory() as folder:
         version = Path(folder, "m", "1")
         shutil.copytree(arguments.saved_model or newest_model(), version)
         cells = measure(version.parent, processes=arguments.processes, duration=arguments.seconds)
         swap = hot_swap(version.parent, processes=arguments.processes)
-    text = page(cells, swap, processes=arguments.processes)
+    text = page(cells, swap, processes=arguments.processes, echo=echo)
     (HERE / "serving.md").write_text(text, encoding="utf-8")
     print(text)
 

@@ -84,8 +84,20 @@ class Batcher:
         request = _Request(inputs=inputs, rows=rows or 1, answer=loop.create_future())
         queue.waiting.append(request)
         queue.rows += request.rows
-        self._schedule(loop, key, queue)
+        if self._is_quick(queue) and not (self._together and self._options.batch_timeout_micros):
+            await self._run_here(key, request)
+        else:
+            self._schedule(loop, key, queue)
         return await request.answer
+
+    async def _run_here(self, key: object, request: _Request) -> None:
+        """Runs a quick model in this thread, unless another request of the same batch has done it meanwhile."""
+        try:
+            if self._together:  # whoever came with this turn of the loop is in the queue after it
+                await asyncio.sleep(0)
+        finally:  # also for a client that went away: others may rely on whoever was first
+            if not request.answer.done():
+                self._flush(key)
 
     def close(self) -> None:
         """Ends the threads; requests that still wait are cancelled with the loop."""
@@ -97,6 +109,9 @@ class Batcher:
             return 0
         sizes = {array.shape[0] if array.ndim else -1 for array in inputs.values()}
         return max(sizes.pop(), 0) if len(sizes) == 1 else 0
+
+    def _is_quick(self, queue: _Queue) -> bool:
+        return self._seconds.get((id(queue.model), queue.signature.name), 1.0) < _INLINE_SECONDS
 
     def _require_room(self) -> None:
         enqueued = sum(-(-queue.rows // self._options.max_batch_size) for queue in self._queues.values())
@@ -114,7 +129,7 @@ class Batcher:
         queue = self._queues.get(key)
         if queue is None:
             return
-        quick = self._seconds.get((id(queue.model), queue.signature.name), 1.0) < _INLINE_SECONDS
+        quick = self._is_quick(queue)
         if not quick and self._busy >= self._options.num_batch_threads:
             return
         batch = self._take(key, queue)

@@ -149,6 +149,10 @@ def _columns(inputs: Any, signature: Signature) -> dict[str, Array]:
 
 def _dense(value: Any, spec: TensorSpec, name: str) -> Array:
     """Returns nested lists as an array; every list of a level must be as long as the first."""
+    if type(value) is list and value:
+        kinds = set(map(type, value))
+        if list not in kinds:  # a column of single values, which most requests are made of
+            return _typed(value, kinds, spec, name)
     level: list[Any] = [value]
     shape: list[int] = []
     while isinstance(level[0], list):
@@ -161,16 +165,14 @@ def _dense(value: Any, spec: TensorSpec, name: str) -> Array:
             break
         if len(shape) > 254:
             raise _refuse(f"Input {name}: nested too deeply for a tensor")
-    array = _typed(level, spec, name)
-    return array if len(shape) == 1 else array.reshape(shape)
+    return _typed(level, set(map(type, level)), spec, name).reshape(shape)
 
 
-def _typed(values: list[Any], spec: TensorSpec, name: str) -> Array:
+def _typed(values: list[Any], kinds: set[type], spec: TensorSpec, name: str) -> Array:
     """Returns values as a flat array of the input's type, or says which JSON type does not fit."""
     wanted = _NUMPY.get(spec.dtype)
     if wanted is None:
         raise ServingError(Code.UNIMPLEMENTED, f"Input {name}: conversion of JSON to this tensor type")
-    kinds = set(map(type, values))
     if spec.dtype == _STRING:
         return _text(values, kinds, name)
     allowed = _ALLOWED[wanted.kind]

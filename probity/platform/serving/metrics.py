@@ -7,6 +7,7 @@ the launcher sets), so that whichever of them Prometheus happens to ask answers 
 from __future__ import annotations
 
 import os
+from functools import cache
 
 __all__ = ["Metrics"]
 
@@ -30,6 +31,7 @@ class Metrics:
         self._latency = Histogram(
             _LATENCY, "Microseconds to an answer.", ["model_name", "API", "entrypoint"], buckets=_BUCKETS, registry=own
         )
+        self._counted, self._timed = cache(self._requests.labels), cache(self._latency.labels)
         self._log_failures = Counter(_LOG_FAILURES, "Predictions that the log did not take.", registry=own)
         self._registry = CollectorRegistry() if several else own
         if several:
@@ -45,8 +47,8 @@ class Metrics:
             entrypoint: ``REST`` or ``GRPC``.
             seconds: From the request's arrival to its answer.
         """
-        self._requests.labels(model_name, status).inc()
-        self._latency.labels(model_name, api, entrypoint).observe(seconds * 1e6)
+        self._counted(model_name, status).inc()
+        self._timed(model_name, api, entrypoint).observe(seconds * 1e6)
 
     def log_failed(self) -> None:
         """Counts a prediction that the log did not take."""

@@ -90,6 +90,31 @@ def test_a_model_that_does_not_answer_row_by_row_is_asked_again_one_by_one():
     assert model.calls == [2, 1, 1]
 
 
+@pytest.mark.parametrize("together", [True, False])
+def test_a_client_that_goes_away_leaves_nothing_in_the_queue_and_holds_up_nobody(together):
+    model, batcher = Doubling(), Batcher(Batching() if together else None)
+
+    async def one_leaves():
+        for _ in range(12):
+            await batcher.run(model, signature(), {"x": np.array([1.0])})
+        first, second = (
+            asyncio.create_task(batcher.run(model, signature(), {"x": np.array([number])})) for number in (1.0, 2.0)
+        )
+        await asyncio.sleep(0)
+        first.cancel()
+        answer = await asyncio.wait_for(second, 5)
+        await asyncio.gather(first, return_exceptions=True)
+        alone = asyncio.create_task(batcher.run(model, signature(), {"x": np.array([3.0])}))
+        await asyncio.sleep(0)
+        alone.cancel()
+        await asyncio.gather(alone, return_exceptions=True)
+        return answer
+
+    assert asyncio.run(one_leaves())["y"].tolist() == [4]
+    assert batcher._queues == {}
+    batcher.close()
+
+
 def test_rows_of_another_shape_go_into_another_batch():
     model = Doubling()
     wide = signature()

@@ -92,7 +92,7 @@ def test_a_server_keeps_to_the_description_whatever_it_is_sent(embedded):
     schema = schemathesis.openapi.from_dict(narrowed())
     address = f"http://127.0.0.1:{embedded.rest_api_port}"
     fuzzed = settings(
-        max_examples=40, deadline=None, database=None, derandomize=True, phases=[Phase.generate],
+        max_examples=25, deadline=None, database=None, derandomize=True, phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )  # fmt: skip
 
@@ -109,6 +109,6 @@ def test_a_server_keeps_to_the_description_whatever_it_is_sent(embedded):
         return seen
 
     allowed, broken = send_all(GenerationMode.POSITIVE), send_all(GenerationMode.NEGATIVE)
-    assert allowed[200] > 50  # it was not only refusals
-    assert broken[400] > 50
+    assert allowed[200] > 10  # it was not only refusals
+    assert broken[400] > 20
     assert {*allowed, *broken} <= {200, 400, 404, 408, 411, 413, 501}
