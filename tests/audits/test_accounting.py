@@ -120,6 +120,7 @@ def test_the_order_of_what_was_spent_does_not_matter():
     assert epsilon_of([a, b, a], delta=DELTA) == epsilon_of([b, a, a], delta=DELTA)
 
 
+@pytest.mark.heavy
 @settings(max_examples=2, deadline=None)  # an accountant takes seconds for unusual parameters
 @given(st.floats(1.0, 3.0), st.floats(1.05, 2.0), st.integers(1, 30), st.floats(0.01, 0.4))
 def test_epsilon_is_monotone_in_noise_steps_and_sampling(sigma, factor, steps, q):

@@ -102,6 +102,7 @@ def test_an_unchanged_run_trains_nothing_and_pays_nothing(private, released):
     assert json.loads(private.probity("budget", "show", "--json").stdout) == before
 
 
+@pytest.mark.heavy
 def test_a_second_training_over_the_cap_is_refused_before_it_starts(private, released):
     done = private.probity("run", "probity.yaml", "--set", "seed=8")
     assert done.returncode == 4, done.stderr

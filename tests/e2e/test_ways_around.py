@@ -31,6 +31,8 @@ from probity.signing import create_key, load_key
 from probity.storage import write_record
 from probity.trainers.worker_environments import WorkerEnvironment
 
+pytestmark = pytest.mark.heavy  # the default suite tries a swapped model on the run that it has
+
 
 class Quiet:
     """Nobody who watches."""
@@ -136,7 +138,6 @@ def test_the_straight_way_ends_in_a_version_that_verifies_and_a_run_that_does(pl
     assert (place.root / "again.json").read_bytes() == first == (place.folder.path / "10_decision.json").read_bytes()
 
 
-@pytest.mark.heavy
 def test_every_file_of_the_evidence_is_named_when_it_changes(place):
     place.release()
     keys, folder = place.project.trusted(), place.folder.path
@@ -192,7 +193,6 @@ def test_a_policy_that_was_weakened_afterwards(place):
     assert place.versions == []
 
 
-@pytest.mark.heavy
 @pytest.mark.parametrize("name", ["08_audits/performance.json", "08_audits/fairness.json", "09_card/card.json"])
 def test_evidence_that_was_edited(place, name):
     path = place.folder.path / name
@@ -205,7 +205,6 @@ def test_evidence_that_was_edited(place, name):
 # --- tampered --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.heavy
 def test_a_model_that_was_swapped(place):
     with (place.folder.path / "07_model/saved_model/saved_model.pb").open("ab") as file:
         file.write(b"x")
@@ -214,7 +213,6 @@ def test_a_model_that_was_swapped(place):
     assert place.versions == []
 
 
-@pytest.mark.heavy
 def test_a_version_that_was_copied_linked_or_made_up_is_not_taken_for_a_release(place):
     place.release()
     (version,) = place.versions
@@ -233,14 +231,12 @@ def test_a_version_that_was_copied_linked_or_made_up_is_not_taken_for_a_release(
     assert not verify(place.root / "serving" / "other" / version.name, trusted_keys=keys).ok
 
 
-@pytest.mark.heavy
 def test_a_number_that_nothing_can_come_after_is_refused(place):
     (place.root / "serving" / "small" / str(2**63 - 1)).mkdir(parents=True)
     with pytest.raises(ReleaseError, match=r"2\*\*63"):
         place.release()
 
 
-@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("way", "refusal"),
     [
@@ -273,7 +269,6 @@ def test_the_way_by_secret_shares_is_shut_as_well(place, way, refusal):
     assert not list(place.root.glob("serving/small.shares/*"))
 
 
-@pytest.mark.heavy
 def test_the_way_by_secret_shares_is_open_for_what_may_be_released(place, monkeypatch):
     monkeypatch.setattr(WorkerEnvironment, "require_ready", lambda self: None)
 
@@ -284,7 +279,6 @@ def test_the_way_by_secret_shares_is_open_for_what_may_be_released(place, monkey
         share_model(place.folder, base_path=place.root / "serving", runner=asked)
 
 
-@pytest.mark.heavy
 def test_a_rejection_counts_although_the_policy_asked_nobody(place):
     place.reviewers("kim")
     place.review("kim", "reject")
@@ -296,7 +290,6 @@ def test_a_rejection_counts_although_the_policy_asked_nobody(place):
 # --- unsigned --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.heavy
 def test_without_the_key_that_the_config_names_nothing_is_pushed(place):
     path = place.folder.path / "01_config.yaml"
     value = yaml.safe_load(path.read_text())
@@ -307,7 +300,6 @@ def test_without_the_key_that_the_config_names_nothing_is_pushed(place):
     assert place.versions == []
 
 
-@pytest.mark.heavy
 def test_with_a_key_that_others_can_read_nothing_is_pushed(place):
     (place.root / "keys" / "release.pem").chmod(0o644)
     with pytest.raises(SignatureError, match="others may read it"):
@@ -334,7 +326,6 @@ def test_a_run_waits_is_approved_and_released_and_its_first_decision_stays(waiti
     assert [entry.event.kind for entry in waiting.project.history()[0]] == ["approved", "promoted"]
 
 
-@pytest.mark.heavy
 def test_a_release_may_wait_for_its_approval_and_no_longer_than_it_was_told(waiting, monkeypatch):
     command = ("release", waiting.folder.id, "--workspace", waiting.workspace.root)
     assert cli(monkeypatch, *command, "--wait", "0.1") == 3
@@ -389,7 +380,6 @@ def unapproved(waiting):
     return {way.__name__: way for name, way in locals().items() if callable(way)}
 
 
-@pytest.mark.heavy
 @pytest.mark.parametrize(
     "way",
     [
@@ -410,7 +400,6 @@ def test_an_approval_that_does_not_count(waiting, way):
     assert waiting.versions == []
 
 
-@pytest.mark.heavy
 def test_a_key_that_no_reviewer_has_approves_nothing(waiting, monkeypatch):
     create_key(waiting.root / "stranger.pem")
     arguments = ("approve", "latest", "--key", waiting.root / "stranger.pem", "--workspace", waiting.workspace.root)
@@ -418,7 +407,6 @@ def test_a_key_that_no_reviewer_has_approves_nothing(waiting, monkeypatch):
     assert not (waiting.folder.path / REVIEWS).exists()
 
 
-@pytest.mark.heavy
 def test_a_run_that_is_held_by_a_rule_cannot_be_approved(waiting):
     waiting.with_policy(**HELD)
     with pytest.raises(ReleaseError, match="more than a missing approval"):
@@ -431,7 +419,6 @@ def test_a_run_that_is_held_by_a_rule_cannot_be_approved(waiting):
 # --- expired ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.heavy
 def test_evidence_that_is_too_old(place):
     place.with_policy(expires_after_days={"fairness": 30})
     assert place.folder.decision().verdict == "release"
@@ -445,7 +432,6 @@ def test_evidence_that_is_too_old(place):
     assert [problem.expired for problem in verify(version, trusted_keys=keys, now=later).problems] == [True]
 
 
-@pytest.mark.heavy
 def test_evidence_that_monitoring_declared_expired(place):
     project = place.project
     event = EvidenceExpired(at=utc_now().isoformat(), by="monitor", why="drift", run=place.folder.id, audits=("data",))
@@ -456,7 +442,6 @@ def test_evidence_that_monitoring_declared_expired(place):
     assert place.versions == []
 
 
-@pytest.mark.heavy
 def test_a_history_that_was_changed_lets_nothing_through(place):
     place.release()
     path = place.root / "serving" / "small.history.jsonl"
@@ -472,7 +457,6 @@ def test_a_history_that_was_changed_lets_nothing_through(place):
 # --- a waiver lifts, by name and until a day -------------------------------------------------------------------------
 
 
-@pytest.mark.heavy
 def test_a_waiver_lets_one_rule_go_until_its_day_and_only_if_its_owner_may(place, monkeypatch):
     rules = [{"name": "floor", "metric": "auc", "at_least": 0.5}, {"name": "high", "metric": "auc", "at_least": 0.999}]
     config = yaml.safe_load((place.root / "probity.yaml").read_text())

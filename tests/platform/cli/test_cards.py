@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 from typer.testing import CliRunner
 
+from probity import run_publication
 from probity.card import ModelCard
 from probity.errors import ConfigError
 from probity.model_cards.dialects import DIALECTS
@@ -26,7 +27,7 @@ def run(monkeypatch):
     told = []
     publication = Publication(card=ModelCard.model_construct(run="r"))
     monkeypatch.setattr(cards, "workspace_at", lambda folder: SimpleNamespace(find=lambda name: name))
-    monkeypatch.setattr(publishing, "publication_of", lambda folder: publication)
+    monkeypatch.setattr(run_publication, "publication_of", lambda folder: publication)
     monkeypatch.setattr(publishing, "forms_of", lambda given: FORMS)
     monkeypatch.setattr(publishing, "publish_to_hub", lambda *given, **named: told.append(named) or "http://hub/1")
     written = {name: f"the card as {name}\n" for name in DIALECTS}

@@ -351,6 +351,7 @@ def wait_for(path: Path) -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("hang", ["saved_model.pb", "card.md"])
 def test_a_push_killed_in_the_middle_harms_nobody(place, hang):
     first = place.push()
@@ -372,6 +373,7 @@ def test_a_push_killed_in_the_middle_harms_nobody(place, hang):
         assert verify_release(path) == release
 
 
+@pytest.mark.heavy
 def test_pushes_at_once_get_different_versions(place):
     names = ["one", "two", "three"]
     children = [start(place.root, name) for name in names]

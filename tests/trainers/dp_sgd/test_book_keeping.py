@@ -40,7 +40,7 @@ def test_both_engines_agree(name):
     assert largest_difference(models.compiled(ours)(*rows), models.compiled(theirs)(*rows)) < 1e-5
 
 
-@pytest.mark.parametrize("name", ["dense", "embedding", "attention"])
+@pytest.mark.parametrize("name", ["dense", "embedding", pytest.param("attention", marks=pytest.mark.heavy)])
 @pytest.mark.parametrize(
     "engine", [book_keeping, tensorflow_privacy], ids=lambda engine: engine.__name__.split(".")[-1]
 )

@@ -59,6 +59,7 @@ def squared_discrepancy(one, other, length=0.1):
     return mean_kernel(one, one) - 2 * mean_kernel(one, other) + mean_kernel(other, other)
 
 
+@pytest.mark.heavy
 def test_the_penalty_brings_scores_of_the_chosen_label_together(world, tmp_path):
     """The groups are those of the balance, on which the score depends, so there is something to bring together."""
     settings = PlainSettings(epochs=4, batch_size=64, learning_rate=0.05, patience=6)
