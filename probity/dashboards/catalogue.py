@@ -21,7 +21,17 @@ from probity.errors import ProbityError
 from probity.findings import finding_id
 from probity.runs import AUDITS, DECISION, MODEL, RELEASE, RunFolder, RunStatus, Workspace
 
-__all__ = ["GAP_METRICS", "Line", "Measures", "catalogue", "fingerprint", "held_first", "measures", "started_by"]
+__all__ = [
+    "GAP_METRICS",
+    "Line",
+    "Measures",
+    "audited_auc",
+    "catalogue",
+    "fingerprint",
+    "held_first",
+    "measures",
+    "started_by",
+]
 
 GAP_METRICS = ("true_positive_rate", "false_positive_rate", "selection_rate")
 """Rates whose gaps between groups are looked at for the largest one."""
@@ -40,7 +50,9 @@ class Line:
         verdict: The gate's, if it decided.
         model_name: Under which it was released.
         version: Under which it was released.
+        model: Digest of the model, if it was released.
         dataset: Content digest of the data, if it was released.
+        released_at: UTC, ISO 8601, if it was released.
         waits: Whether the decision lacks nothing but approvals; reviews that came since are not looked at.
     """
 
@@ -52,7 +64,9 @@ class Line:
     verdict: str | None = None
     model_name: str | None = None
     version: int | None = None
+    model: str | None = None
     dataset: str | None = None
+    released_at: str | None = None
     waits: bool = False
 
 
@@ -89,6 +103,11 @@ def held_first(lines: Sequence[Line]) -> list[Line]:
 def measures(folder: RunFolder) -> Measures:
     """Returns the main numbers of a run. What is absent or unreadable is ``None``; nothing is raised."""
     return _measures(folder.path, fingerprint(folder))
+
+
+def audited_auc(folder: RunFolder) -> tuple[float, float | None, float | None] | None:
+    """Returns the AUC over all test rows with its interval; ``None`` where it is absent or rests on too little."""
+    return _audited_auc(folder.path, fingerprint(folder))
 
 
 def started_by(folder: RunFolder) -> str | None:
@@ -132,7 +151,9 @@ def _line(path: Path, _: tuple[int, ...]) -> Line:
             verdict=decision.verdict if decision else None,
             model_name=released.model_name if released else None,
             version=released.version if released else None,
+            model=released.model if released else None,
             dataset=released.dataset if released else None,
+            released_at=released.released_at if released else None,
             waits=decision is not None and released is None and decision.waits_for_approval,
         )
     except (ProbityError, OSError, ValueError):
@@ -148,6 +169,16 @@ def _measures(path: Path, _: tuple[int, ...]) -> Measures:
         gap=gap,
         gap_of=gap_of,
     )
+
+
+@lru_cache(maxsize=4096)
+def _audited_auc(path: Path, _: tuple[int, ...]) -> tuple[float, float | None, float | None] | None:
+    wanted = finding_id("performance", "auc")
+    for finding in _findings(path, "performance"):
+        if finding["id"] == wanted and finding["evidence"] == "sufficient":
+            found = finding["estimate"]
+            return float(found["value"]), found["lower"], found["upper"]
+    return None
 
 
 @lru_cache(maxsize=4096)

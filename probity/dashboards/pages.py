@@ -9,13 +9,16 @@ from functools import partial
 from pathlib import Path
 
 from probity.access import Mode, Role, require_safe, role_rules
-from probity.dashboards.catalogue import Line, catalogue, held_first
+from probity.dashboards.catalogue import Line, catalogue, held_first, measures
 from probity.dashboards.report import Report
 from probity.dashboards.words import STATUSES, plain
 from probity.errors import ConfigError
 from probity.runs import RunFolder, Workspace
 
-__all__ = ["PAGES", "Page", "render_page", "show"]
+__all__ = ["PAGES", "Page", "prepare", "render_page", "show"]
+
+_READ_BEFORE = 25
+"""Runs on the first page of the overview."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +74,19 @@ _STYLE = """<style>
 [data-testid="stTable"] td, [data-testid="stTable"] th { font-variant-numeric: tabular-nums; }
 :focus-visible { outline: 3px solid #0072B2 !important; outline-offset: 2px; }
 </style>"""  # noqa: E501
+
+
+def prepare(workspace: Path) -> None:
+    """Imports and reads, before the first reader comes, what that reader would wait for."""
+    for name in (
+        "pandas",
+        "probity.model_cards.dialects",
+        *(f"probity.dashboards.views.{page.name}" for page in PAGES),
+    ):
+        importlib.import_module(name)
+    place = Workspace(workspace.resolve())
+    for line in held_first(catalogue(place, Role.INTERNAL))[:_READ_BEFORE]:
+        measures(RunFolder(place.root / "runs" / line.run))
 
 
 def show(workspace: Path, *, mode: Mode) -> None:

@@ -10,12 +10,14 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from probity.access import Role
-from probity.dashboards.catalogue import catalogue, held_first, measures
+from probity.dashboards import catalogue as catalogue_module
+from probity.dashboards.catalogue import audited_auc, catalogue, held_first, measures
 from probity.dashboards.comparisons import pareto_front
 from probity.dashboards.curves import RATES, curves_of
 from probity.dashboards.drawing import Box, Point, Series, bars, flow, heat, intervals, lines
 from probity.dashboards.evidence import from_card, from_report
 from probity.dashboards.exhibit import to_csv
+from probity.dashboards.pages import prepare
 from probity.dashboards.pitfalls import answers
 from probity.dashboards.views.compare import to_latex, to_markdown
 from probity.dashboards.words import plain
@@ -224,3 +226,19 @@ def test_pitfalls_are_looked_up(tmp_path, write_run):
     assert looked["The noise can be repeated by whoever knows a seed"] == "look"
     assert looked["Looking at outcomes decided when to stop"] == "look"
     assert looked["Batches are shuffled, and accounted as random samples"] == "fine"
+
+
+def test_versions_are_ordered_and_drawn_from_what_their_reports_say(tmp_path, write_run):
+    folder = write_run(Workspace(tmp_path / "workspace"), "20260101T000001Z-adult-income-aaaa")
+    (line,) = catalogue(Workspace(tmp_path / "workspace"), Role.PUBLIC)
+    assert (line.released_at, line.model) == (folder.release().released_at, folder.release().model)
+    estimate = folder.reports()["performance"].find("performance/auc/overall").estimate
+    assert audited_auc(folder) == (estimate.value, estimate.lower, estimate.upper)
+
+
+def test_what_is_prepared_is_not_read_again(tmp_path, write_run, monkeypatch):
+    place = Workspace(tmp_path / "workspace")
+    folder = write_run(place, "20260101T000001Z-adult-income-bbbb")
+    prepare(place.root)
+    monkeypatch.setattr(catalogue_module, "_findings", lambda *given: pytest.fail("read again"))
+    assert measures(folder).auc is not None

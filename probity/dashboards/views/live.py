@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from probity.dashboards.catalogue import Line
+from probity.dashboards.catalogue import Line, audited_auc
 from probity.dashboards.drawing import Point, Series, intervals, lines
 from probity.dashboards.exhibit import exhibit, facts, heading, table
 from probity.dashboards.report import Report
 from probity.dashboards.signed_history import History, history_rows, known_history, live_rows
 from probity.dashboards.since_release import comparison_rows, looks_at, measure_rows, rollout_of
 from probity.dashboards.words import digest_text, moment, plain, sentence, short_number
-from probity.decision import Release
 from probity.model_cards.wording import ABSENT
 from probity.rollout import RolloutState
 
 __all__ = ["render"]
+
+_DRAWN = 20
+"""Versions in the plot: more could not be told apart, and each costs the reading of a report."""
 
 
 def render(report: Report) -> None:
@@ -28,29 +30,32 @@ def render(report: Report) -> None:
         return
     own = report.line.model_name if report.line else None
     chosen = st.selectbox("Model", models, index=models.index(own) if own in models else 0, key="live model")
-    released = [line for line in report.lines if line.model_name == chosen]
-    found = [(line, release) for line in released if (release := report.at(line.run).release()) is not None]
-    found.sort(key=lambda pair: pair[1].released_at)
-    _now(found)
-    _history(report, found, known_history(report.at(found[-1][0].run)))
-    of_model = report.at(found[-1][0].run)
+    released = sorted(
+        (line for line in report.lines if line.model_name == chosen), key=lambda line: line.released_at or ""
+    )
+    of_model = report.at(released[-1].run)
+    _now(of_model, len(released))
+    _history(report, released, known_history(of_model))
     _rollout(of_model, chosen)
     if not report.public:
         _monitoring(of_model, chosen)
     _signed(of_model)
 
 
-def _now(found: list[tuple[Line, Release]]) -> None:
+def _now(report: Report, releases: int) -> None:
     import streamlit as st
 
-    line, release = found[-1]
+    release = report.release()
+    if release is None:
+        st.error("The record of the newest release cannot be read.")
+        return
     left, middle, right = st.columns(3)
     left.metric("Newest version", str(release.version), border=True)
     middle.metric("Released", release.released_at[:10], border=True)
-    right.metric("Releases so far", len(found), border=True)
+    right.metric("Releases so far", releases, border=True)
     table(
         [
-            {"what": "run", "is": line.run},
+            {"what": "run", "is": release.run},
             {"what": "model", "is": release.model},
             {"what": "card", "is": release.card},
             {"what": "decision", "is": release.decision},
@@ -62,7 +67,7 @@ def _now(found: list[tuple[Line, Release]]) -> None:
     )
 
 
-def _history(report: Report, found: list[tuple[Line, Release]], history: History) -> None:
+def _history(report: Report, released: list[Line], history: History) -> None:
     moves = live_rows(history.entries)
     if moves:
         table(
@@ -72,22 +77,22 @@ def _history(report: Report, found: list[tuple[Line, Release]], history: History
             about="By the signed history, roll-backs included: each version until the next move.",
         )
     else:
-        _by_releases(found)
-    _numbers(report, found)
+        _by_releases(released)
+    _numbers(report, released[-_DRAWN:])
 
 
-def _by_releases(found: list[tuple[Line, Release]]) -> None:
-    ends = [later.released_at for _, later in (pair[1] for pair in pairwise(found))]
+def _by_releases(released: list[Line]) -> None:
+    ends = [later.released_at for _, later in pairwise(released)]
     rows = [
         {
-            "version": str(release.version),
-            "from (UTC)": moment(release.released_at),
+            "version": str(line.version),
+            "from (UTC)": moment(line.released_at or ""),
             "until (UTC)": moment(end) if end else "now",
             "run": line.run,
             "trainer": line.trainer or ABSENT,
-            "model": digest_text(release.model),
+            "model": digest_text(line.model or ""),
         }
-        for (line, release), end in zip(found, [*ends, None], strict=True)
+        for line, end in zip(released, [*ends, None], strict=True)
     ]
     table(
         rows,
@@ -97,16 +102,16 @@ def _by_releases(found: list[tuple[Line, Release]]) -> None:
     )
 
 
-def _numbers(report: Report, found: list[tuple[Line, Release]]) -> None:
+def _numbers(report: Report, released: list[Line]) -> None:
     """Draws the audited AUC from version to version."""
     points = []
-    for place, (line, _) in enumerate(found):
-        number = report.at(line.run).audited("performance").one("auc")
-        if number is not None and number.status == "measured":
-            points.append(Point(x=float(place), y=number.value, lower=number.lower, upper=number.upper))
+    for place, line in enumerate(released):
+        found = _auc(report.at(line.run))
+        if found is not None:
+            points.append(Point(x=float(place), y=found[0], lower=found[1], upper=found[2]))
     if len(points) < 2:
         return
-    names = [(float(place), str(release.version)) for place, (_, release) in enumerate(found)]
+    names = [(float(place), str(line.version)) for place, line in enumerate(released)]
     exhibit(
         report,
         lambda dark: lines(
@@ -116,7 +121,17 @@ def _numbers(report: Report, found: list[tuple[Line, Release]]) -> None:
         [{"version": names[int(p.x)][1], "AUC": short_number(p.y)} for p in points],
         title="From version to version",
         name="versions",
+        about=f"The newest {_DRAWN} versions at most.",
     )  # fmt: skip
+
+
+def _auc(report: Report) -> tuple[float, float | None, float | None] | None:
+    if not report.public:
+        return audited_auc(report.folder)
+    number = report.audited("performance").one("auc")
+    if number is None or number.status != "measured" or number.value is None:
+        return None
+    return number.value, number.lower, number.upper
 
 
 def _rollout(report: Report, model_name: str) -> None:

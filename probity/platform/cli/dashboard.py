@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -39,16 +39,10 @@ def dashboard(
     bootstrap, script = _streamlit(), Path(probity.__file__).parent / "dashboards" / "app.py"
     options = streamlit_options(address=address, port=port, browser=browser)
     bootstrap.load_config_options(options)
+    # By name, as Streamlit runs them by path: the command line and the dashboards do not import one another.
+    importlib.import_module("probity.dashboards.pages").prepare(place.root)
     typer.echo(f"dashboards of {place.root} at http://{address}:{port}; end with Ctrl+C", err=True)
-    threading.Thread(target=_warm, daemon=True).start()
     bootstrap.run(str(script), False, ["--workspace", str(place.root), "--mode", mode], options)
-
-
-def _warm() -> None:
-    """Imports, beside the server, what the first reader would wait for."""
-    import pandas  # noqa: F401
-
-    from probity.model_cards import dialects  # noqa: F401
 
 
 def streamlit_options(*, address: str, port: int, browser: bool) -> dict[str, Any]:
