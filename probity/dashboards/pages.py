@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -87,6 +88,15 @@ def prepare(workspace: Path) -> None:
     place = Workspace(workspace.resolve())
     for line in held_first(catalogue(place, Role.INTERNAL))[:_READ_BEFORE]:
         measures(RunFolder(place.root / "runs" / line.run))
+    threading.Thread(target=_load_rules, daemon=True).start()
+
+
+def _load_rules() -> None:
+    """Loads the schemas of the card's forms, which takes seconds; the Card page is seldom the first one."""
+    from probity.model_cards.dialects import DIALECTS
+
+    for name in ("huggingface", "cyclonedx"):
+        DIALECTS[name].problems("{}")
 
 
 def show(workspace: Path, *, mode: Mode) -> None:
