@@ -125,6 +125,7 @@ def show(workspace: Path, *, mode: Mode) -> None:
     asked = st.query_params.get("page")
     if asked in screens and current.url_path == "":
         st.switch_page(screens[asked], query_params={"run": st.query_params.get("run", "")})
+    _choose(found)
     current.run()
 
 
@@ -147,7 +148,7 @@ def render_page(page: Page, report: Report) -> None:
 def _screen(page: Page, place: Workspace, role: Role, found: tuple[Line, ...]) -> None:
     import streamlit as st
 
-    chosen = _chosen(found)
+    chosen = st.session_state["kept run"] if found else None
     with st.sidebar:
         printing = st.toggle("For paper", key="printing", help="Opens every table, so that printing shows them all.")
         st.caption(f"You read as: {role.name.lower()}. Numbers are read from finished runs; nothing here changes one.")
@@ -162,13 +163,17 @@ def _screen(page: Page, place: Workspace, role: Role, found: tuple[Line, ...]) -
     render_page(page, report)
 
 
-def _chosen(found: Sequence[Line]) -> str | None:
-    """Asks for a run in the sidebar, starting with the one in the address, and keeps the address in step."""
+def _choose(found: Sequence[Line]) -> None:
+    """Asks for a run in the sidebar, starting with the one in the address, and keeps the address in step.
+
+    Stands outside of the pages: Streamlit takes a page's own widget for a new one on the next page, and forgets its
+    value.
+    """
     import streamlit as st
 
     ids = [line.run for line in held_first(found)]
     if not ids:
-        return None
+        return
     asked = st.query_params.get("run")
     if "run" not in st.session_state:  # a new reader, or another page: Streamlit forgets what a widget held
         fitting = [run for run in ids if asked and run.startswith(asked)]
@@ -181,7 +186,6 @@ def _chosen(found: Sequence[Line]) -> str | None:
     marks = {line.run: STATUSES.get(line.status, line.status).split(" ", 1)[0] for line in found}
     chosen = st.sidebar.selectbox("Run", ids, format_func=lambda run: f"{marks[run]} {run}", key="run")
     st.query_params["run"] = st.session_state["kept run"] = chosen
-    return str(chosen)
 
 
 def _safe(mode: Mode) -> bool:
