@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, model_validator
 
 from probity.record import Record
+from probity.signing import PublicKey, read_public_key, trusted
 
-__all__ = ["Approval", "SigningConfig"]
+__all__ = ["Approval", "SigningConfig", "trusted_in_project"]
 
 
 class Approval(Record):
@@ -61,3 +63,19 @@ class SigningConfig(Record):
         if self.pkcs11_uri is not None and "pin-value" in self.pkcs11_uri:
             raise ValueError("a config is recorded and shared: leave pin-value out of pkcs11_uri, use pin-source")
         return self
+
+
+def trusted_in_project(signing: SigningConfig, *, root: Path) -> dict[str, PublicKey]:
+    """Returns the public keys that a project believes, by their ids, without touching a private one.
+
+    Args:
+        signing: The project's config.
+        root: Folder of the config, which its paths are relative to.
+
+    Raises:
+        SignatureError: If a key that the config names cannot be read.
+    """
+    own = (root / signing.key).with_suffix(".pub")
+    token = () if signing.pkcs11_public_key is None else (signing.pkcs11_public_key,)
+    named = [root / name for name in (*signing.trusted, *token)]
+    return trusted(*(read_public_key(path) for path in [*([own] if own.is_file() else []), *named]))

@@ -23,6 +23,7 @@ from probity.runs import AUDITS, DECISION, MODEL, RELEASE, RunFolder, RunStatus,
 
 __all__ = [
     "GAP_METRICS",
+    "ON_A_PAGE",
     "Line",
     "Measures",
     "audited_auc",
@@ -32,6 +33,9 @@ __all__ = [
     "measures",
     "started_by",
 ]
+
+ON_A_PAGE = 25
+"""Runs that the overview shows at once; their measures are read, those of the others are not."""
 
 GAP_METRICS = ("true_positive_rate", "false_positive_rate", "selection_rate")
 """Rates whose gaps between groups are looked at for the largest one."""
@@ -173,12 +177,8 @@ def _measures(path: Path, _: tuple[int, ...]) -> Measures:
 
 @lru_cache(maxsize=4096)
 def _audited_auc(path: Path, _: tuple[int, ...]) -> tuple[float, float | None, float | None] | None:
-    wanted = finding_id("performance", "auc")
-    for finding in _findings(path, "performance"):
-        if finding["id"] == wanted and finding["evidence"] == "sufficient":
-            found = finding["estimate"]
-            return float(found["value"]), found["lower"], found["upper"]
-    return None
+    found = _estimate(_findings(path, "performance"), finding_id("performance", "auc"))
+    return None if found is None else (float(found["value"]), found["lower"], found["upper"])
 
 
 @lru_cache(maxsize=4096)
@@ -199,10 +199,14 @@ def _findings(path: Path, audit: str) -> list[dict[str, Any]]:
 
 
 def _value(findings: Sequence[dict[str, Any]], wanted: str) -> float | None:
-    for finding in findings:
-        if finding["id"] == wanted and finding["evidence"] == "sufficient":
-            return float(finding["estimate"]["value"])  # "Infinity" is a float's name too
-    return None
+    found = _estimate(findings, wanted)
+    return None if found is None else float(found["value"])  # "Infinity" is a float's name too
+
+
+def _estimate(findings: Sequence[dict[str, Any]], wanted: str) -> dict[str, Any] | None:
+    """Returns the estimate of the finding with an id, if it rests on enough rows."""
+    sufficient = (finding for finding in findings if finding["evidence"] == "sufficient")
+    return next((finding["estimate"] for finding in sufficient if finding["id"] == wanted), None)
 
 
 def _largest_gap(findings: Sequence[dict[str, Any]], threshold: float | None) -> tuple[float | None, str]:

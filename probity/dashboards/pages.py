@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import importlib
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from probity.access import Mode, Role, require_safe, role_rules
-from probity.dashboards.catalogue import Line, catalogue, held_first, measures
+from probity.dashboards.catalogue import ON_A_PAGE, Line, catalogue, held_first, measures
 from probity.dashboards.report import Report
 from probity.dashboards.words import STATUSES, plain
 from probity.errors import ConfigError
 from probity.runs import RunFolder, Workspace
 
 __all__ = ["PAGES", "Page", "prepare", "render_page", "show"]
-
-_READ_BEFORE = 25
-"""Runs on the first page of the overview."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,25 +74,15 @@ _STYLE = """<style>
 
 
 def prepare(workspace: Path) -> None:
-    """Imports and reads, before the first reader comes, what that reader would wait for."""
-    for name in (
-        "pandas",
-        "probity.model_cards.dialects",
-        *(f"probity.dashboards.views.{page.name}" for page in PAGES),
-    ):
+    """Imports and reads what the first reader would wait for; meant for a thread beside the server."""
+    for name in ("pandas", *(f"probity.dashboards.views.{page.name}" for page in PAGES)):
         importlib.import_module(name)
     place = Workspace(workspace.resolve())
-    for line in held_first(catalogue(place, Role.INTERNAL))[:_READ_BEFORE]:
+    for line in held_first(catalogue(place, Role.INTERNAL))[:ON_A_PAGE]:
         measures(RunFolder(place.root / "runs" / line.run))
-    threading.Thread(target=_load_rules, daemon=True).start()
-
-
-def _load_rules() -> None:
-    """Loads the schemas of the card's forms, which takes seconds; the Card page is seldom the first one."""
-    from probity.model_cards.dialects import DIALECTS
-
-    for name in ("huggingface", "cyclonedx"):
-        DIALECTS[name].problems("{}")
+    dialects = importlib.import_module("probity.model_cards.dialects").DIALECTS
+    for name in ("huggingface", "cyclonedx"):  # loads the schemas of these forms, which takes seconds
+        dialects[name].problems("{}")
 
 
 def show(workspace: Path, *, mode: Mode) -> None:
@@ -148,7 +134,7 @@ def render_page(page: Page, report: Report) -> None:
 def _screen(page: Page, place: Workspace, role: Role, found: tuple[Line, ...]) -> None:
     import streamlit as st
 
-    chosen = st.session_state["kept run"] if found else None
+    chosen = st.session_state["run"] if found else None
     with st.sidebar:
         printing = st.toggle("For paper", key="printing", help="Opens every table, so that printing shows them all.")
         st.caption(f"You read as: {role.name.lower()}. Numbers are read from finished runs; nothing here changes one.")
@@ -175,17 +161,16 @@ def _choose(found: Sequence[Line]) -> None:
     if not ids:
         return
     asked = st.query_params.get("run")
-    if "run" not in st.session_state:  # a new reader, or another page: Streamlit forgets what a widget held
+    if "run" not in st.session_state:  # a new reader
         fitting = [run for run in ids if asked and run.startswith(asked)]
         newest = next((line.run for line in found if line.verdict), found[0].run)
-        st.session_state["run"] = fitting[0] if len(fitting) == 1 else st.session_state.get("kept run", newest)
+        st.session_state["run"] = fitting[0] if len(fitting) == 1 else newest
         if asked and asked != "latest" and len(fitting) != 1:
             st.sidebar.warning("The run in the address is not in this workspace, or not for you.")
     if st.session_state["run"] not in ids:
         st.session_state["run"] = ids[0]
     marks = {line.run: STATUSES.get(line.status, line.status).split(" ", 1)[0] for line in found}
-    chosen = st.sidebar.selectbox("Run", ids, format_func=lambda run: f"{marks[run]} {run}", key="run")
-    st.query_params["run"] = st.session_state["kept run"] = chosen
+    st.query_params["run"] = st.sidebar.selectbox("Run", ids, format_func=lambda run: f"{marks[run]} {run}", key="run")
 
 
 def _safe(mode: Mode) -> bool:

@@ -10,18 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from probity.config import RunConfig
 from probity.dashboards.report import Report
 from probity.dashboards.words import digest_text, moment
-from probity.errors import ProbityError
+from probity.errors import ConfigError, ProbityError
 from probity.history import Approved, HistoryEntry, Moved, Rejected, history_path, read_history
+from probity.release_policy import trusted_in_project
 from probity.review import Reviewers
-from probity.run_reviews import evidence_files
+from probity.run_reviews import evidence_files, read_reviewers
 from probity.runs import CLAIMS
 from probity.signed_log import Line, read_lines
-from probity.signing import PublicKey, read_public_key, trusted
 
 __all__ = [
     "Attested",
@@ -75,7 +73,7 @@ def known_history(report: Report) -> History:
     if not history_path(base, config.serving.model_name).is_file():
         return History()
     try:
-        movers = _release_keys(config, root)
+        movers = trusted_in_project(config.signing, root=root)
         keys = {**movers, **_reviewers(config, root).keys}
         entries, problems = read_history(base, config.serving.model_name, keys=keys, movers=movers)
     except ProbityError as error:
@@ -100,7 +98,7 @@ def attested(report: Report) -> Attested | None:
     if place is None:
         return Attested(problems=("the run's config cannot be read, so it is not known whose keys count",))
     try:
-        lines, problems = read_lines(content, _release_keys(place[0], place[1]), name=CLAIMS)
+        lines, problems = read_lines(content, trusted_in_project(place[0].signing, root=place[1]), name=CLAIMS)
         decided = [line.facts.get("files", {}) for line in lines if line.kind == "decision"]
         present = evidence_files(report.folder)
     except ProbityError as error:
@@ -157,14 +155,8 @@ def history_words(event: Any) -> str:
     return words[event.kind].format_map(facts) if event.kind in words else str(event.kind).replace("_", " ")
 
 
-def _release_keys(config: RunConfig, root: Path) -> dict[str, PublicKey]:
-    own = (root / config.signing.key).with_suffix(".pub")
-    named = [root / name for name in config.signing.trusted]
-    return trusted(*(read_public_key(path) for path in ([own] if own.is_file() else []) + named))
-
-
 def _reviewers(config: RunConfig, root: Path) -> Reviewers:
     try:
-        return Reviewers.from_json(yaml.safe_load((root / config.gate.approval.reviewers).read_text(encoding="utf-8")))
-    except (OSError, ValueError, yaml.YAMLError):
-        return Reviewers()
+        return read_reviewers(root / config.gate.approval.reviewers)
+    except ConfigError:
+        return Reviewers()  # their lines then do not verify, and the page says so

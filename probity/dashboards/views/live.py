@@ -35,11 +35,12 @@ def render(report: Report) -> None:
     )
     of_model = report.at(released[-1].run)
     _now(of_model, len(released))
-    _history(report, released, known_history(of_model))
+    history = known_history(of_model)
+    _history(report, released, history)
     _rollout(of_model, chosen)
     if not report.public:
         _monitoring(of_model, chosen)
-    _signed(of_model)
+    _signed(history, public=report.public)
 
 
 def _now(report: Report, releases: int) -> None:
@@ -205,15 +206,14 @@ def _monitoring(report: Report, model_name: str) -> None:
         table(measure_rows(looks[0]), name="measures", title=f"What the look of {moment(looks[0].at)} measured")
 
 
-def _signed(report: Report) -> None:
+def _signed(history: History, *, public: bool) -> None:
     """Shows the signed history and what expired, as far as the history of this model tells."""
     import streamlit as st
 
-    history = known_history(report)
     for problem in history.problems:
         st.error(plain(f"The signed history cannot be followed further: {problem}"))
     table(
-        history_rows(history.entries, public=report.public),
+        history_rows(history.entries, public=public),
         name="signed_history",
         title="Who moved what, and why",
         about="Every line was signed by whoever did it, and was verified with the keys beside the config.",
@@ -223,4 +223,4 @@ def _signed(report: Report) -> None:
     for kind, title in kinds.items():
         mine = tuple(entry for entry in history.entries if entry.event.kind == kind)
         empty = f"not assessed: the history says nothing about it ({title.lower()})"
-        table(history_rows(mine, public=report.public), name=kind, title=title, empty=empty)
+        table(history_rows(mine, public=public), name=kind, title=title, empty=empty)

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from probity.dashboards.catalogue import GAP_METRICS, Line, Measures, held_first, measures, started_by
+from probity.dashboards.catalogue import (
+    GAP_METRICS,
+    ON_A_PAGE,
+    Line,
+    Measures,
+    held_first,
+    measures,
+    started_by,
+)
 from probity.dashboards.drawing import Point, Series, lines
 from probity.dashboards.exhibit import exhibit, heading, table
 from probity.dashboards.report import Report
@@ -16,7 +24,6 @@ from probity.run_reviews import waiting_for
 
 __all__ = ["render"]
 
-_ON_A_PAGE = 25
 _IN_A_TREND = 30
 _TRENDS = {"AUC": "auc", "epsilon": "epsilon", "largest gap between groups": "gap"}
 
@@ -60,7 +67,7 @@ def _waiting(report: Report) -> None:
         if line.status == "approved"
     ]
     table(
-        [row for row in rows if row is not None][:_ON_A_PAGE],
+        [row for row in rows if row is not None][:ON_A_PAGE],
         name="waiting",
         title="Waiting for a person",
         about="For approval, as the rules of releases count approvals: signed by a reviewer, of exactly this evidence.",
@@ -116,9 +123,9 @@ def _listing(report: Report, chosen: Sequence[Line]) -> None:
     if not chosen:
         st.caption("No run fits these filters.")
         return
-    pages = -(-len(chosen) // _ON_A_PAGE)
+    pages = -(-len(chosen) // ON_A_PAGE)
     page = st.number_input("Page", 1, pages, key="page of runs", help=f"of {pages}") if pages > 1 else 1
-    visible = chosen[(int(page) - 1) * _ON_A_PAGE : int(page) * _ON_A_PAGE]
+    visible = chosen[(int(page) - 1) * ON_A_PAGE : int(page) * ON_A_PAGE]
     rows = [_words(line, _numbers(report, line)) | _who(report, line) for line in visible]
     if report.printing:
         table(rows, name="runs")

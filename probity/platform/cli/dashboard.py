@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -40,7 +41,8 @@ def dashboard(
     options = streamlit_options(address=address, port=port, browser=browser)
     bootstrap.load_config_options(options)
     # By name, as Streamlit runs them by path: the command line and the dashboards do not import one another.
-    importlib.import_module("probity.dashboards.pages").prepare(place.root)
+    pages = importlib.import_module("probity.dashboards.pages")
+    threading.Thread(target=pages.prepare, args=(place.root,), daemon=True, name="prepare").start()
     typer.echo(f"dashboards of {place.root} at http://{address}:{port}; end with Ctrl+C", err=True)
     bootstrap.run(str(script), False, ["--workspace", str(place.root), "--mode", mode], options)
 

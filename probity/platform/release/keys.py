@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from probity.errors import SignatureError
-from probity.release_policy import SigningConfig
+from probity.release_policy import SigningConfig, trusted_in_project
 from probity.signing import FileKey, PublicKey, create_key, load_key, read_public_key, trusted
 
-__all__ = ["KEYS_FOLDER", "ReleaseKeys", "create_release_key", "keys_in", "project_keys", "trusted_in_project"]
+__all__ = ["KEYS_FOLDER", "ReleaseKeys", "create_release_key", "keys_in", "project_keys"]
 
 KEYS_FOLDER = "keys"
 _DEFAULT = SigningConfig().key
@@ -64,21 +64,11 @@ def project_keys(signing: SigningConfig, *, root: Path) -> ReleaseKeys:
         )
     return ReleaseKeys(
         signer=signer,
-        trusted={**trusted(signer.public), **_named(signing, root)},
+        trusted={**trusted(signer.public), **trusted_in_project(signing, root=root)},
         signing=signing,
         root=root,
         created=created,
     )
-
-
-def trusted_in_project(signing: SigningConfig, *, root: Path) -> dict[str, PublicKey]:
-    """Returns the public keys that a project believes, without touching a private one.
-
-    Raises:
-        SignatureError: If a key that the config names cannot be read.
-    """
-    own = (root / signing.key).with_suffix(".pub")
-    return {**(trusted(read_public_key(own)) if own.is_file() else {}), **_named(signing, root)}
 
 
 def keys_in(paths: Iterable[Path]) -> dict[str, PublicKey]:
@@ -96,8 +86,3 @@ def keys_in(paths: Iterable[Path]) -> dict[str, PublicKey]:
             remedy="ask whoever released the model for their public key; one that came with the model proves nothing",
         )
     return trusted(*(read_public_key(file) for file in files))
-
-
-def _named(signing: SigningConfig, root: Path) -> dict[str, PublicKey]:
-    token = () if signing.pkcs11_public_key is None else (signing.pkcs11_public_key,)
-    return trusted(*(read_public_key(root / name) for name in (*signing.trusted, *token)))
