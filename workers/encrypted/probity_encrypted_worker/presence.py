@@ -13,13 +13,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from probity_worker_contract.children import end_processes
+
 from probity_encrypted_worker.cast import Cast, split_address
 from probity_encrypted_worker.refusal import Refusal
 
 __all__ = ["await_parties", "own_parties", "require_identities", "sent_by", "who_is_gone"]
 
 _POLL_SECONDS = 0.1
-_END_SECONDS = 5.0
 
 
 @contextmanager
@@ -48,7 +49,7 @@ def own_parties(cast: Cast, *, folder: Path, file: Path) -> Iterator[Mapping[str
                 )
         yield started
     finally:
-        _end(list(started.values()))
+        end_processes(list(started.values()))
 
 
 def await_parties(cast: Cast, *, seconds: float, started: Mapping[str, subprocess.Popen[bytes]] | None = None) -> None:
@@ -137,15 +138,3 @@ def _machine() -> str:
 
 def _other(name: str, seen: str, allowed: str) -> Refusal:
     return Refusal("parties", f"party {name}", seen=seen, allowed=allowed, remedy="mend the addresses")
-
-
-def _end(processes: list[subprocess.Popen[bytes]]) -> None:
-    for process in processes:
-        process.terminate()
-    until = time.monotonic() + _END_SECONDS
-    for process in processes:
-        try:
-            process.wait(timeout=max(0.0, until - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()

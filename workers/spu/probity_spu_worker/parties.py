@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from probity_worker_contract.children import end_processes
 from probity_worker_contract.messages import Task, WorkerFailure
 
 from probity_spu_worker.engine import SERVERS
@@ -21,7 +22,6 @@ from probity_spu_worker.server import PROGRESS
 __all__ = ["deal_rows", "run_servers", "variables_of"]
 
 _POLL_SECONDS = 0.05
-_END_SECONDS = 5.0
 
 Report = Callable[[int, float], None]
 """Called with the number of an epoch, from 1, and the seconds that the slowest server took for it."""
@@ -88,7 +88,7 @@ def run_servers(
                 )
         return _watched(started, folders, report, done=int(job["epochs_done"]))
     finally:
-        _end(list(started.values()))
+        end_processes(list(started.values()))
 
 
 def _watched(
@@ -143,15 +143,3 @@ def _lost(names: list[str]) -> WorkerFailure:
         allowed="all parties until the end",
         remedy="run again: training goes on from the last epoch's shares",
     )
-
-
-def _end(processes: list[subprocess.Popen[bytes]]) -> None:
-    for process in processes:
-        process.terminate()
-    until = time.monotonic() + _END_SECONDS
-    for process in processes:
-        try:
-            process.wait(timeout=max(0.0, until - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
