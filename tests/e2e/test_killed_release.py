@@ -12,26 +12,11 @@ from probity.platform.release.project import Project
 from probity.platform.release.run_verification import verify_run
 from probity.platform.release.verification import verify
 from probity.runs import CLAIMS, RELEASE, Workspace
+from tests.platform.observers import Quiet
 from tests.platform.release.killed import Scenario, sweep_in_child
 
 UNRELEASED = Path("unreleased")
 """Beside the sweep's own folders: what each process begins with."""
-
-
-class Quiet:
-    """Nobody who watches."""
-
-    def stage_started(self, name):
-        pass
-
-    def stage_progress(self, fraction, text):
-        pass
-
-    def stage_finished(self, name, *, seconds, reused_from):
-        pass
-
-    def note(self, text):
-        pass
 
 
 def _release(root: Path) -> None:

@@ -30,24 +30,9 @@ from probity.runs import CLAIMS, RELEASE, RunFolder, Workspace
 from probity.signing import create_key, load_key
 from probity.storage import write_record
 from probity.trainers.worker_environments import WorkerEnvironment
+from tests.platform.observers import Quiet
 
 pytestmark = pytest.mark.heavy  # the default suite tries a swapped model on the run that it has
-
-
-class Quiet:
-    """Nobody who watches."""
-
-    def stage_started(self, name):
-        pass
-
-    def stage_progress(self, fraction, text):
-        pass
-
-    def stage_finished(self, name, *, seconds, reused_from):
-        pass
-
-    def note(self, text):
-        pass
 
 
 class Place:

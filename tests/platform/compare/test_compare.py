@@ -24,6 +24,7 @@ from probity.platform.compare.processes import perform
 from probity.platform.compare.table import summarize, to_markdown
 from probity.runs import Workspace
 from tests.platform.compare.stand_ins import config
+from tests.platform.observers import Quiet
 
 
 def test_epsilons_multiply_only_trainers_that_take_one():
@@ -189,11 +190,6 @@ if __name__ == "__main__":
 
 def alive(pid):
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-
-
-class Quiet:
-    def __getattr__(self, name):
-        return lambda *arguments, **named: None
 
 
 def run_comparison(project, **changes):

@@ -18,7 +18,6 @@ import pytest
 from probity.decision import GateDecision, Release
 from probity.digest import digest_tree
 from probity.errors import DigestMismatchError, ReleaseError, ReleaseHeldError
-from probity.history import read_history
 from probity.platform.release import version_folder
 from probity.platform.release.push import EXTRA, latest, push, releases, verify_release
 from tests.platform.release.candidates import DATASET, NOON, Candidate, decide, keys_at
@@ -406,66 +405,3 @@ def test_a_push_that_never_gets_its_turn_says_so(place, monkeypatch):
     finally:
         child.kill()
         child.wait()
-
-
-DYING = """
-import os, sys
-from pathlib import Path
-from probity.platform.release.model_signature import model_signature_problem
-from probity.platform.release.push import push
-from tests.platform.release.candidates import Candidate, keys_at
-root, calls = Path(sys.argv[1]), int(sys.argv[2])
-candidate, keys = Candidate(root / f"second{calls}", content=b"second", run="second"), keys_at(root)
-real, count = {}, [0]
-def dying(name):
-    def call(*arguments, **options):
-        count[0] += 1
-        if count[0] == calls:
-            os.kill(os.getpid(), 9)
-        return real[name](*arguments, **options)
-    return call
-for name in ("fsync", "rename", "replace", "open", "mkdir"):
-    real[name] = getattr(os, name)
-    setattr(os, name, dying(name))
-push(candidate.model, **candidate.push_arguments(base_path=root / "serving", keys=keys))
-print("done", count[0])
-"""
-
-
-def push_and_die(root: Path, *, calls: int) -> subprocess.CompletedProcess:
-    """Pushes a second model in a process that kills itself at its n-th call of the file system."""
-    arguments = [sys.executable, "-c", DYING, str(root), str(calls)]
-    return subprocess.run(arguments, cwd=PROJECT, capture_output=True, text=True, timeout=120, check=False)
-
-
-@pytest.mark.heavy
-def test_a_push_that_is_killed_at_any_call_leaves_a_servable_state_and_a_true_history(tmp_path):
-    def prepared(name):
-        root = tmp_path / name
-        root.mkdir()
-        first = Candidate(root / "first", content=b"first", run="first")
-        push(first.model, **first.push_arguments(base_path=root / "serving", keys=keys_at(root)))
-        return root
-
-    whole = push_and_die(prepared("whole"), calls=0)
-    assert whole.returncode == 0, whole.stderr
-    total = int(whole.stdout.split()[-1])
-    assert total > 20
-    seen = set()
-    for calls in sorted({1, 2, 3, *range(4, total, max(1, total // 12)), *range(total - 6, total + 1)}):
-        root = prepared(str(calls))
-        died = push_and_die(root, calls=calls)
-        assert died.returncode == -9, (calls, died.stderr)
-        base, keys = root / "serving", keys_at(root)
-        live = latest(base, "m", trusted_keys=keys.trusted)
-        assert live[1].name == max(path.name for path in (base / "m").iterdir()), calls
-        seen.add(live[0].run)
-        again = Candidate(root / "again", content=b"second", run="second")
-        push(again.model, **again.push_arguments(base_path=base, keys=keys))
-        history, problems = read_history(base, "m", keys=keys.trusted, movers=keys.trusted)
-        assert problems == (), calls
-        versions = sorted(int(path.name) for path in (base / "m").iterdir())
-        assert [entry.event.version for entry in history] == versions, calls
-        assert len(versions) == 2, calls
-        assert not list(base.glob(".incoming-*"))
-    assert seen == {"first", "second"}  # it died on both sides of the one rename that publishes

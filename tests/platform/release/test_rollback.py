@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from datetime import timedelta
 from pathlib import Path
 
@@ -179,70 +176,3 @@ def test_a_stage_of_a_rollout_is_not_taken_for_the_entry_of_its_version(place):
     moves = [entry.event for entry in place.project.history()[0] if entry.event.kind != "stage_entered"]
     assert [move.version for move in moves[:2]] == [first.version, second.version]
     assert moves[2].replaces == second.version
-
-
-CHILD = """
-import os, sys
-from datetime import timedelta
-from pathlib import Path
-root, calls = Path(sys.argv[1]), int(sys.argv[2])
-from tests.platform.release.test_rollback import Place
-from probity.platform.release.model_signature import model_signature_problem
-real, count = {}, [0]
-def dying(name):
-    def call(*arguments, **options):
-        count[0] += 1
-        if count[0] == calls:
-            os.kill(os.getpid(), 9)
-        return real[name](*arguments, **options)
-    return call
-for name in ("fsync", "rename", "replace", "open", "mkdir"):
-    real[name] = getattr(os, name)
-    setattr(os, name, dying(name))
-place = Place(root)
-place.hours = 9
-place.roll_back()
-print("done", count[0])
-"""
-
-
-def roll_back_in_child(root: Path, *, calls: int) -> subprocess.CompletedProcess:
-    """Rolls back in a process that kills itself at its n-th call of the file system."""
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
-    return subprocess.run(
-        [sys.executable, "-c", CHILD, str(root), str(calls)],
-        capture_output=True,
-        text=True,
-        env=environment,
-        timeout=120,
-        check=False,
-    )
-
-
-@pytest.mark.heavy
-def test_a_rollback_that_is_killed_at_any_call_leaves_a_servable_state_and_a_true_history(tmp_path):
-    whole = roll_back_in_child(prepared(tmp_path / "whole"), calls=0)
-    assert whole.returncode == 0, whole.stderr
-    total = int(whole.stdout.split()[-1])
-    assert total > 20
-    steps = sorted({1, 2, 3, *range(4, total, max(1, total // 12)), *range(total - 6, total + 1)})
-    for calls in steps:
-        root = prepared(tmp_path / str(calls))
-        died = roll_back_in_child(root, calls=calls)
-        assert died.returncode == -9, (calls, died.stderr)
-        place = Place(root)
-        live = place.project.base_path / "m" / str(place.highest)
-        assert verify(live, trusted_keys=place.keys.trusted).problems == (), calls
-        place.hours = 20
-        place.roll_back()
-        versions = sorted(int(path.name) for path in (place.project.base_path / "m").iterdir())
-        assert [version for _, version in place.told()] == versions, calls
-        assert not list(place.project.base_path.glob(".incoming-*"))
-
-
-def prepared(root: Path) -> Path:
-    root.mkdir()
-    place = Place(root)
-    place.release("one")
-    place.release("two")
-    return root
