@@ -23,6 +23,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from probity.platform.serving.catalogue import State
 from probity.platform.serving.client import Client
@@ -231,19 +232,23 @@ class Wire:
         )
 
 
+def _options(base_path: Path, processes: int, **changes: Any) -> ServerOptions:
+    """Returns how the benchmarked server is started: on free ports, with one model."""
+    return ServerOptions(
+        models=(ModelSource(name="m", base_path=base_path),),
+        port=0,
+        rest_api_port=0,
+        require_verified=False,
+        processes=processes,
+        **changes,
+    )
+
+
 def measure(base_path: Path, *, processes: int, duration: float) -> list[Cell]:
     """Measures every cell."""
     cells = []
     for batching in (True, False):
-        options = ServerOptions(
-            models=(ModelSource(name="m", base_path=base_path),),
-            port=0,
-            rest_api_port=0,
-            require_verified=False,
-            processes=processes,
-            batching=Batching() if batching else None,
-        )
-        with start_server(options) as settled:
+        with start_server(_options(base_path, processes, batching=Batching() if batching else None)) as settled:
             with Client(rest_api_port=settled.rest_api_port) as client:
                 columns = {name: [value] for name, value in ROW.items()}
                 client.warm_up("m", columns, signature_name="predict_columns", times=300)
@@ -270,13 +275,6 @@ class Swap:
 
 def hot_swap(base_path: Path, *, processes: int, duration: float = 12.0) -> Swap:
     """Measures what clients notice of new versions, which appear after a quarter and after half of the time."""
-    options = ServerOptions(
-        models=(ModelSource(name="m", base_path=base_path),),
-        port=0,
-        rest_api_port=0,
-        require_verified=False,
-        processes=processes,
-    )
 
     def appear(version: int) -> None:
         incoming = base_path.parent / "incoming"
@@ -289,7 +287,7 @@ def hot_swap(base_path: Path, *, processes: int, duration: float = 12.0) -> Swap
         loop.call_later(duration / 2, lambda: loop.run_in_executor(None, appear, 3))
         return await load_rest(port, 1, 8, duration)
 
-    with start_server(options) as settled:
+    with start_server(_options(base_path, processes)) as settled:
         seconds, failures = asyncio.run(scenario(settled.rest_api_port))
         with Client(rest_api_port=settled.rest_api_port) as client:
             version = max(number for number, status in client.status("m").items() if status.state is State.AVAILABLE)

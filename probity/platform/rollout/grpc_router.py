@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 from probity.errors import ConfigError
@@ -171,6 +171,7 @@ def _is_forwarded(key: str) -> bool:
     return not key.startswith("grpc-") and key not in ("user-agent", "content-type", "te")
 
 
+@cache
 def _messages() -> dict[str, tuple[Any, Any]]:
     """Returns request and response by method."""
     from tensorflow_serving.apis import classification_pb2, predict_pb2, regression_pb2
