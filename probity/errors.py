@@ -24,6 +24,7 @@
     ├── TrackingError                     MLflow or ML Metadata did not take the record  exit 2
     └── ReleaseError                      the push did not happen                        exit 2
         ├── ReleaseHeldError              the verdict is hold                            exit 3
+        ├── DataHeldError                 reviewers have not approved the data           exit 3
         └── SignatureError
 
 A message has four parts - which argument, what was seen, what is allowed, what to do - and never a data value:
@@ -41,6 +42,7 @@ __all__ = [
     "BudgetExceededError",
     "ConfigError",
     "DataError",
+    "DataHeldError",
     "DigestMismatchError",
     "DuplicatePluginError",
     "MissingExtraError",
@@ -189,6 +191,12 @@ class ReleaseError(ProbityError):
 
 class ReleaseHeldError(ReleaseError):
     """The gate's verdict is hold, so nothing is pushed."""
+
+    exit_code = 3
+
+
+class DataHeldError(ReleaseError):
+    """Reviewers have not approved the data, or rejected them, so nothing is trained or audited on them."""
 
     exit_code = 3
 

@@ -21,6 +21,8 @@ from probity.signing import TrustedKeys
 
 __all__ = [
     "Approved",
+    "DataApproved",
+    "DataRejected",
     "Event",
     "EvidenceExpired",
     "HistoryEntry",
@@ -100,6 +102,25 @@ class Rejected(_Event):
     evidence: Digest
 
 
+class DataApproved(_Event):
+    """A reviewer approved the data of a run before anything was trained on them; it holds for equal data and checks.
+
+    ``evidence`` is what they looked at: the data's record, statistics, schema and anomalies.
+    """
+
+    kind: Literal["data_approved"] = "data_approved"
+    run: str
+    evidence: Digest
+
+
+class DataRejected(_Event):
+    """A reviewer rejected the data of a run."""
+
+    kind: Literal["data_rejected"] = "data_rejected"
+    run: str
+    evidence: Digest
+
+
 class Waived(_Event):
     """Somebody answers for a rule that is not kept, for a while."""
 
@@ -128,12 +149,15 @@ class EvidenceExpired(_Event):
 
 
 Event = Annotated[
-    Promoted | RolledBack | Approved | Rejected | Waived | StageEntered | EvidenceExpired,
+    Promoted | RolledBack | Approved | Rejected | DataApproved | DataRejected | Waived | StageEntered | EvidenceExpired,
     Field(discriminator="kind"),
 ]
 
 Moved = Promoted | RolledBack
 """The events that change what is live."""
+
+_SAID = Approved | Rejected | DataApproved | DataRejected | Waived
+"""The events that reviewers may write."""
 
 _EVENT: TypeAdapter[Event] = TypeAdapter(Event)
 
@@ -180,7 +204,7 @@ def read_history(
             entry = parse_entry(line)
         except ValidationError:
             return tuple(entries), (f"{where}: no event that this version knows",)
-        moves = not isinstance(entry.event, Approved | Rejected | Waived)
+        moves = not isinstance(entry.event, _SAID)
         if moves and movers is not None and line.keyid not in movers:
             return tuple(entries), (f"{where}: a key that may not move versions says what is live",)
         entries.append(entry)

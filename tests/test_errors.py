@@ -17,7 +17,8 @@ KINDS = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issu
 EXIT_CODES = {
     "ConfigError": 2, "PluginError": 2, "UnknownPluginError": 2, "DuplicatePluginError": 2, "MissingExtraError": 2,
     "DataError": 2, "SchemaViolationError": 2, "DigestMismatchError": 2, "BudgetError": 4, "BudgetExceededError": 4,
-    "WorkerNotReadyError": 5, "ReleaseHeldError": 3, "ReleaseError": 2, "SignatureError": 2, "ProbityError": 1,
+    "WorkerNotReadyError": 5, "ReleaseHeldError": 3, "DataHeldError": 3, "ReleaseError": 2, "SignatureError": 2,
+    "ProbityError": 1,
     "TrainingError": 1, "TrackingError": 2, "AuditError": 1, "WorkerError": 1, "WorkerCrashError": 1,
     "WorkerTimeoutError": 1, "WorkerContractError": 1, "WorkerReportedError": 1,
 }  # fmt: skip

@@ -12,7 +12,7 @@ from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import Literal, cast
 
 import yaml
 
@@ -25,7 +25,7 @@ from probity.canaries import Coins
 from probity.claims import CLAIMS
 from probity.decision import APPROVAL, GateDecision, GatePolicy
 from probity.digest import digest_file, digest_tree
-from probity.errors import AuditError, ConfigError, ProbityError, ReleaseHeldError, TrackingError
+from probity.errors import AuditError, ConfigError, DataHeldError, ProbityError, ReleaseHeldError, TrackingError
 from probity.findings import AuditReport, Subject
 from probity.model_cards import render
 from probity.model_cards.compose import compose
@@ -37,6 +37,7 @@ from probity.platform.person import current_user
 from probity.platform.plan import Plan, make_plan
 from probity.platform.release import push
 from probity.platform.release.approval import approval_terms, reviews_of
+from probity.platform.release.data_review import data_words, require_reviewed_data
 from probity.platform.release.evidence import collect, expired_audits
 from probity.platform.release.history import utc_now
 from probity.platform.release.project import Project
@@ -124,6 +125,7 @@ def run(
         with _failures_kept(folder, stages):
             _write_config(plan, workspace, folder, further=(SERVING,) if plan.config.serving.infra_validation else ())
             _read_data(plan, folder, stages)
+            _require_reviewed_data(plan, folder, observer)
             _train(plan, workspace, folder, stages)
             _audit(plan, folder, stages)
             _validate_infra(plan, folder, stages)
@@ -164,6 +166,7 @@ def audit(
         with _failures_kept(folder, stages):
             _write_config(plan, workspace, folder)
             _read_data(plan, folder, stages)
+            _require_reviewed_data(plan, folder, observer)
             _adopt(model, folder, stages, members_known=members_known)
             _audit(plan, folder, stages, made_by=("adopt",))
             _decide(plan, workspace, folder, stages, made_by=("adopt",))
@@ -194,6 +197,7 @@ def decide(folder: RunFolder, *, reviews: Sequence[SealedReview] = (), now: date
         waivers=[sealed.waiver for sealed in waivers_of(folder, now=moment)],
         reviews=[sealed.review for sealed in reviews],
         started_by=approval_terms(folder, project).started_by,
+        data=data_words(folder, project),
     )
 
 
@@ -306,6 +310,15 @@ def _read_data(plan: Plan, folder: RunFolder, stages: Stages) -> None:
 
     stages.perform("anomalies", produce=validate, inputs=("ingest", "statistics", "schema"))
     schema.require_valid(folder.anomalies())
+
+
+def _require_reviewed_data(plan: Plan, folder: RunFolder, observer: Observer) -> None:
+    """Stands before everything that reads the data for a model: rejected data cost no privacy budget."""
+    try:
+        require_reviewed_data(folder, Project(config=plan.config, root=plan.root))
+    except DataHeldError:
+        _ask_for_review(plan, folder, observer, of="data")
+        raise
 
 
 def _train(plan: Plan, workspace: Workspace, folder: RunFolder, stages: Stages) -> None:
@@ -649,9 +662,11 @@ def _decide(
     stages.perform("gate", produce=write_decision, inputs=("ingest", made_by[-1], "card", *reports), cached=False)
 
 
-def _ask_for_review(plan: Plan, folder: RunFolder, observer: Observer) -> None:
+def _ask_for_review(
+    plan: Plan, folder: RunFolder, observer: Observer, *, of: Literal["model", "data"] = "model"
+) -> None:
     try:
-        ask_for_review(plan.config.gate.approval, folder, model_name=plan.config.serving.model_name)
+        ask_for_review(plan.config.gate.approval, folder, model_name=plan.config.serving.model_name, of=of)
     except ConfigError as error:
         observer.note(f"no message was sent to the reviewers - {error}")
 

@@ -59,6 +59,7 @@ def _waiting(place: Workspace) -> list[dict[str, Any]]:
             "model": entry.model_name,
             "approved by": ", ".join(entry.approved_by),
             "needed": entry.quorum,
+            "of": entry.of,
             "card": entry.card,
         }
         for entry in waiting_runs(place)
@@ -69,8 +70,9 @@ def _print_waiting(rows: list[dict[str, Any]]) -> None:
     """Prints a run a paragraph: the paths of cards are long, and have to be copied whole."""
     for row in rows:
         by = f", approved by {row['approved by']}" if row["approved by"] else ""
-        typer.echo(f"{row['run']}  model {row['model']}, {row['needed']} approval(s) needed{by}")
-        typer.echo(f"    card: {row['card']}")
+        what = " of its data" if row["of"] == "data" else ""
+        typer.echo(f"{row['run']}  model {row['model']}, {row['needed']} approval(s){what} needed{by}")
+        typer.echo(f"    {'look at' if what else 'card'}: {row['card']}")
 
 
 def show(run: RunArgument, workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:

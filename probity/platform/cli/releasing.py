@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 __all__ = ["approve", "reject", "releases", "rollback", "verify", "waive"]
 
 KeyOption = Annotated[Path, typer.Option("--key", metavar="FILE", help="Your private key.")]
+DataOption = Annotated[
+    bool, typer.Option("--data", help="The word is about the run's data: statistics, schema, anomalies.")
+]
 ConfigOption = Annotated[
     Path, typer.Option("--config", metavar="CONFIG", help="The config that names the model's serving folder.")
 ]
@@ -29,28 +32,36 @@ def approve(
     run: RunArgument,
     key: KeyOption,
     comment: Annotated[str, typer.Option("--comment", metavar="TEXT", help="Why; kept in the history.")] = "",
+    data: DataOption = False,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Approve a run that waits for approval: sign, with your own key, exactly the evidence that lies there now.
 
+    With --data: approve the data of a run, their statistics and anomalies, so that they may be trained on.
+
     Example: probity approve latest --key ~/.keys/kim.pem --comment "looked at the slices of sex x race"
     """
-    _review(run, "approve", key=key, comment=comment, workspace=workspace, as_json=as_json)
+    word = _review_data if data else _review
+    word(run, "approve", key=key, comment=comment, workspace=workspace, as_json=as_json)
 
 
 def reject(
     run: RunArgument,
     key: KeyOption,
     comment: Annotated[str, typer.Option("--comment", metavar="TEXT", help="Why; kept in the history.")],
+    data: DataOption = False,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Reject a run: it cannot be released any more, and no rollback leads to it.
 
+    With --data: reject its data, so that nothing is trained on them and no model of theirs is released.
+
     Example: probity reject latest --key ~/.keys/kim.pem --comment "the proxy for race is too strong"
     """
-    _review(run, "reject", key=key, comment=comment, workspace=workspace, as_json=as_json)
+    word = _review_data if data else _review
+    word(run, "reject", key=key, comment=comment, workspace=workspace, as_json=as_json)
 
 
 def waive(
@@ -206,6 +217,35 @@ def _review(
         names = [entry.review.reviewer for entry in reviews_of(folder, project) if entry.review.outcome == "approve"]
         problem = quorum_problem(names, quorum=terms.quorum, started_by=terms.started_by)
         typer.echo(f"not enough yet: {problem}" if problem else f"now: probity release {folder.id}")
+
+
+def _review_data(
+    run: str,
+    outcome: Literal["approve", "reject"],
+    *,
+    key: Path,
+    comment: str,
+    workspace: Path | None,
+    as_json: bool,
+) -> None:
+    from probity.platform.release.approval import approval_terms
+    from probity.platform.release.data_review import data_words, review_data
+    from probity.platform.release.project import Project
+    from probity.review import quorum_problem
+    from probity.signing import load_key
+
+    folder = workspace_at(workspace).find(run)
+    project = Project.of_run(folder)
+    entry = review_data(folder, project, outcome=outcome, signer=load_key(key), comment=comment)
+    if as_json:
+        typer.echo(json.dumps(_row(project, entry), indent=1))
+        return
+    typer.echo(f"{entry.event.by} {outcome}s the data of run {folder.id}")
+    if outcome == "approve":
+        terms = approval_terms(folder, project)
+        names = [name for name, approves in data_words(folder, project).said.items() if approves]
+        problem = quorum_problem(names, quorum=terms.quorum, started_by=terms.started_by)
+        typer.echo(f"not enough yet: {problem}" if problem else "now start the run again: probity run CONFIG")
 
 
 def _project(config: Path, model: str) -> Project:

@@ -14,7 +14,7 @@ from pathlib import Path
 from probity.claims import CLAIMS, ReleaseClaim
 from probity.decision import Release
 from probity.errors import ReleaseError, SignatureError
-from probity.history import EvidenceExpired, HistoryEntry, Moved, Rejected, live_at
+from probity.history import DataRejected, EvidenceExpired, HistoryEntry, Moved, Rejected, live_at
 from probity.platform.release.history import mend_history, utc_now
 from probity.platform.release.project import Project
 from probity.platform.release.verification import EXTRA, Verification, verify
@@ -140,10 +140,10 @@ def _require_restorable(
             remedy="roll back to another one",
         )
     run = found.release.run
-    if any(isinstance(entry.event, Rejected) and entry.event.run == run for entry in entries):
+    if any(isinstance(entry.event, Rejected | DataRejected) and entry.event.run == run for entry in entries):
         raise ReleaseError(
             shown,
-            seen="a reviewer rejected its run",
+            seen="a reviewer rejected its run, or the data of that run",
             allowed="a version whose run nobody rejected",
             remedy="roll back to another one",
         )

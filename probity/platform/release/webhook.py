@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from typing import Literal
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
@@ -21,7 +22,9 @@ __all__ = ["ask_for_review", "message", "post", "slack"]
 _SECONDS = 10.0
 
 
-def ask_for_review(approval: Approval, folder: RunFolder, *, model_name: str) -> bool:
+def ask_for_review(
+    approval: Approval, folder: RunFolder, *, model_name: str, of: Literal["model", "data"] = "model"
+) -> bool:
     """Sends the message that a run waits, if the policy names a variable for the address.
 
     Returns:
@@ -34,7 +37,7 @@ def ask_for_review(approval: Approval, folder: RunFolder, *, model_name: str) ->
     name = approval.webhook_variable
     if name is None:
         return False
-    post(name, message(approval, folder, model_name=model_name))
+    post(name, message(approval, folder, model_name=model_name, of=of))
     return True
 
 
@@ -56,8 +59,19 @@ def post(variable: str, message: Mapping[str, object]) -> None:
         raise _unusable(variable, f"nobody took the message there ({type(error).__name__})") from error
 
 
-def message(approval: Approval, folder: RunFolder, *, model_name: str) -> dict[str, object]:
-    """Returns the message: which run waits, for how many reviewers, and where its card is."""
+def message(
+    approval: Approval, folder: RunFolder, *, model_name: str, of: Literal["model", "data"] = "model"
+) -> dict[str, object]:
+    """Returns the message: which run waits, for how many reviewers, and where its card is.
+
+    A run that waits for the review of its data has no card yet.
+    """
+    if of == "data":
+        return slack(
+            f"Model {model_name}: the data of run {folder.id} wait for {approval.quorum} approval(s). Statistics and "
+            f"anomalies: {folder.path}. Approve with: probity approve {folder.id} --data --key FILE, or reject with: "
+            f"probity reject {folder.id} --data --key FILE --comment TEXT"
+        )
     link = approval.card_link
     card = str(folder.path / CARD / "card.html") if link is None else link.replace("{run}", folder.id)
     words = (
