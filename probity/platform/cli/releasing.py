@@ -12,6 +12,9 @@ import typer
 from probity.platform.cli.options import JsonOption, RunArgument, WorkspaceOption, quiet, workspace_at
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from probity.history import HistoryEntry
     from probity.platform.release.project import Project
     from probity.platform.release.verification import Verification
     from probity.signing import TrustedKeys
@@ -125,17 +128,16 @@ def releases(
 ) -> None:
     """Show who moved which version of a model, when and why; or what was live at a moment, and on whose word.
 
-    Exit code 2 if the history was changed.
+    Where a rollout was under way at that moment, both of its versions are shown, with their roles and the stage. Exit
+    code 2 if the history was changed.
 
     Example: probity releases adult_income --at 2026-11-21T12:00
     """
     from probity.errors import SignatureError
-    from probity.history import live_at
 
     project = _project(config, model)
     entries, problems = project.history()
-    shown = entries if at is None else tuple(entry for entry in (live_at(entries, _moment(at)),) if entry)
-    rows = [_row(project, entry) for entry in shown]
+    rows = [_row(project, entry) for entry in entries] if at is None else _answering(project, entries, _moment(at))
     if as_json:
         typer.echo(json.dumps(rows, indent=1))
     elif not rows:
@@ -296,6 +298,24 @@ def _row(project: Project, entry: Any) -> dict[str, Any]:
     }
 
 
+def _answering(project: Project, entries: Sequence[HistoryEntry], moment: datetime) -> list[dict[str, Any]]:
+    """Returns the rows of what answered at a moment; while a rollout was under way, with their roles in it."""
+    from probity.history import answering_at, stage_at
+
+    rows = [_row(project, entry) for entry in answering_at(entries, moment)]
+    stage = stage_at(entries, moment)
+    if stage is not None:
+        rollout = {
+            "stage": stage.stage,
+            "since": stage.at,
+            "incumbent": stage.incumbent,
+            "candidate": stage.version,
+        }
+        roles = {stage.incumbent: "incumbent", stage.version: "candidate"}
+        rows = [{**row, "role": roles.get(row["version"]), "rollout": rollout} for row in rows]
+    return rows
+
+
 def _print_rows(rows: list[dict[str, Any]]) -> None:
     """Prints an entry a paragraph: numbers of versions are long, and have to be copied whole."""
     for row in rows:
@@ -307,3 +327,10 @@ def _print_rows(rows: list[dict[str, Any]]) -> None:
         parts += [f"run {row['run']}"] if row.get("run") else []
         typer.echo(f"{row['at'][:19]}  {', '.join(parts)}")
         typer.echo(f"{'':21}by {row['by']}, signed by {row['signed_by']}{': ' if row['why'] else ''}{row['why']}")
+        if "rollout" in row:
+            stage = row["rollout"]
+            versions = f"incumbent {stage['incumbent']}, candidate {stage['candidate']}"
+            role = row["role"] or "no part"
+            typer.echo(
+                f"{'':21}{role} of the rollout at stage {stage['stage']} since {stage['since'][:19]}: {versions}"
+            )
