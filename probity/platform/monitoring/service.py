@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from probity.errors import ConfigError
 from probity.history import EvidenceExpired
 from probity.monitoring import MonitoringReport, reports_folder
 from probity.platform.monitoring.feedback import read_feedback, training_rows
@@ -18,7 +17,7 @@ from probity.platform.monitoring.retraining import reasons, request
 from probity.platform.person import current_user
 from probity.platform.release.history import NO_MODEL, add_event
 from probity.platform.release.project import Project
-from probity.platform.release.webhook import post, slack
+from probity.platform.release.webhook import announce
 from probity.platform.rollout.membership import Membership
 from probity.runs import RunFolder, Workspace
 from probity.storage import write_record
@@ -116,14 +115,11 @@ def alert(report: MonitoringReport, asked: Path, *, variable: str | None) -> Non
         asked: The request.
         variable: Environment variable that holds the address; ``None``: nobody is told.
     """
-    if variable is None:
-        return
     measures = "; ".join(reasons(report, manual=None))
     words = f"Model {report.model_name}, version {report.version}: another run is asked for ({report.trigger}). "
-    try:
-        post(variable, slack(f"{words}{measures + '. ' if measures else ''}Start it with: probity run {asked.name}"))
-    except ConfigError as error:
-        _LOG.warning("nobody was told: %s", error)
+    words += f"{measures + '. ' if measures else ''}Start it with: probity run {asked.name}"
+    if (problem := announce(variable, words)) is not None:
+        _LOG.warning("nobody was told: %s", problem)
 
 
 def _write_examples(entry: Watched, path: Path) -> None:
