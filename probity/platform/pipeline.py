@@ -33,6 +33,7 @@ from probity.model_cards.publication import Publication
 from probity.platform import adopt, canaries, gate, ingest, profile, schema, shadows, tracking, training, transform
 from probity.platform.alerts import alerted
 from probity.platform.lineage import Lineage, LineageRun
+from probity.platform.lineage_words import keep_words
 from probity.platform.live_rounds import LiveRounds
 from probity.platform.person import current_user
 from probity.platform.plan import Plan, make_plan
@@ -714,6 +715,7 @@ def _release(plan: Plan, folder: RunFolder, stages: Stages, observer: Observer) 
         if decision != folder.decision():
             write_record(out / runs.RELEASE_DECISION, decision)
 
+    keep_words(folder, project)  # the release is made from the approvals too
     made_by = "adopt" if folder.receipt("adopt") else "train"
     stages.perform("release", produce=publish, inputs=(made_by, "card", "gate"), cached=False)
     try:

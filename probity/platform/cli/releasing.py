@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from probity.history import HistoryEntry
     from probity.platform.release.project import Project
     from probity.platform.release.verification import Verification
+    from probity.runs import RunFolder
     from probity.signing import TrustedKeys
 
 __all__ = ["approve", "reject", "releases", "rollback", "verify", "waive"]
@@ -210,6 +211,7 @@ def _review(
     folder = workspace_at(workspace).find(run)
     project = Project.of_run(folder)
     sealed = review(folder, project, outcome=outcome, signer=load_key(key), comment=comment)
+    _keep_words(folder, project)
     if as_json:
         typer.echo(json.dumps(sealed.review.to_json(), indent=1))
         return
@@ -239,6 +241,7 @@ def _review_data(
     folder = workspace_at(workspace).find(run)
     project = Project.of_run(folder)
     entry = review_data(folder, project, outcome=outcome, signer=load_key(key), comment=comment)
+    _keep_words(folder, project)
     if as_json:
         typer.echo(json.dumps(_row(project, entry), indent=1))
         return
@@ -248,6 +251,17 @@ def _review_data(
         names = [name for name, approves in data_words(folder, project).said.items() if approves]
         problem = quorum_problem(names, quorum=terms.quorum, started_by=terms.started_by)
         typer.echo(f"not enough yet: {problem}" if problem else "now start the run again: probity run CONFIG")
+
+
+def _keep_words(folder: RunFolder, project: Project) -> None:
+    """Takes a word over into the lineage; it counts whether or not that works."""
+    from probity.errors import TrackingError
+    from probity.platform.lineage_words import keep_words
+
+    try:
+        keep_words(folder, project)
+    except TrackingError as error:
+        typer.echo(f"not in the lineage yet - {error}", err=True)
 
 
 def _project(config: Path, model: str) -> Project:

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from probity.errors import TrackingError
 from probity.history import EvidenceExpired
 from probity.monitoring import MonitoringReport, reports_folder
+from probity.platform.lineage_words import keep_words
 from probity.platform.monitoring.feedback import read_feedback, training_rows
 from probity.platform.monitoring.monitor import Watched, look, watched
 from probity.platform.monitoring.prediction_log import forget
@@ -74,6 +76,7 @@ def look_and_act(
     asked = None if report.trigger is None else request(report, run=run, folder=root, manual=manual)
     if report.trigger in ("drift", "degradation"):
         expire(run, report)
+        _keep_in_lineage(run)
     if asked is not None:
         alert(report, asked, variable=run.config().monitoring.webhook_variable)
     if forget_after_days is not None:
@@ -105,6 +108,13 @@ def expire(run: RunFolder, report: MonitoringReport) -> None:
         keys=project.writers(),
         signer=keys.signer,
     )
+
+
+def _keep_in_lineage(run: RunFolder) -> None:
+    try:
+        keep_words(run, Project.of_run(run))
+    except TrackingError as error:
+        _LOG.warning("not in the lineage yet: %s", error)
 
 
 def alert(report: MonitoringReport, asked: Path, *, variable: str | None) -> None:
