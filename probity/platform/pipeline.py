@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -31,7 +31,9 @@ from probity.model_cards import render
 from probity.model_cards.compose import compose
 from probity.model_cards.publication import Publication
 from probity.platform import adopt, canaries, gate, ingest, profile, schema, shadows, tracking, training, transform
+from probity.platform.alerts import alerted
 from probity.platform.lineage import Lineage, LineageRun
+from probity.platform.lineage_words import keep_words
 from probity.platform.live_rounds import LiveRounds
 from probity.platform.person import current_user
 from probity.platform.plan import Plan, make_plan
@@ -122,7 +124,9 @@ def run(
         stages = Stages(
             workspace, folder, lineage=lineage, observer=observer, use_cache=use_cache, until=until
         )  # fmt: skip
-        with _failures_kept(folder, stages):
+        # The runs of a comparison are looked at together, by whoever started it.
+        telling = nullcontext() if parent is not None else alerted(config, folder, observer)
+        with telling, _failures_kept(folder, stages):
             _write_config(plan, workspace, folder, further=(SERVING,) if plan.config.serving.infra_validation else ())
             _read_data(plan, folder, stages)
             _require_reviewed_data(plan, folder, observer)
@@ -163,7 +167,7 @@ def audit(
     folder = workspace.new_run(plan.config.name)
     with _recorded(plan, workspace, folder, observer) as lineage:
         stages = Stages(workspace, folder, lineage=lineage, observer=observer, use_cache=use_cache)
-        with _failures_kept(folder, stages):
+        with alerted(plan.config, folder, observer), _failures_kept(folder, stages):
             _write_config(plan, workspace, folder)
             _read_data(plan, folder, stages)
             _require_reviewed_data(plan, folder, observer)
@@ -711,6 +715,7 @@ def _release(plan: Plan, folder: RunFolder, stages: Stages, observer: Observer) 
         if decision != folder.decision():
             write_record(out / runs.RELEASE_DECISION, decision)
 
+    keep_words(folder, project)  # the release is made from the approvals too
     made_by = "adopt" if folder.receipt("adopt") else "train"
     stages.perform("release", produce=publish, inputs=(made_by, "card", "gate"), cached=False)
     try:

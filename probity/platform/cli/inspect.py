@@ -76,7 +76,7 @@ def _print_waiting(rows: list[dict[str, Any]]) -> None:
 
 
 def show(run: RunArgument, workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
-    """Show one run in full: data, model, stages, checks, and the chain of digests back to the data.
+    """Show one run in full: data, model, stages, checks, who signed off, and the chain of digests back to the data.
 
     Example: probity show latest
     """
@@ -126,6 +126,14 @@ def _whole(folder: RunFolder, place: Workspace) -> dict[str, Any]:
     return value
 
 
+def _said(kind: str, facts: dict[str, Any]) -> str:
+    """Returns in a line what somebody said about a run, as its lineage has it."""
+    why = f": {facts['why']}" if facts.get("why") else ""
+    if kind == "Review":
+        return f"review     {facts['by']} {facts['outcome']} the {facts['of']} on {facts['at'][:19]}{why}"
+    return f"expired    its evidence, as {facts['by']} said on {facts['at'][:19]}{why}"
+
+
 def _print_facts(value: dict[str, Any]) -> None:
     from rich.table import Table
 
@@ -146,6 +154,9 @@ def _print_facts(value: dict[str, Any]) -> None:
             f"mechanism {model['mechanism']['kind']}, {model['digest']}",
             soft_wrap=True,
         )
+    for link in value["lineage"]:
+        if link["type"] in ("Review", "EvidenceExpiry"):
+            console.print(_said(link["type"], link["facts"]), soft_wrap=True, markup=False)
     stages = Table(header_style="bold")
     for name in ("stage", "seconds", "reused from"):
         stages.add_column(name, justify="right" if name == "seconds" else "left")

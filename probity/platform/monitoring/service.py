@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from probity.errors import ConfigError
+from probity.errors import TrackingError
 from probity.history import EvidenceExpired
 from probity.monitoring import MonitoringReport, reports_folder
+from probity.platform.lineage_words import keep_words
 from probity.platform.monitoring.feedback import read_feedback, training_rows
 from probity.platform.monitoring.monitor import Watched, look, watched
 from probity.platform.monitoring.prediction_log import forget
@@ -18,7 +19,7 @@ from probity.platform.monitoring.retraining import reasons, request
 from probity.platform.person import current_user
 from probity.platform.release.history import NO_MODEL, add_event
 from probity.platform.release.project import Project
-from probity.platform.release.webhook import post, slack
+from probity.platform.release.webhook import announce
 from probity.platform.rollout.membership import Membership
 from probity.runs import RunFolder, Workspace
 from probity.storage import write_record
@@ -75,6 +76,7 @@ def look_and_act(
     asked = None if report.trigger is None else request(report, run=run, folder=root, manual=manual)
     if report.trigger in ("drift", "degradation"):
         expire(run, report)
+        _keep_in_lineage(run)
     if asked is not None:
         alert(report, asked, variable=run.config().monitoring.webhook_variable)
     if forget_after_days is not None:
@@ -108,6 +110,13 @@ def expire(run: RunFolder, report: MonitoringReport) -> None:
     )
 
 
+def _keep_in_lineage(run: RunFolder) -> None:
+    try:
+        keep_words(run, Project.of_run(run))
+    except TrackingError as error:
+        _LOG.warning("not in the lineage yet: %s", error)
+
+
 def alert(report: MonitoringReport, asked: Path, *, variable: str | None) -> None:
     """Tells a webhook that another run was asked for, and why; a message that does not arrive is logged.
 
@@ -116,14 +125,11 @@ def alert(report: MonitoringReport, asked: Path, *, variable: str | None) -> Non
         asked: The request.
         variable: Environment variable that holds the address; ``None``: nobody is told.
     """
-    if variable is None:
-        return
     measures = "; ".join(reasons(report, manual=None))
     words = f"Model {report.model_name}, version {report.version}: another run is asked for ({report.trigger}). "
-    try:
-        post(variable, slack(f"{words}{measures + '. ' if measures else ''}Start it with: probity run {asked.name}"))
-    except ConfigError as error:
-        _LOG.warning("nobody was told: %s", error)
+    words += f"{measures + '. ' if measures else ''}Start it with: probity run {asked.name}"
+    if (problem := announce(variable, words)) is not None:
+        _LOG.warning("nobody was told: %s", problem)
 
 
 def _write_examples(entry: Watched, path: Path) -> None:

@@ -144,6 +144,13 @@ def _require_open(folder: RunFolder, outcome: str) -> None:
             allowed="a run that came to a decision",
             remedy="run the pipeline again; an approval is about everything that the gate saw",
         )
+    if folder.release() is not None:
+        raise ReleaseError(
+            f"run {folder.id}",
+            seen="it was released already, on the words that were there then",
+            allowed="a run that is not released",
+            remedy="take its version back with: probity rollback MODEL --comment WHY, which the history keeps",
+        )
     if outcome == "approve" and not folder.decision().waits_for_approval:
         held = folder.decision().verdict == "hold"
         raise ReleaseError(

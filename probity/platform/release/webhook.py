@@ -1,7 +1,8 @@
 """Tells a webhook that people are needed, in the JSON that Slack's incoming webhooks take.
 
-A run waits for approval, or the watch over a version that serves asks for another run. The address is a secret and
-comes from the environment only. A message that does not arrive holds nothing up and lets nothing through.
+A run waits for approval, failed or is held; a rollout was taken back; the watch over a version that serves asks for
+another run. The address is a secret and comes from the environment only. A message that does not arrive holds nothing
+up and lets nothing through.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from probity.errors import ConfigError
 from probity.release_policy import Approval
 from probity.runs import CARD, RunFolder
 
-__all__ = ["ask_for_review", "message", "post", "slack"]
+__all__ = ["announce", "ask_for_review", "message", "post", "slack"]
 
 _SECONDS = 10.0
 
@@ -39,6 +40,25 @@ def ask_for_review(
         return False
     post(name, message(approval, folder, model_name=model_name, of=of))
     return True
+
+
+def announce(variable: str | None, words: str) -> str | None:
+    """Sends words to a webhook, where somebody is to be told. Raises nothing: no work depends on it.
+
+    Args:
+        variable: Environment variable that holds the address; ``None``: nobody is told.
+        words: What to say; names and counts, no data value.
+
+    Returns:
+        Why they did not arrive; ``None`` if they did, or nobody was to be told.
+    """
+    if variable is None:
+        return None
+    try:
+        post(variable, slack(words))
+    except ConfigError as error:
+        return str(error)
+    return None
 
 
 def post(variable: str, message: Mapping[str, object]) -> None:

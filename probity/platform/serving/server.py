@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import ssl
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
@@ -20,9 +19,10 @@ from probity.platform.serving.catalogue import Catalogue, Fleet, Loader
 from probity.platform.serving.grpc_services import Reload, add_services
 from probity.platform.serving.inference import Inference
 from probity.platform.serving.metrics import Metrics
-from probity.platform.serving.options import ModelSource, ServerOptions, Tls
+from probity.platform.serving.options import ModelSource, ServerOptions
 from probity.platform.serving.rest import RestServer
 from probity.platform.serving.saved_model import LoadedModel
+from probity.platform.serving.tls import server_context, server_credentials
 from probity.platform.serving.watcher import VersionWatcher
 
 __all__ = ["EmbeddedServer", "Listener", "loader"]
@@ -90,7 +90,7 @@ class Listener:
                     self._rest,
                     options.host,
                     options.rest_api_port,
-                    ssl=None if options.tls is None else _tls_context(options.tls),
+                    ssl=None if options.tls is None else server_context(options.tls),
                     backlog=_BACKLOG,
                     reuse_port=self._shared or None,
                 )
@@ -131,7 +131,7 @@ class Listener:
             if self._options.tls is None:
                 self.port = self._grpc.add_insecure_port(address)
             else:
-                self.port = self._grpc.add_secure_port(address, _grpc_credentials(self._options.tls))
+                self.port = self._grpc.add_secure_port(address, server_credentials(self._options.tls))
         except RuntimeError as error:
             raise _port_taken("--port") from error
         await self._grpc.start()
@@ -205,38 +205,6 @@ class EmbeddedServer:
 
     async def _reload(self, sources: Sequence[ModelSource]) -> None:
         await asyncio.get_running_loop().run_in_executor(None, self._watcher.reload, sources)
-
-
-def _tls_context(tls: Tls) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    with tempfile.TemporaryDirectory(prefix="probity-tls-") as folder:  # mode 0700; ssl reads keys from files only
-        key, certificate = Path(folder, "key.pem"), Path(folder, "cert.pem")
-        key.write_text(tls.server_key, encoding="utf-8")
-        certificate.write_text(tls.server_cert, encoding="utf-8")
-        try:
-            context.load_cert_chain(certificate, key)
-        except (ssl.SSLError, OSError) as error:
-            raise ConfigError(
-                "--ssl-config-file",
-                seen="a key and a certificate that do not belong together, or are no PEM",
-                allowed="PEM texts of a private key and its certificate",
-                remedy="mend the file",
-            ) from error
-    if tls.client_verify:
-        context.verify_mode = ssl.CERT_REQUIRED
-        context.load_verify_locations(cadata=tls.custom_ca)
-    return context
-
-
-def _grpc_credentials(tls: Tls) -> Any:
-    import grpc
-
-    return grpc.ssl_server_credentials(
-        [(tls.server_key.encode(), tls.server_cert.encode())],
-        root_certificates=tls.custom_ca.encode() or None,
-        require_client_auth=tls.client_verify,
-    )
 
 
 def _port_taken(option: str) -> ConfigError:
