@@ -69,6 +69,9 @@ class MonitoringReport(Record):
     schema_version: Literal[1] = 1
     model_name: str
     version: int
+    """The newest version that carries the run's model."""
+    versions: tuple[int, ...] = ()
+    """All of them, lowest first: a rollback publishes the same model under another number."""
     run: str
     """The run that made the version."""
     at: str
@@ -83,6 +86,9 @@ class MonitoringReport(Record):
     measures: tuple[Measure, ...]
     trigger: Trigger | None = None
     """Why a retraining was asked for, if it was."""
+    conclusive: bool | None = None
+    """Whether anything that was answered could be compared with training, audits or the period before. Where it could
+    not, "nothing is beyond its limit" says nothing. Null in reports that are older than this field."""
 
     @property
     def beyond(self) -> tuple[Measure, ...]:

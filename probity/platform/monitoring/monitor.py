@@ -14,17 +14,21 @@ from probity.audits.scoring import ScoredRows
 from probity.data import Dataset
 from probity.decision import Release
 from probity.errors import ConfigError
+from probity.history import Moved
 from probity.monitoring import Measure, MonitoringConfig, MonitoringReport, Trigger
 from probity.platform.monitoring.distances import as_trained, column_measures, score_measure
 from probity.platform.monitoring.feedback import Labelled, labels
 from probity.platform.monitoring.outcomes import quality_measures, selection_measures
 from probity.platform.monitoring.prediction_log import read_log
+from probity.platform.release.project import Project
 from probity.platform.rollout.membership import Membership
 from probity.runs import SCORED_ROWS, RunFolder
 
 __all__ = ["Watched", "look", "watched"]
 
 _DAY_SECONDS = 86_400.0
+_COMPARISONS = frozenset({"skew", "drift", "score_drift", "missing", "selection", "quality"})
+"""Kinds of measures that set what was answered beside what was trained on, audited, or answered before."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +37,8 @@ class Watched:
 
     run: RunFolder
     release: Release
+    versions: tuple[int, ...]
+    """Those that carry the run's model, lowest first."""
     log: pa.Table
     """Rows of the period."""
     before: pa.Table
@@ -54,10 +60,13 @@ def watched(
     days: float,
     now: datetime,
 ) -> Watched:
-    """Reads the log of a released run's version, and joins it.
+    """Reads what the versions with a run's model answered, and joins it.
+
+    A rollback publishes a model that was released before under another number. The model's signed history says which
+    versions carry the model of this run, and the log of all of them is read.
 
     Args:
-        run: The run that made the version.
+        run: The run that made the model.
         predictions: Folder of the prediction log.
         feedback: As :func:`probity.platform.monitoring.feedback.read_feedback` gives it.
         membership: The group table.
@@ -67,6 +76,7 @@ def watched(
     Raises:
         ConfigError: If the run has no release, or predicts no binary label.
         DataError: If the log cannot be read.
+        SignatureError: If the model's history does not verify.
     """
     release, dataset = run.release(), run.dataset()
     if release is None or dataset.task != "binary":
@@ -77,20 +87,26 @@ def watched(
             remedy="name the run whose version serves: probity runs",
         )
     end, period = now.timestamp(), days * _DAY_SECONDS
-    name, version = release.model_name, release.version
-    log = read_log(predictions, name, version, since=end - period, until=end)
+    name, versions = release.model_name, _versions(run, release)
+    log = read_log(predictions, name, versions, since=end - period, until=end)
     ids = log.column("tracking_id").to_pylist()
     predicted = dict(zip(ids, (_scores(log) > _threshold(run)).tolist(), strict=True))
     return Watched(
         run=run,
         release=release,
+        versions=versions,
         log=log,
-        before=read_log(predictions, name, version, since=end - 2 * period, until=end - period),
+        before=read_log(predictions, name, versions, since=end - 2 * period, until=end - period),
         known=labels(feedback, predicted, positive=str(dataset.positive)),
         groups=membership.of(ids) if membership else tuple(frozenset() for _ in ids),
         since=now - timedelta(days=days),
         until=now,
     )
+
+
+def _versions(run: RunFolder, release: Release) -> tuple[int, ...]:
+    moves = [entry.event for entry in Project.of_run(run).verified_history() if isinstance(entry.event, Moved)]
+    return tuple(sorted({release.version, *(move.version for move in moves if move.run == run.id)}))
 
 
 def look(entry: Watched, config: MonitoringConfig, *, manual: str | None = None) -> MonitoringReport:
@@ -103,7 +119,7 @@ def look(entry: Watched, config: MonitoringConfig, *, manual: str | None = None)
 
     Returns:
         The report. Too few rows are "insufficient", neither within nor beyond: new data asks for a retraining only
-        where statistics or rates leave the limits.
+        where statistics or rates leave the limits. Where nothing could be compared, it is not conclusive.
     """
     dataset, log = entry.run.dataset(), entry.log
     audited = ScoredRows.read(entry.run.path / SCORED_ROWS)
@@ -115,7 +131,8 @@ def look(entry: Watched, config: MonitoringConfig, *, manual: str | None = None)
     ]
     report = MonitoringReport(
         model_name=entry.release.model_name,
-        version=entry.release.version,
+        version=entry.versions[-1],
+        versions=entry.versions,
         run=entry.run.id,
         at=entry.until.isoformat(),
         since=entry.since.isoformat(),
@@ -123,6 +140,7 @@ def look(entry: Watched, config: MonitoringConfig, *, manual: str | None = None)
         rows_with_inputs=_with_inputs(log).num_rows,
         rows_with_feedback=len(entry.known),
         measures=tuple(measures),
+        conclusive=any(found.kind in _COMPARISONS and found.status != "insufficient" for found in measures),
     )
     return report.model_copy(update={"trigger": _trigger(report, manual)})
 
