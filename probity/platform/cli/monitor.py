@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["feedback", "monitor"]
 
 ASKED = 3
-"""Exit code of a look that asked for another run: the evidence of this one does not cover what is served."""
+"""Exit code of a look that found a limit passed: the evidence of this run does not cover what is served, or how."""
 
 FeedbackOption = Annotated[
     Path | None, typer.Option("--feedback", metavar="DIR", help="The feedback register. Default: in the workspace.")
@@ -45,13 +45,17 @@ def monitor(
     forget_after_days: Annotated[
         float | None, typer.Option("--forget-after-days", help="Remove older files of the prediction log.")
     ] = None,
+    metrics: Annotated[
+        str | None, typer.Option("--metrics", metavar="URL", help="The server's metrics page: errors and latency.")
+    ] = None,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Compare what a released version answered with what it was trained on and audited for.
 
     Exit code 0: within the limits of the config's monitoring section. 3: beyond one; a request for another run is
-    written in the config's folder, and the evidence of this run expires. 2: too little was logged to compare anything.
+    written in the config's folder, and the evidence of this run expires (what only the server's metrics show does
+    neither). 2: too little was logged to compare anything.
 
     Example: probity monitor latest --predictions predictions --groups groups.parquet
     """
@@ -70,13 +74,15 @@ def monitor(
         manual=request_retraining,
         examples=examples,
         forget_after_days=forget_after_days,
+        metrics=metrics,
     )
     if as_json:
         typer.echo(json.dumps(report.to_json(), indent=1, allow_nan=False))
     else:
         _print(folder, report)
-    if request is not None:
-        typer.echo(f"asked for another run ({report.trigger}): probity run {request}", err=as_json)
+    if report.trigger is not None:
+        asked = f"asked for another run ({report.trigger}): probity run {request}"
+        typer.echo(asked if request else "the server is beyond a limit; no other run is asked for", err=as_json)
         if not report.conclusive:
             typer.echo(f"warning: {_inconclusive(report, predictions)}", err=True)
         raise typer.Exit(ASKED)

@@ -20,6 +20,7 @@ from probity.platform.monitoring.distances import as_trained, column_measures, s
 from probity.platform.monitoring.feedback import Labelled, labels
 from probity.platform.monitoring.outcomes import quality_measures, selection_measures
 from probity.platform.monitoring.prediction_log import read_log
+from probity.platform.monitoring.server_metrics import ServerCounts, read_page, server_measures
 from probity.platform.release.project import Project
 from probity.platform.rollout.membership import Membership
 from probity.runs import SCORED_ROWS, RunFolder
@@ -49,6 +50,8 @@ class Watched:
     """By row of the log; empty sets without a group table."""
     since: datetime
     until: datetime
+    server: ServerCounts | None = None
+    """What the server's metrics say, if they were asked."""
 
 
 def watched(
@@ -59,6 +62,7 @@ def watched(
     membership: Membership | None,
     days: float,
     now: datetime,
+    metrics: str | None = None,
 ) -> Watched:
     """Reads what the versions with a run's model answered, and joins it.
 
@@ -72,9 +76,10 @@ def watched(
         membership: The group table.
         days: Length of the period.
         now: Its end.
+        metrics: Address of the server's metrics page.
 
     Raises:
-        ConfigError: If the run has no release, or predicts no binary label.
+        ConfigError: If the run has no release, or predicts no binary label, or there is no metrics page.
         DataError: If the log cannot be read.
         SignatureError: If the model's history does not verify.
     """
@@ -101,6 +106,7 @@ def watched(
         groups=membership.of(ids) if membership else tuple(frozenset() for _ in ids),
         since=now - timedelta(days=days),
         until=now,
+        server=None if metrics is None else read_page(metrics, model_name=name),
     )
 
 
@@ -128,6 +134,7 @@ def look(entry: Watched, config: MonitoringConfig, *, manual: str | None = None)
         *_not_finite(log),
         *_of_inputs(entry, dataset, config),
         *_of_scores(entry, dataset, audited, config),
+        *([] if entry.server is None else server_measures(entry.server, config)),
     ]
     report = MonitoringReport(
         model_name=entry.release.model_name,
@@ -146,7 +153,7 @@ def look(entry: Watched, config: MonitoringConfig, *, manual: str | None = None)
 
 
 def _trigger(report: MonitoringReport, manual: str | None) -> Trigger | None:
-    """Returns the most serious reason to train again."""
+    """Returns the most serious reason to train again, or else to look after the server."""
     if manual is not None:
         return "manual"
     kinds = {measure.kind for measure in report.beyond}
@@ -154,7 +161,9 @@ def _trigger(report: MonitoringReport, manual: str | None) -> Trigger | None:
         return "degradation"
     if kinds & {"skew", "drift", "score_drift", "missing"}:
         return "drift"
-    return "schedule" if "age" in kinds else None
+    if "age" in kinds:
+        return "schedule"
+    return "operation" if kinds & {"error_rate", "latency"} else None
 
 
 def _threshold(run: RunFolder) -> float:

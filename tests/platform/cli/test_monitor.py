@@ -68,6 +68,14 @@ def test_a_request_for_another_run_is_exit_code_3_and_no_part_of_the_json(look, 
     assert f"asked for another run (drift): probity run {tmp_path / 'retrain-m.yaml'}" in answer.stderr
 
 
+def test_a_server_beyond_a_limit_is_exit_code_3_without_a_request(look):
+    look.found = (REPORT.model_copy(update={"trigger": "operation"}), None)
+    answer = call("monitor", "r1", "--predictions", "log", "--metrics", "http://h/m")
+    assert answer.exit_code == 3
+    assert "no other run is asked for" in answer.stdout
+    assert look.asked[0]["metrics"] == "http://h/m"
+
+
 def test_a_look_that_could_compare_nothing_is_no_success(look, tmp_path):
     look.found = (REPORT.model_copy(update={"versions": (5, 7), "rows": 0, "conclusive": False}), None)
     answer = call("monitor", "r1", "--predictions", "log", "--json")

@@ -18,9 +18,11 @@ from probity.digest import digest_file
 from probity.errors import ConfigError, SignatureError
 from probity.history import EvidenceExpired, history_path
 from probity.monitoring import MonitoringReport
+from probity.platform.monitoring import monitor
 from probity.platform.monitoring.feedback import read_feedback
 from probity.platform.monitoring.monitor import look, watched
 from probity.platform.monitoring.prediction_log import ParquetLog
+from probity.platform.monitoring.server_metrics import ServerCounts
 from probity.platform.monitoring.service import look_and_act
 from probity.platform.release.project import Project
 from probity.platform.release.push import push
@@ -288,6 +290,37 @@ def test_a_drift_is_kept_asks_for_the_same_run_again_and_ends_the_evidence_once(
     asks = config.retraining
     assert (asks.trigger, asks.of_run, asks.of_version) == ("drift", served.run.id, served.release.version)
     assert datetime.fromisoformat(asks.requested_at) == NOW.astimezone(UTC)
+
+
+@pytest.fixture
+def failing_server(monkeypatch):
+    """A metrics page on which every tenth request fails."""
+    asked = []
+
+    def read(address, *, model_name):
+        asked.append((address, model_name))
+        return ServerCounts(answered=900, failed=100, latency=())
+
+    monkeypatch.setattr(monitor, "read_page", read)
+    return asked
+
+
+def test_a_server_that_fails_needs_somebody_and_no_other_run(served, failing_server):
+    served.answer(scores_of())
+    report, asked = served.act(metrics="http://server/metrics")
+    assert failing_server == [("http://server/metrics", "m")]
+    assert [entry.kind for entry in report.beyond] == ["error_rate"]
+    assert (report.trigger, asked, served.expirations()) == ("operation", None, [])
+    assert list(served.root.glob("retrain-*")) == []
+
+
+def test_a_drift_is_more_than_a_server_that_fails(served, failing_server):
+    served.answer(scores_of(), inputs=ages(mean=70.0))
+    assert served.act(metrics="http://server/metrics")[0].trigger == "drift"
+
+
+def test_what_a_server_says_of_itself_is_no_comparison_of_answers(served, failing_server):
+    assert served.act(metrics="http://server/metrics")[0].conclusive is False
 
 
 def test_a_look_that_finds_nothing_leaves_the_report_and_nothing_else(served):
