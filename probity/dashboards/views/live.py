@@ -192,8 +192,10 @@ def _monitoring(report: Report, model_name: str) -> None:
                 "version": str(look.version),
                 "rows": f"{look.rows:,}",
                 "with feedback": f"{look.rows_with_feedback:,}",
-                "beyond a limit": str(len(look.beyond)),
-                "asked for another run": look.trigger or "no",
+                "beyond a limit": "nothing could be compared" if look.conclusive is False else str(len(look.beyond)),
+                "asked for": {None: "nothing", "operation": "a look at the server"}.get(
+                    look.trigger, f"another run ({look.trigger})"
+                ),
             }
             for look in looks
         ],

@@ -1,4 +1,7 @@
-"""A look with its consequences: the report is kept, a request is written, evidence expires, old rows are forgotten."""
+"""A look with its consequences: the report is kept, a request is written, evidence expires, old rows are forgotten.
+
+What only the server's metrics show is no matter of the model: nobody trains again for it, and its evidence stays.
+"""
 
 from __future__ import annotations
 
@@ -40,6 +43,7 @@ def look_and_act(
     manual: str | None = None,
     examples: Path | None = None,
     forget_after_days: float | None = None,
+    metrics: str | None = None,
     now: datetime | None = None,
 ) -> tuple[MonitoringReport, Path | None]:
     """Looks at the version that a run made, and does what follows.
@@ -54,6 +58,7 @@ def look_and_act(
         manual: Why a person asks for another run.
         examples: Where to write new examples from feedback.
         forget_after_days: After how long files of the prediction log are removed.
+        metrics: Address of the server's metrics page.
         now: End of the period.
 
     Returns:
@@ -67,17 +72,19 @@ def look_and_act(
         membership=Membership.read(groups) if groups else None,
         days=days,
         now=moment,
+        metrics=metrics,
     )
     report = look(entry, run.config().monitoring, manual=manual)
     write_record(reports_folder(workspace.root, report.model_name) / f"{moment:%Y%m%dT%H%M%SZ}.json", report)
     if examples is not None:
         _write_examples(entry, examples)
     root = (workspace.root / run.provenance()["config_folder"]).resolve()
-    asked = None if report.trigger is None else request(report, run=run, folder=root, manual=manual)
+    trains = report.trigger not in (None, "operation")
+    asked = request(report, run=run, folder=root, manual=manual) if trains else None
     if report.trigger in ("drift", "degradation"):
         expire(run, report)
         _keep_in_lineage(run)
-    if asked is not None:
+    if report.trigger is not None:
         alert(report, asked, variable=run.config().monitoring.webhook_variable)
     if forget_after_days is not None:
         forget(predictions, before=(moment - timedelta(days=forget_after_days)).timestamp())
@@ -117,18 +124,23 @@ def _keep_in_lineage(run: RunFolder) -> None:
         _LOG.warning("not in the lineage yet: %s", error)
 
 
-def alert(report: MonitoringReport, asked: Path, *, variable: str | None) -> None:
-    """Tells a webhook that another run was asked for, and why; a message that does not arrive is logged.
+def alert(report: MonitoringReport, asked: Path | None, *, variable: str | None) -> None:
+    """Tells a webhook what passed its limit, and which run was asked for; a message that does not arrive is logged.
 
     Args:
         report: A report with a trigger.
-        asked: The request.
+        asked: The request; ``None`` where somebody has to look after the server.
         variable: Environment variable that holds the address; ``None``: nobody is told.
     """
     measures = "; ".join(reasons(report, manual=None))
-    words = f"Model {report.model_name}, version {report.version}: another run is asked for ({report.trigger}). "
-    words += f"{measures + '. ' if measures else ''}Start it with: probity run {asked.name}"
-    if (problem := announce(variable, words)) is not None:
+    why = f"{measures}. " if measures else ""
+    words = (
+        f"another run is asked for ({report.trigger}). {why}Start it with: probity run {asked.name}"
+        if asked
+        else f"its server is beyond a limit. {why}Mend or scale it; no other run is asked for"
+    )
+    problem = announce(variable, f"Model {report.model_name}, version {report.version}: {words}")
+    if problem is not None:
         _LOG.warning("nobody was told: %s", problem)
 
 

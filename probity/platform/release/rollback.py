@@ -62,14 +62,7 @@ def roll_back(
     with locked(base_path, model_name, label):
         sweep(base_path, model_name)
         mend_history(base_path, model_name, keys=keys, writers=project.writers())
-        entries, problems = project.history()
-        if problems:
-            raise SignatureError(
-                f"{model_name}.history.jsonl",
-                seen=problems[0],
-                allowed="a history as it was signed",
-                remedy="restore it from a copy; what was live before cannot be told without it",
-            )
+        entries = project.verified_history()
         live = live_at(entries)
         target = _target(entries, to, shown=f"{label}/{model_name}")
         found = verify(base_path / model_name / str(target), trusted_keys=keys.trusted, signing=keys.signing)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -62,9 +62,11 @@ class Batcher:
 
     Args:
         options: ``None`` runs every request by itself.
+        on_run: Is told how many seconds each batch took; called in the thread that ran it.
     """
 
-    def __init__(self, options: Batching | None) -> None:
+    def __init__(self, options: Batching | None, *, on_run: Callable[[float], None] = lambda _: None) -> None:
+        self._on_run = on_run
         self._together = options is not None
         self._options = options or Batching()
         self._queues: dict[object, _Queue] = {}
@@ -169,6 +171,7 @@ class Batcher:
         started = time.perf_counter()
         outcomes = _execute(queue, batch)
         seconds = time.perf_counter() - started
+        self._on_run(seconds)
         if len(self._seconds) > 1024:  # of models that are long gone
             self._seconds.clear()
         known = self._seconds.get((id(queue.model), queue.signature.name))

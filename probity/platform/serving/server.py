@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,25 +23,33 @@ from probity.platform.serving.metrics import Metrics
 from probity.platform.serving.options import ModelSource, ServerOptions
 from probity.platform.serving.rest import RestServer
 from probity.platform.serving.saved_model import LoadedModel
+from probity.platform.serving.status import ServingError
 from probity.platform.serving.tls import server_context, server_credentials
 from probity.platform.serving.watcher import VersionWatcher
 
-__all__ = ["EmbeddedServer", "Listener", "loader"]
+__all__ = ["EmbeddedServer", "Listener"]
 
 _BACKLOG = 1024
 _log = logging.getLogger(__name__)
 
 
-def loader(options: ServerOptions) -> Loader:
-    """Returns what makes a version of a model with the server's thread settings."""
+def _loader(options: ServerOptions, *, metrics: Metrics) -> Loader:
+    """Returns what makes a version of a model with the server's thread settings, and counts it."""
     import os
 
     intra = options.intra_op_threads or max(1, (os.cpu_count() or 1) // options.processes)
 
     def load(path: Path, name: str, version: int) -> LoadedModel:
-        return LoadedModel(
-            path, name=name, version=version, intra_op_threads=intra, inter_op_threads=options.inter_op_threads
-        )
+        started = time.perf_counter()
+        try:
+            model = LoadedModel(
+                path, name=name, version=version, intra_op_threads=intra, inter_op_threads=options.inter_op_threads
+            )
+        except ServingError:
+            metrics.load_failed(name, version)
+            raise
+        metrics.loaded(name, version, seconds=time.perf_counter() - started)
+        return model
 
     return load
 
@@ -50,19 +59,20 @@ class Listener:
 
     Args:
         options: What was asked.
-        catalogue: The models.
         reload: What a reload request does.
         shared: Whether other processes listen on the same ports.
     """
 
-    def __init__(self, options: ServerOptions, catalogue: Catalogue, *, reload: Reload, shared: bool = False) -> None:
+    def __init__(self, options: ServerOptions, *, reload: Reload, shared: bool = False) -> None:
         self._options = options
         self._reload = reload
         self._shared = shared
-        self._metrics = Metrics()
+        self._metrics = Metrics(lambda: self.catalogue.sizes)
+        self.catalogue = Catalogue(_loader(options, metrics=self._metrics))
+        """The models that it answers for."""
         self._log = None if options.prediction_log is None else options.prediction_log()
-        self._batcher = Batcher(options.batching)
-        self._inference = Inference(catalogue, batcher=self._batcher, metrics=self._metrics, log=self._log)
+        self._batcher = Batcher(options.batching, on_run=self._metrics.ran)
+        self._inference = Inference(self.catalogue, batcher=self._batcher, metrics=self._metrics, log=self._log)
         self._rest: RestServer | None = None
         self._sockets: asyncio.Server | None = None
         self._grpc: Any = None
@@ -162,17 +172,16 @@ class EmbeddedServer:
     def __enter__(self) -> EmbeddedServer:
         with contextlib.ExitStack() as started:
             copies = Path(started.enter_context(tempfile.TemporaryDirectory(prefix="probity-serving-")))
-            catalogue = Catalogue(loader(self._options))
+            listener = Listener(self._options, reload=self._reload)
             self._watcher = VersionWatcher(
                 self._options.models,
-                fleet=Fleet(catalogue),
+                fleet=Fleet(listener.catalogue),
                 admit=admission(self._options),
                 copies=copies,
             )
             self._watcher.step()
             loop = asyncio.new_event_loop()
             started.callback(loop.close)
-            listener = Listener(self._options, catalogue, reload=self._reload)
             loop.run_until_complete(listener.start())
             self.port, self.rest_api_port = listener.port, listener.rest_api_port
             started.callback(lambda: loop.run_until_complete(listener.stop()))
