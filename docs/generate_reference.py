@@ -48,7 +48,7 @@ KINDS = {
     MetricKind.REGRESSION: ("Predicted numbers", "Functions of predictions `p` and labels `y` of a regression."),
     MetricKind.COUNT: ("Counts", "How many rows a number rests on."),
     MetricKind.PRIVACY: ("Privacy", "What may be said about the privacy of the training rows."),
-    MetricKind.SERVING: ("Serving", "What it takes to serve the model, measured by a clean server."),
+    MetricKind.EDGE_CASES: ("Edge cases", "Answers for a fixed list of cases that were chosen by hand; exact."),
     MetricKind.DATA: ("Data", "Properties of the data, not of a model."),
     MetricKind.REGULATORY: ("Regulatory", "Rates and ratios as particular rules define them."),
     MetricKind.SERVING: ("In a server", "How the exported model behaves in a server, measured before a push."),

@@ -306,6 +306,8 @@ class ModelCard(Record):
     """What decisions about single people depend on; shares of rows only."""
     regulatory: NumbersOrGap = NotAssessed(reason="this card was written before regulatory tables were made")
     """Rates and ratios as particular rules define them."""
+    edge_cases: NumbersOrGap = NotAssessed(reason="nobody named edge cases for this run")
+    """What the model answered for cases that were chosen by hand."""
     federation: FederationFacts | None = None
     """How the model was trained over clients; ``None``: it was not."""
     clients: NumbersOrGap = NotAssessed(reason="this card was written before clients were counted on it")
@@ -332,6 +334,7 @@ class ModelCard(Record):
             self.disparities,
             self.baseline,
             self.mitigation,
+            self.edge_cases,
             self.clients,
             self.privacy.findings,
             self.privacy.attacks,

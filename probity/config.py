@@ -389,6 +389,10 @@ class AuditsConfig(Record):
     shadow_models: int = Field(default=0, ge=0, le=1000)
     """Trainings like the model's on halves of the data, for the likelihood-ratio attack: the strongest one, and as slow
     as so many trainings. 0: it is not run. At least 8; 64 or more are usual in the literature."""
+    edge_cases: str | None = Field(default=None, min_length=1, exclude_if=lambda path: path is None)
+    """CSV or Parquet file, relative to the config file, of rows that were chosen by hand: the feature columns, the
+    label column with the outcome that must come out, and if you like ``why``. The trained model is asked about each;
+    absent: there is no such audit."""
 
     @model_validator(mode="after")
     def _thresholds_are_probabilities(self) -> AuditsConfig:
@@ -486,10 +490,13 @@ class Rule(Record):
             raise ValueError("across goes with gap_at_most or ratio_at_least, and they need it")
         if self.across and self.slice:
             raise ValueError("give across or slice, not both")
-        if METRICS[self.metric].kind is MetricKind.DATA and (given[0] not in ("at_least", "at_most") or not self.slice):
+        kind = METRICS[self.metric].kind
+        if kind is MetricKind.DATA and (given[0] not in ("at_least", "at_most") or not self.slice):
             raise ValueError(f"{self.metric} speaks of the data: give a slice, and at_least or at_most")
-        if METRICS[self.metric].kind is MetricKind.SERVING and (given[0] != "at_most" or self.slice):
+        if kind is MetricKind.SERVING and (given[0] != "at_most" or self.slice):
             raise ValueError(f"{self.metric} speaks of the model in a server: give at_most, and no slice")
+        if kind is MetricKind.EDGE_CASES and (given[0] not in ("at_least", "at_most") or self.slice):
+            raise ValueError(f"{self.metric} speaks of a fixed list: give at_least or at_most, and no slice")
         wrong = {"_at_least": Direction.LOWER_IS_BETTER, "_at_most": Direction.HIGHER_IS_BETTER}
         if given[0] in _CHANGES and any(
             given[0].endswith(end) and METRICS[self.metric].direction is way for end, way in wrong.items()
@@ -500,7 +507,7 @@ class Rule(Record):
                 f"{better} {self.metric} is better, so this bound would let a worse model through; use "
                 f"{given[0].removesuffix('_at_least').removesuffix('_at_most')}{end}"
             )
-        if self.threshold is not None and METRICS[self.metric].kind is not MetricKind.RATE:
+        if self.threshold is not None and kind is not MetricKind.RATE:
             raise ValueError(f"threshold goes with rates only, and {self.metric} is none")
         return self
 
@@ -524,8 +531,9 @@ class Rule(Record):
 
     @property
     def is_statistical(self) -> bool:
-        """Whether its metric is estimated from test rows; one on privacy or on a count is not."""
-        return METRICS[self.metric].kind not in (MetricKind.PRIVACY, MetricKind.COUNT, MetricKind.SERVING)
+        """Whether its metric is estimated from test rows; one on privacy, a count or a fixed list is not."""
+        apart = (MetricKind.PRIVACY, MetricKind.COUNT, MetricKind.SERVING, MetricKind.EDGE_CASES)
+        return METRICS[self.metric].kind not in apart
 
     @property
     def conditions(self) -> list[str]:
@@ -713,6 +721,8 @@ class RunConfig(Record):
                     raise ValueError(
                         f"gate rule {rule.name!r} needs one group with a share in data.sensitive's reference"
                     )
+            if METRICS[rule.metric].kind is MetricKind.EDGE_CASES and self.audits.edge_cases is None:
+                raise ValueError(f"gate rule {rule.name!r} needs a list of cases; name it under audits.edge_cases")
             if rule.threshold is not None and rule.threshold not in self.audits.all_thresholds:
                 raise ValueError(f"gate rule {rule.name!r} needs threshold {rule.threshold} in audits.thresholds")
         return self
@@ -723,6 +733,14 @@ class RunConfig(Record):
         if kind is not None and (kind, numbers) in (("logistic", True), ("linear", False)):
             instead = "linear" if numbers else "logistic"
             raise ValueError(f"model.kind {kind} does not predict for task {self.data.task}; use kind {instead}")
+        return self
+
+    @model_validator(mode="after")
+    def _cases_need_outcomes(self) -> RunConfig:
+        if self.audits.edge_cases is not None and self.data.task == "regression":
+            raise ValueError(
+                "audits.edge_cases names outcomes that must come out, and a regression predicts a number; remove it"
+            )
         return self
 
     @model_validator(mode="after")

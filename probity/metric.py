@@ -46,6 +46,8 @@ class MetricKind(StrEnum):
     """What a training took, or by how much a number of the model moved, because it was done on secret shares."""
     REGULATORY = "regulatory"
     """A rate or ratio as a particular rule defines it."""
+    EDGE_CASES = "edge_cases"
+    """What the model answers for a fixed list of cases that were chosen by hand."""
     SERVING = "serving"
     """How the exported model behaves in a server, measured before a push."""
     COMPARISON = "comparison"
@@ -330,6 +332,20 @@ _ALL = (
         kind=MetricKind.SERVING,
         direction=Direction.LOWER_IS_BETTER,
         definition="size of the exported model's files in bytes",
+    ),
+    Metric(
+        name="edge_case_accuracy",
+        kind=MetricKind.EDGE_CASES,
+        direction=_UP,
+        definition="share of the curated edge cases that the model answers as expected",
+        tasks=_CLASSES,
+    ),
+    Metric(
+        name="edge_case_count",
+        kind=MetricKind.EDGE_CASES,
+        direction=_NEITHER,
+        definition="number of curated edge cases that the model was asked about",
+        tasks=_CLASSES,
     ),
     Metric(
         name="representation_ratio",

@@ -46,6 +46,7 @@ from probity.data import (
 )
 from probity.decision import GateDecision, Release
 from probity.digest import digest_file
+from probity.edge_cases import EdgeCases
 from probity.errors import ConfigError, DataError, DataHeldError, DigestMismatchError
 from probity.findings import AuditReport
 from probity.model import TrainedModel
@@ -61,6 +62,7 @@ __all__ = [
     "CONFIG",
     "DATASET",
     "DECISION",
+    "EDGE_CASES",
     "EXAMPLES",
     "MODEL",
     "RELEASE",
@@ -88,6 +90,8 @@ STATISTICS = "04_statistics"
 SCHEMA = "05_schema.pbtxt"
 SCHEMA_RECORD = "05_schema.json"
 ANOMALIES = "05_anomalies.json"
+EDGE_CASES = "05_edge_cases.parquet"
+"""Cases that were chosen by hand, with the outcomes that must come out: rows, never for publication."""
 TRANSFORM = "06_transform"
 CANARIES = "06_canaries"
 MODEL = "07_model"
@@ -274,6 +278,11 @@ class RunFolder:
         """Returns the file of what shadow models gave, or ``None`` if none were trained."""
         path = self.path / SHADOWS / "shadows.npz"
         return path if path.exists() else None
+
+    def edge_cases(self) -> EdgeCases | None:
+        """Returns the cases that were chosen by hand, or ``None`` if none were named."""
+        path = self.path / EDGE_CASES
+        return EdgeCases.read(path) if path.exists() else None
 
     def model(self) -> TrainedModel:
         """Returns the record of the trained model."""

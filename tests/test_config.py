@@ -286,6 +286,9 @@ def test_a_wrong_split_name():
     assert "evl" in refused(with_data(split={"train": 1, "evl": 1, "test": 1})).argument
 
 
+OF_NUMBERS = {"data": {**MINIMAL["data"], "task": "regression"}}
+
+
 # -- combinations --------------------------------------------------------------------------------------------------
 
 
@@ -322,6 +325,8 @@ def test_a_wrong_split_name():
         (merged(audits={"decision_threshold": math.nan}), ""),
         (merged(audits={"min_group_size": 1}), "2"),
         (merged(audits={"confidence": 0.5}), "0.5"),
+        (merged(audits={"edge_cases": ""}), "at least 1 character"),
+        (merged(audits={"edge_cases": "a.csv"}, model={"kind": "linear"}, **OF_NUMBERS), "a regression predicts"),
     ],
 )  # fmt: skip
 def test_a_wrong_combination_is_refused(value, words):
@@ -363,6 +368,10 @@ def test_a_name_cannot_leave_its_folder(key, name):
         ({"metric": "representation_ratio", "at_least": 0.8}, "give a slice"),
         ({"metric": "representation_ratio", "gap_at_most": 0.8, "across": "sex"}, "give a slice"),
         ({"metric": "representation_ratio", "at_least": 0.8, "slice": {"sex": "Female"}}, "reference"),
+        ({"metric": "edge_case_accuracy", "at_least": 1}, "name it under audits.edge_cases"),
+        ({"metric": "edge_case_accuracy", "at_least": 1, "slice": {"sex": "Female"}}, "a fixed list"),
+        ({"metric": "edge_case_accuracy", "gap_at_most": 0, "across": "sex"}, "a fixed list"),
+        ({"metric": "edge_case_accuracy", "change_from_baseline_at_least": 0}, "a fixed list"),
     ],
 )  # fmt: skip
 def test_a_rule_that_cannot_be_checked_is_refused(rule, words):

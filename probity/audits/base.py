@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from probity.canaries import Canaries
     from probity.config import AuditsConfig
     from probity.data import Dataset, Examples, Schema, Transform, TransformedExamples
+    from probity.edge_cases import EdgeCases
     from probity.model import TrainedModel
 
     Rows_co = TypeVar("Rows_co", bound=ScoredRows | ClassifiedRows | PredictedRows, default=ScoredRows, covariant=True)
@@ -62,6 +63,8 @@ class AuditInput(Generic[Rows_co]):
     """Holds the planted rows and the coins."""
     shadows: Path | None = None
     """What shadow models gave for the rows of the training and test splits, if any were trained."""
+    edge_cases: EdgeCases | None = None
+    """Cases that were chosen by hand, if any were named."""
 
     @property
     def subject(self) -> Subject:

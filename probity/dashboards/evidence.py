@@ -132,6 +132,7 @@ def _sections(audit: str, card: ModelCard) -> tuple[Numbers | NotAssessed, ...]:
         "attacks": (card.privacy.attacks,),
         "explanations": (card.explanations,),
         "individuals": (card.individuals,),
+        "edge_cases": (card.edge_cases,),
         "regulatory": (card.regulatory,),
         "data": (card.data.findings, card.factors.proxies),
     }

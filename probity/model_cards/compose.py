@@ -70,7 +70,8 @@ def compose(
         transform: Layout and constants of the transform graph.
         model: The trained model.
         reports: Reports by name of the audit: ``performance``, ``fairness``, ``privacy``, ``explanations``, ``data``,
-            ``baseline``, ``attacks``, ``mitigation``, ``individuals``, ``regulatory``, ``federation``.
+            ``baseline``, ``attacks``, ``mitigation``, ``individuals``, ``regulatory``, ``federation``,
+            ``edge_cases``.
         cumulative: What all trainings on the data spent together, if a ledger was read.
         canaries: What was planted in the training, if anything.
     """
@@ -101,6 +102,9 @@ def compose(
         disparities=source.numbers("fairness", _is_no_proxy),
         baseline=source.numbers("baseline"),
         mitigation=source.numbers("mitigation"),
+        edge_cases=source.numbers("edge_cases")
+        if "edge_cases" in reports
+        else NotAssessed(reason="nobody named edge cases for this run"),
         federation=federation_facts(model, transform),
         clients=source.numbers("federation"),
         privacy=_privacy(model, transform, reports, source, cumulative, canaries),

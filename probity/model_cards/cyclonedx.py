@@ -29,7 +29,8 @@ PREFIX = "probity:"
 _SECTIONS = ("overall", "by_group", "disparities", "clients", "privacy.findings", "privacy.attacks")
 """Sections whose numbers are performance metrics."""
 _ELSEWHERE = (
-    "baseline", "mitigation", "individuals", "regulatory", "explanations", "data.findings", "factors.proxies",
+    "baseline", "mitigation", "edge_cases", "individuals", "regulatory", "explanations", "data.findings",
+    "factors.proxies",
 )  # fmt: skip
 """Sections whose numbers are not carried; their gaps are."""
 STATEMENTS = {

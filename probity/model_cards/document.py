@@ -22,7 +22,16 @@ from probity.model_cards.blocks import (
     Tile,
 )
 from probity.model_cards.federation import federation_blocks
-from probity.model_cards.measured import analyses, explanations, individuals, notes, pick, privacy, regulatory
+from probity.model_cards.measured import (
+    analyses,
+    edge_cases,
+    explanations,
+    individuals,
+    notes,
+    pick,
+    privacy,
+    regulatory,
+)
 from probity.model_cards.publication import Publication
 from probity.model_cards.tables import (
     cell,
@@ -64,7 +73,7 @@ def document_of(publication: Publication, *, images: Mapping[str, Sequence[tuple
             Section(anchor="metrics", title="Metrics", blocks=tuple(_metrics(card))),
             Section(anchor="data", title="Training and evaluation data", blocks=tuple(_data(card))),
             Section(anchor="federation", title="Training over clients", blocks=tuple(federation_blocks(card))),
-            Section(anchor="analyses", title="Quantitative analyses", blocks=tuple(analyses(card))),
+            Section(anchor="analyses", title="Quantitative analyses", blocks=(*analyses(card), *edge_cases(card))),
             Section(anchor="privacy", title="Privacy", blocks=tuple(privacy(card, images.get("attacks", ())))),
             Section(
                 anchor="explanations",

@@ -38,8 +38,8 @@ _IN_THE_TEXT = "no place in the Hub's metadata; printed in the text"
 _ONLY_IN_THE_TEXT = (
     "schema_version", "publication_notes", "intended_use", "out_of_scope", "factors", "metrics", "data", "baseline",
     "mitigation", "individuals", "regulatory", "explanations", "limitations", "trade_offs", "ethical_considerations",
-    "harm_reports", "risks", "contacts", "registry", "details", "federation", "privacy.statement", "privacy.cumulative",
-    "privacy.attacks", "privacy.canaries", "privacy.trust",
+    "edge_cases", "harm_reports", "risks", "contacts", "registry", "details", "federation", "privacy.statement",
+    "privacy.cumulative", "privacy.attacks", "privacy.canaries", "privacy.trust",
 )  # fmt: skip
 
 

@@ -22,7 +22,7 @@ from probity.model_cards.tables import (
 from probity.model_cards.tasks import task_analyses
 from probity.model_cards.wording import group_label, metric_title, table_title, value_text
 
-__all__ = ["analyses", "explanations", "individuals", "notes", "pick", "privacy", "regulatory"]
+__all__ = ["analyses", "edge_cases", "explanations", "individuals", "notes", "pick", "privacy", "regulatory"]
 
 _PLOTTED = ("selection_rate", "true_positive_rate", "false_positive_rate", "accuracy")
 _Part = Numbers | NotAssessed
@@ -60,6 +60,14 @@ def analyses(card: ModelCard) -> Iterator[Block]:
     if isinstance(card.mitigation, Numbers):
         yield from _changes(card, card.mitigation.numbers, words="With minus without mitigation")
     yield from notes(card.mitigation)
+
+
+def edge_cases(card: ModelCard) -> Iterator[Block]:
+    """Yields what the model answered for cases that were chosen by hand."""
+    yield Subheading(text="Edge cases, chosen by hand")
+    if isinstance(card.edge_cases, Numbers):
+        yield plain_table(card.edge_cases.numbers, caption="A fixed list of cases with the outcomes that must come out")
+    yield from notes(card.edge_cases)
 
 
 def _changes(card: ModelCard, numbers: Sequence[CardNumber], *, words: str) -> Iterator[Block]:

@@ -26,7 +26,7 @@ _SECTIONS = ("overall", "by_group", "disparities", "clients", "privacy.findings"
 _GAPS = (
     "details.owner", "details.contact", "details.licence", "intended_use", "out_of_scope", "limitations", "trade_offs",
     "ethical_considerations", "overall", "by_group", "disparities", "baseline", "mitigation", "individuals",
-    "regulatory", "explanations", "clients", "privacy.statement", "privacy.findings", "privacy.attacks",
+    "edge_cases", "regulatory", "explanations", "clients", "privacy.statement", "privacy.findings", "privacy.attacks",
     "privacy.cumulative",
 )  # fmt: skip
 
@@ -39,6 +39,7 @@ MODEL_CARD_TOOLKIT_LOSES = (
     Loss(path="privacy", why="the statement stands in the overview in words; the rest has no place in v0.0.2"),
     Loss(path="explanations", why="no place in v0.0.2"),
     Loss(path="individuals", why="no place in v0.0.2"),
+    Loss(path="edge_cases", why="no place in v0.0.2"),
     Loss(path="regulatory", why="no place in v0.0.2"),
     Loss(path="baseline", why="no place in v0.0.2"),
     Loss(path="mitigation", why="no place in v0.0.2"),

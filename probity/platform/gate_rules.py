@@ -91,6 +91,8 @@ def condition_of(rule: Rule, policy: GatePolicy) -> Condition:
         report = "data"
     elif kind is MetricKind.SERVING:
         report = "serving"
+    elif kind is MetricKind.EDGE_CASES:
+        report = "edge_cases"
     else:
         report = "performance"
     return Condition(

@@ -32,11 +32,12 @@ from probity.model_cards.compose import compose
 from probity.model_cards.publication import Publication
 from probity.platform import adopt, canaries, gate, ingest, profile, schema, shadows, tracking, training, transform
 from probity.platform.alerts import alerted
+from probity.platform.edge_cases import read_edge_cases
 from probity.platform.lineage import Lineage, LineageRun
 from probity.platform.lineage_words import keep_words
 from probity.platform.live_rounds import LiveRounds
 from probity.platform.person import current_user
-from probity.platform.plan import Plan, make_plan
+from probity.platform.plan import EDGE_CASES, Plan, make_plan
 from probity.platform.release import push
 from probity.platform.release.approval import approval_terms, reviews_of
 from probity.platform.release.data_review import data_words, require_reviewed_data
@@ -58,11 +59,13 @@ __all__ = ["audit", "decide", "policy_of", "release", "run", "stage_names"]
 
 SERVING = "serving"
 """Stage and report of the infra validation."""
+CASES = "cases"
+"""Stage that reads the edge cases, before anything is trained."""
 
 
 def stage_names() -> tuple[str, ...]:
     """Returns the stages in order, as ``--until`` takes them."""
-    data = ("ingest", "statistics", "schema", "anomalies", "transform")
+    data = ("ingest", "statistics", "schema", "anomalies", CASES, "transform")
     return (
         *data,
         "canaries",
@@ -110,13 +113,14 @@ def run(
         "canaries": config.audits.canaries is not None,
         "shadows": config.audits.shadow_models > 0,
         SERVING: config.serving.infra_validation is not None,
+        **dict.fromkeys((CASES, EDGE_CASES), config.audits.edge_cases is not None),
     }
     if until is not None and not optional.get(until, True):
         raise ConfigError(
             f"--until {until}",
             seen="a config whose runs have no such stage",
             allowed="a stage that the run has",
-            remedy="ask for it with audits.canaries or audits.shadow_models, or stop after another stage",
+            remedy="ask for it with audits.canaries, audits.shadow_models or audits.edge_cases, or stop after another",
         )
     plan.require_ready()
     folder = workspace.new_run(config.name)
@@ -314,6 +318,19 @@ def _read_data(plan: Plan, folder: RunFolder, stages: Stages) -> None:
 
     stages.perform("anomalies", produce=validate, inputs=("ingest", "statistics", "schema"))
     schema.require_valid(folder.anomalies())
+    if plan.edge_cases is not None:
+        _read_cases(plan, plan.edge_cases, folder, stages)
+
+
+def _read_cases(plan: Plan, path: Path, folder: RunFolder, stages: Stages) -> None:
+    missing = plan.config.data.missing_values
+
+    def read(out: Path, report: Progress) -> None:
+        found = read_edge_cases(path, dataset=folder.dataset(), schema=folder.schema(), missing_values=missing)
+        found.write(out / runs.EDGE_CASES)
+
+    settings = {"cases": digest_file(path), "name": path.name, "missing": missing}
+    stages.perform(CASES, produce=read, settings=settings, inputs=("ingest", "schema"))
 
 
 def _require_reviewed_data(plan: Plan, folder: RunFolder, observer: Observer) -> None:
@@ -519,6 +536,7 @@ def _audit(plan: Plan, folder: RunFolder, stages: Stages, *, made_by: tuple[str,
         canaries=folder.canaries(),
         canaries_folder=folder.path / runs.CANARIES,
         shadows=folder.shadows(),
+        edge_cases=folder.edge_cases(),
     )
 
     released = push.latest(plan.base_path, plan.config.serving.model_name)
@@ -538,11 +556,12 @@ def _audit(plan: Plan, folder: RunFolder, stages: Stages, *, made_by: tuple[str,
     optional = {"canaries": evidence.canaries, "shadows": evidence.shadows}
     performed = tuple(stage for stage, left in optional.items() if left is not None)
     for name in plan.audits:
+        further = (CASES,) if name == EDGE_CASES else ()
         stages.perform(
             name,
             produce=partial(_run_audit, name, evidence),
             settings=settings,
-            inputs=("ingest", "schema", *made_by, "score", *performed),
+            inputs=("ingest", "schema", *made_by, "score", *performed, *further),
         )
 
 

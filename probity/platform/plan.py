@@ -10,13 +10,17 @@ from probity.config import RunConfig
 from probity.digest import digest_file
 from probity.errors import ConfigError
 from probity.platform import ingest
+from probity.platform.edge_cases import require_edge_cases
 from probity.suggestion import did_you_mean
 from probity.task import Task
 from probity.trainers import registry as trainers
 from probity.trainers.base import Trainer, TrainerSettings
 from probity.usercode import module_path
 
-__all__ = ["Plan", "make_plan"]
+__all__ = ["EDGE_CASES", "Plan", "make_plan"]
+
+EDGE_CASES = "edge_cases"
+"""The audit that only a run that asks for it has."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +33,12 @@ class Plan:
     trainer: Trainer
     settings: TrainerSettings
     audits: tuple[str, ...]
+
+    @property
+    def edge_cases(self) -> Path | None:
+        """The file of edge cases that the config names, if it does."""
+        named = self.config.audits.edge_cases
+        return None if named is None else self.root / named
 
     @property
     def plants_gradients(self) -> bool:
@@ -75,7 +85,14 @@ def make_plan(config: RunConfig, *, root: Path) -> Plan:
             "schema", seen="no such file", allowed="a TFDV schema in text format", remedy="check the path in the config"
         )
     ingest.source_files(config.data, root=root)
-    return Plan(config=config, root=root.resolve(), trainer=trainer, settings=settings, audits=audits.names())
+    if config.audits.edge_cases is not None:
+        require_edge_cases(root / config.audits.edge_cases)
+    return Plan(config=config, root=root.resolve(), trainer=trainer, settings=settings, audits=_audits(config))
+
+
+def _audits(config: RunConfig) -> tuple[str, ...]:
+    """Returns every installed audit; that of edge cases only where somebody named some."""
+    return tuple(name for name in audits.names() if name != EDGE_CASES or config.audits.edge_cases is not None)
 
 
 def _require_task(trainer: Trainer, task: Task) -> None:

@@ -14,6 +14,16 @@ import yaml
 ADULT = Path(__file__).parents[2] / "examples/adult_income/adult.csv.gz"
 
 
+CASES = """\
+age,workclass,education_num,marital_status,occupation,relationship,race,sex,capital_gain,capital_loss,hours_per_week,\
+native_country,income,why
+17,,9,Never-married,,Own-child,,,0,0,1,Nowhere,<=50K,a work week of one hour
+45,Private,16,Married-civ-spouse,Exec-managerial,Husband,,,99999,0,50,United-States,>50K,the largest gain on record
+90,Never-worked,1,Widowed,,Unmarried,,,0,0,,,<=50K,almost nothing is known
+"""
+"""Rows that nobody doubts, with gaps and values that the data seldom or never has."""
+
+
 class Project:
     """A folder with a config and real rows, and the command line run in it."""
 
@@ -78,16 +88,19 @@ def make_project(folder: Path, *, rows: int = 5000) -> Project:
             "background_rows": 50,
             "min_group_size": 50,
             "inspected_rows": 50,
+            "edge_cases": "cases.csv",
         },
         "gate": {
             "rules": [
                 {"name": "quality floor", "metric": "auc", "at_least": 0.8},
                 {"name": "no regression", "metric": "auc", "change_from_baseline_at_least": -0.02},
                 {"name": "gap", "metric": "true_positive_rate", "across": "sex", "gap_at_most": 0.9},
+                {"name": "edge cases", "metric": "edge_case_accuracy", "at_least": 1.0},
             ]
         },
         "serving": {"model_name": "small", "infra_validation": None},  # a server's start in every run adds up
     }
+    (folder / "cases.csv").write_text(CASES)
     (folder / "probity.yaml").write_text(yaml.safe_dump(config))
     return Project(folder)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import csv
 import json
 import re
 import shutil
@@ -20,6 +21,7 @@ PUBLISHED = [
     "03_examples",
     "04_statistics",
     "05_anomalies.json",
+    "05_edge_cases.parquet",
     "05_schema.pbtxt",
     "06_transform",
     "07_model",
@@ -44,6 +46,7 @@ def test_the_run_folder_tells_the_story(finished):
         "attacks",
         "baseline",
         "data",
+        "edge_cases",
         "encryption",
         "explanations",
         "fairness",
@@ -98,6 +101,23 @@ def test_what_speaks_of_single_rows_stays_in_the_run_folder(finished):
     assert any("Mean absolute Shapley value" in picture for picture in pictures)
     assert not any("internal: single rows" in picture for picture in pictures)
     assert not list((finished.folder / "serving").rglob("internal"))
+
+
+def test_the_edge_cases_were_asked_and_stay_in_the_run_folder(finished):
+    run = finished.run_folders()[0]
+    report = json.loads((run / "08_audits/edge_cases.json").read_text())
+    assert {entry["metric"]: entry["estimate"]["value"] for entry in report["findings"]} == {
+        "edge_case_accuracy": 1.0,
+        "edge_case_count": 3.0,
+    }
+    lines = list(csv.DictReader((run / "08_audits/edge_cases/internal/answers.csv").open()))
+    assert [(line["expected"], line["answered"]) for line in lines] == [("0", "0"), ("1", "1"), ("0", "0")]
+    card = json.loads((run / "09_card/card.json").read_text())
+    assert card["edge_cases"]["numbers"][0]["value"] == 1.0
+    checks = {check["rule"]: check for check in json.loads((run / "10_decision.json").read_text())["checks"]}
+    assert checks["edge cases"]["evidence"] == ["edge_cases/edge_case_accuracy/overall"]
+    for published in (run / "08_audits/edge_cases.json", run / "09_card/card.html"):
+        assert "a work week of one hour" not in published.read_text()
 
 
 def test_the_decision_replays_to_the_same_bytes(finished):

@@ -243,6 +243,35 @@ def test_numbers_that_differ_are_never_written_alike():
     assert "0.879999999" in check.reason
 
 
+EDGE_CASES = Rule(name="edge cases", metric="edge_case_accuracy", at_least=1.0)
+
+
+def edge_case_decision(right, *, of, status="complete"):
+    """The decision on a rule that every curated case is answered as expected, and nothing else."""
+    estimate = Estimate(value=right / of, method="exact: a fixed list, not a sample", n=of)
+    name = finding_id("edge_cases", "edge_case_accuracy")
+    found = Finding(id=name, metric="edge_case_accuracy", estimate=estimate, direction="higher_is_better")
+    reasons = () if status == "complete" else ("the model cannot be asked",)
+    report = AuditReport(audit="edge_cases", status=status, subject=SUBJECT, reasons=reasons, findings=(found,))
+    asked = policy((*RULES, EDGE_CASES), required_reports=(*REQUIRED, "edge_cases"), judged_by="joint_interval")
+    return decide(asked, reports={**good_reports(), "edge_cases": report})
+
+
+def test_edge_cases_pass_when_every_one_is_right():
+    """Without an interval, also where the others are judged by joint ones."""
+    assert outcome(edge_case_decision(12, of=12), "edge cases") == "pass"
+    assert policy((*RULES, EDGE_CASES)).joint_statements == policy().joint_statements
+
+
+@pytest.mark.parametrize(("right", "of", "status", "expected"), [
+    (11, 12, "complete", "fail"), (99_999, 100_000, "complete", "fail"), (12, 12, "failed", "error"),
+])  # fmt: skip
+def test_one_wrong_edge_case_or_a_model_that_could_not_be_asked_holds(right, of, status, expected):
+    decision = edge_case_decision(right, of=of, status=status)
+    assert decision.verdict == "hold"
+    assert outcome(decision, "edge cases") == expected
+
+
 # --- each way to hold -----------------------------------------------------------------------------------------------
 
 

@@ -8,13 +8,14 @@ from probity.platform.plan import make_plan
 from probity.trainers.mitigation import settings
 
 
-def plan(folder, mitigation, *, trainer="plain", **others):
+def plan(folder, mitigation, *, trainer="plain", audits=None, **others):
     (folder / "x.csv").write_text("a,sex,y\n1,F,0\n")
     value = {
         "name": "x",
         "data": {"source": "x.csv", "label": {"column": "y"}, "sensitive": ["sex", "race"]},
         "model": {"kind": "logistic"},
         "trainer": {"name": trainer, "mitigation": mitigation, **others},
+        "audits": audits or {},
         "serving": {"model_name": "x"},
     }
     return make_plan(parse_config(value), root=folder)
@@ -31,6 +32,18 @@ def test_an_attribute_that_nobody_declared_is_refused(tmp_path, trainer):
     others = {} if trainer == "plain" else {"noise_multiplier": 1.0}
     with pytest.raises(ConfigError, match=r"mitigation\.across: sexx, which .* did you mean 'sex'.*sex, race"):
         plan(tmp_path, {"method": "reweighing", "across": "sexx"}, trainer=trainer, **others)
+
+
+def test_edge_cases_are_audited_where_somebody_names_some(tmp_path):
+    (tmp_path / "cases.csv").write_text("a,y\n1,0\n")
+    asked = plan(tmp_path, "none", audits={"edge_cases": "cases.csv"})
+    assert asked.edge_cases == tmp_path / "cases.csv"
+    assert set(asked.audits) - set(plan(tmp_path, "none").audits) == {"edge_cases"}
+
+
+def test_a_list_of_edge_cases_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match=r"audits\.edge_cases: no such file"):
+        plan(tmp_path, "none", audits={"edge_cases": "cases.csv"})
 
 
 def test_a_method_whose_library_is_absent_is_refused(tmp_path, monkeypatch):

@@ -107,6 +107,7 @@ _SPECIAL = {
     "federation": "Training on many clients",
     "encryption": "Training on secret shares",
     "serving": "What the server answered before the release",
+    "edge_cases": "Edge cases that were chosen by hand",
 }
 """Reports that only some runs have, and what they are about."""
 
