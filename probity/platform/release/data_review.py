@@ -48,7 +48,7 @@ def require_reviewed_data(folder: RunFolder, project: Project) -> None:
         return
     raise DataHeldError(
         f"the data of run {folder.id}",
-        seen=check.reason,
+        seen=check.reason.rstrip("."),
         allowed=check.required,
         remedy=f"look at {runs.STATISTICS} and {runs.ANOMALIES} of the run, or at the dashboard's page Run; then "
         f"probity approve {folder.id} --data --key FILE, and start the run again: what was computed is taken over"
