@@ -84,7 +84,8 @@ class ProbityError(Exception):
         self.remedy = remedy
 
     def __str__(self) -> str:
-        return f"{self.argument}: {self.seen}. Allowed: {self.allowed}. To do: {self.remedy}."
+        stop = "" if self.seen.endswith("?") else "."
+        return f"{self.argument}: {self.seen}{stop} Allowed: {self.allowed}. To do: {self.remedy}."
 
     def __reduce__(self) -> tuple[object, ...]:
         # Exceptions with keyword-only arguments do not survive pickling by default (Beam pickles them).

@@ -46,6 +46,11 @@ def test_a_message_has_four_parts(kind):
     assert str(make(kind)) == "data.source: a folder. Allowed: a file. To do: name one file."
 
 
+def test_a_question_has_no_full_stop_after_it():
+    found = ProbityError("trainerr", seen="unknown key - did you mean 'trainer'?", allowed="a key", remedy="correct it")
+    assert str(found) == "trainerr: unknown key - did you mean 'trainer'? Allowed: a key. To do: correct it."
+
+
 @pytest.mark.parametrize("part", ["seen", "allowed", "remedy"])
 def test_no_part_may_be_left_out(part):
     parts = {"seen": "a", "allowed": "b", "remedy": "c"}
