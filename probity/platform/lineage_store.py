@@ -18,6 +18,8 @@ from probity.platform.lineage_artifacts import FLOW, ArtifactRef, Fact
 __all__ = [
     "INPUT",
     "OUTPUT",
+    "PROJECT",
+    "RUN",
     "MetadataFile",
     "facts_of",
     "find_by_digest",
@@ -32,6 +34,9 @@ INPUT = 3
 
 OUTPUT = 4
 """``ml_metadata.proto.Event.OUTPUT``."""
+
+PROJECT, RUN = "Project", "Run"
+"""Types of contexts."""
 
 _LOCK_SECONDS = 120.0
 

@@ -33,7 +33,8 @@ from probity.model_cards.publication import Publication
 from probity.platform import adopt, canaries, gate, ingest, profile, schema, shadows, tracking, training, transform
 from probity.platform.alerts import alerted
 from probity.platform.edge_cases import read_edge_cases
-from probity.platform.lineage import Lineage, LineageRun
+from probity.platform.lineage import Lineage
+from probity.platform.lineage_run import LineageRun
 from probity.platform.lineage_words import keep_words
 from probity.platform.live_rounds import LiveRounds
 from probity.platform.person import current_user
