@@ -66,8 +66,9 @@ class RolloutPlan(Record):
     """Share of the requests that are copied to the other version in the shadow stage, and at 100 %."""
     requests_per_stage: int = Field(default=1000, ge=1)
     """Answers of the candidate that a stage needs at least."""
-    requests_per_group: int = Field(default=50, ge=0)
-    """Answers of the candidate to each group, shadow included, without which no stage ends."""
+    requests_per_group: int = Field(default=4000, ge=0)
+    """Answers of the candidate to each group, shadow included, without which no stage ends. With the default the shadow
+    stage shows a drop of five points for one group nearly always, with 50 no stage does."""
     groups: tuple[str, ...] = ()
     """The groups that are watched one by one, as ``attribute=group``."""
     decision_threshold: float = 0.5

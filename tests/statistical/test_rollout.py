@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.stats import beta
 
-from probity.platform.rollout.comparison import Answer, Watch
 from probity.platform.rollout.sequential import _BETS, _COSTS
 from probity.rollout import RolloutPlan
+from tests.statistical.rollout_worlds import World, ask, one_by_one, rolled_out
 
 pytestmark = pytest.mark.statistical
 
@@ -63,61 +64,85 @@ def test_the_usual_interval_read_after_every_request_does_not():
     assert (means < -errors)[:, 50:].any(axis=1).mean() > 0.2
 
 
-def canary(generator, watch, *, share, rates, requests):
-    """Sends requests through a canary. Returns the number of the request at which harm was seen, or ``None``."""
-    names = list(rates)
-    of_request = generator.integers(len(names), size=requests)
-    by_candidate = generator.random(requests) < share
-    draws = generator.random(requests)
-    for number in range(requests):
-        group = names[of_request[number]]
-        chosen = draws[number] < rates[group][0 if by_candidate[number] else 1]
-        answer = Answer(failed=False, milliseconds=1.0, favourable=(bool(chosen),))
-        watch.single(answer, by_candidate=bool(by_candidate[number]), groups=(frozenset({group}),))
-        if watch.harmed():
-            return number
-    return None
+RATES = {"sex=Female": 0.3, "sex=Male": 0.4, "race=Black": 0.25}
+AT_THE_EDGE = World(rates=RATES, drops=dict.fromkeys(RATES, 0.02), failing=(0.02, 0.01), slow=(0.07, 0.02))
+"""Every comparison of every stage exactly at its tolerance: what is most easily mistaken for a harm."""
+DROP = World(rates=RATES, drops={"sex=Female": 0.05})
+"""Five points less for one group, and nothing else."""
 
 
-def test_a_canary_of_equal_models_is_seldom_rolled_back():
-    """The whole plan's 5 %: here one stage, so its fifth, read after every request; at the edge of the tolerance."""
-    generator = np.random.default_rng(15)
-    rates = {"sex=Female": (0.28, 0.3), "sex=Male": (0.38, 0.4), "race=Black": (0.23, 0.25)}
-    alarms = [canary(generator, Watch(PLAN), share=0.5, rates=rates, requests=2000) is not None for _ in range(40)]
-    assert sum(alarms) <= 2  # 0.4 are expected at most
+def whole(plan, world, *, worlds, seed, usual=False):
+    """Returns how rollouts end, each in a world of its own, read after every request from the shadow to 100 %."""
+
+    def requests_of(number):
+        return lambda step, size: ask(np.random.default_rng([seed, number, step]), plan, world, step=step, number=size)
+
+    return [rolled_out(plan, world, requests_of(number), usual=usual) for number in range(worlds)]
 
 
-def test_a_drop_of_five_points_for_one_group_is_found_in_the_shadow():
-    generator = np.random.default_rng(16)
-    found = []
-    for _ in range(20):
-        watch, number = Watch(PLAN), 0
-        for number in range(12_000):
-            group = ("sex=Female", "sex=Male")[number % 2]
-            old = generator.random() < 0.3
-            # Two trainings of one architecture disagree on a few rows; for women, five points of them are a drop.
-            new = old if generator.random() > 0.03 else generator.random() < 0.3
-            if group == "sex=Female" and old and generator.random() < 0.05 / 0.3:
-                new = False
-            watch.pair(
-                Answer(failed=False, milliseconds=1.0, favourable=(bool(new),)),
-                Answer(failed=False, milliseconds=1.0, favourable=(bool(old),)),
-                groups=(frozenset({group}),),
-            )
-            if watch.harmed():
-                break
-        harmed = {entry.group for entry in watch.harmed()}
-        found.append(number if "sex=Female" in harmed and "sex=Male" not in harmed else None)
-    assert None not in found
-    assert np.median(found) < 6_000
+def at_most(alarms, worlds):
+    """Upper 95 % bound of a rate (Clopper and Pearson 1934)."""
+    return float(beta.ppf(0.95, alarms + 1, worlds - alarms))
 
 
-def test_a_drop_of_five_points_for_one_group_is_found_in_a_canary():
-    generator = np.random.default_rng(17)
-    rates = {"sex=Female": (0.25, 0.30), "sex=Male": (0.4, 0.4)}
-    found = []
-    for _ in range(5):
-        watch = Watch(PLAN)
-        number = canary(generator, watch, share=0.5, rates=rates, requests=120_000)
-        found.append(number if {entry.group for entry in watch.harmed()} == {"sex=Female"} else None)
-    assert None not in found
+@pytest.mark.parametrize(
+    ("world", "answers", "of_each_group", "end"),
+    [
+        (World(rates=RATES, drops={}, failing=(0.05, 0.05)), 80, 0, ("completed", "100%")),
+        (World(rates=RATES, drops={}, failing=(0.05, 0.05)), 5, 25, ("completed", "100%")),
+        (World(rates=RATES, drops={}, failing=(0.4, 0.0)), 80, 0, ("rolled_back", "30%")),
+        (World(rates=RATES, drops={}, failing=(0.4, 0.0)), 5, 25, ("rolled_back", "shadow")),
+        (World(rates=RATES, drops={}, slow=(0.95, 0.0)), 80, 0, ("rolled_back", "shadow")),
+        (World(rates=RATES, drops={"sex=Male": 0.4}), 5, 120, ("rolled_back", "shadow")),
+    ],
+)
+def test_the_simulation_ends_a_rollout_where_the_rollout_itself_does(world, answers, of_each_group, end):
+    """Arrays against the rollout's own comparisons and state machine: the same request, stage and comparisons."""
+    changes = {"stages": (30, 100), "requests_per_stage": answers, "requests_per_group": of_each_group}
+    plan = PLAN.model_copy(update=changes)
+    stages = [ask(np.random.default_rng([18, step]), plan, world, step=step, number=1500) for step in range(3)]
+    found = one_by_one(plan, world, stages)
+    assert (found.status, found.stage) == end
+    assert rolled_out(plan, world, lambda step, size: stages[step]) == found
+
+
+def test_a_whole_rollout_at_the_edge_of_every_tolerance_is_rolled_back_in_at_most_5_percent_of_worlds():
+    plan, worlds = PLAN, 500
+    ends = whole(plan, AT_THE_EDGE, worlds=worlds, seed=19)
+    alarms = sum(end.status == "rolled_back" for end in ends)
+    assert at_most(alarms, worlds) <= plan.false_alarm
+    # The same worlds are no easy ones: the usual interval, read as often, rolls back nearly every time.
+    assert sum(end.status == "rolled_back" for end in whole(plan, AT_THE_EDGE, worlds=60, seed=19, usual=True)) > 30
+
+
+def test_a_drop_of_five_points_for_one_group_is_found_by_the_whole_plan():
+    worlds = 100
+    ends = whole(PLAN, DROP, worlds=worlds, seed=20)
+    found = [end for end in ends if ("selection_rate", "sex=Female") in end.harmed]
+    assert 1 - at_most(worlds - len(found), worlds) >= 0.9
+    others = {key for end in ends for key in end.harmed} - {("selection_rate", "sex=Female"), ("selection_rate", None)}
+    assert not others
+    assert np.median([end.requests for end in found]) < 10_000
+
+
+def test_a_drop_that_begins_with_the_canary_is_found_in_it():
+    """Blocks instead of pairs: it takes more requests, and the shadow had nothing to see."""
+    plan = PLAN.model_copy(update={"stages": (50, 100), "requests_per_stage": 40_000})
+    equal = World(rates=RATES, drops={})
+
+    def requests_of(number):
+        def some(step, size):
+            generator = np.random.default_rng([22, number, step])
+            return ask(generator, plan, DROP if step else equal, step=step, number=size)
+
+        return some
+
+    ends = [rolled_out(plan, DROP, requests_of(number)) for number in range(10)]
+    assert {end.stage for end in ends} == {"50%"}
+    assert all(("selection_rate", "sex=Female") in end.harmed for end in ends)
+
+
+def test_a_plan_that_meets_a_group_fifty_times_does_not_find_it():
+    """Why the default is what it is: no harm shown is not the same as no harm."""
+    plan = PLAN.model_copy(update={"requests_per_group": 50})
+    assert sum(end.status == "rolled_back" for end in whole(plan, DROP, worlds=20, seed=21)) < 10

@@ -50,7 +50,7 @@ def rollout(
     ] = 1000,
     requests_per_group: Annotated[
         int, typer.Option("--requests-per-group", help="Answers of the candidate that each group needs.")
-    ] = 50,
+    ] = 4000,
     shadow_share: Annotated[
         float, typer.Option("--shadow-share", help="Share of requests that is copied in the shadow stage.")
     ] = 1.0,
