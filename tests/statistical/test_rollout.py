@@ -127,7 +127,7 @@ def test_a_drop_of_five_points_for_one_group_is_found_by_the_whole_plan():
 
 def test_a_drop_that_begins_with_the_canary_is_found_in_it():
     """Blocks instead of pairs: it takes more requests, and the shadow had nothing to see."""
-    plan = PLAN.model_copy(update={"stages": (50, 100), "requests_per_stage": 40_000})
+    plan = PLAN.model_copy(update={"stages": (50, 100), "requests_per_stage": 100_000})
     equal = World(rates=RATES, drops={})
 
     def requests_of(number):
