@@ -28,9 +28,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from probity.data import Column, ColumnKind
 from probity.errors import DataError
 
-__all__ = ["as_float32", "from_text", "from_typed", "is_text", "whole_numbers"]
+__all__ = ["as_float32", "as_trained", "from_text", "from_typed", "is_text", "whole_numbers"]
 
 _NUMBER = r"^[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?$"
 _WHOLE = r"^[+-]?[0-9]+$"
@@ -107,6 +108,49 @@ def from_typed(name: str, column: pa.ChunkedArray, *, as_text: bool = False, str
 
         return pa.array(value_texts(array), pa.string())
     return array
+
+
+def as_trained(column: Column, cells: pa.ChunkedArray, *, missing: Collection[str] | None) -> pa.Array:
+    """Brings a column of new rows to the kind that it had in training, whatever these rows alone would look like.
+
+    Args:
+        column: What it was in training.
+        cells: The new rows.
+        missing: Cells of a CSV file that mean "missing", beside empty ones; ``None`` for formats with types.
+
+    Returns:
+        string, float32, or int64; float64 where a column that was whole in training has fractions now.
+
+    Raises:
+        DataError: If a value is no number where numbers were trained on, or as :func:`from_typed`.
+    """
+    name, text = column.name, column.kind is ColumnKind.TEXT
+    if missing is None:
+        array = from_typed(name, cells, as_text=text)
+    else:
+        array = from_text(name, cells, missing=missing, as_text=True)
+    if text:
+        return array
+    if is_text(array):
+        array = _numbers_only(name, array)
+    if column.kind is ColumnKind.FLOAT:
+        return as_float32(name, array.cast(pa.float64(), safe=False))
+    whole = array if pa.types.is_integer(array.type) else whole_numbers(array)
+    return array if whole is None else whole
+
+
+def _numbers_only(name: str, texts: pa.Array) -> pa.Array:
+    encoded = texts.dictionary_encode()
+    number = np.asarray(pc.match_substring_regex(encoded.dictionary, _NUMBER), bool)
+    if not number.all():
+        places = encoded.indices.drop_null().to_numpy()
+        raise DataError(
+            f"column {name}",
+            seen=f"{int((~number[places]).sum())} of {len(places)} values are not numbers",
+            allowed="numbers, as in the rows that the model was trained on",
+            remedy="clean the column, or leave the cells empty whose value is missing",
+        )
+    return pa.array([float(word) for word in encoded.dictionary.to_pylist()], pa.float64()).take(encoded.indices)
 
 
 def as_float32(name: str, array: pa.Array) -> pa.Array:

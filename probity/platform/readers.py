@@ -19,13 +19,29 @@ import pyarrow as pa
 
 from probity.errors import DataError
 
-__all__ = ["FORMATS", "Format", "concatenated", "format_of", "listed", "read_file", "unreadable"]
+__all__ = [
+    "BATCH_ROWS",
+    "BLOCK_BYTES",
+    "FORMATS",
+    "Format",
+    "concatenated",
+    "corrupt",
+    "csv_header",
+    "format_of",
+    "listed",
+    "read_file",
+    "refuse_repeated",
+    "tfrecord_batches",
+    "unreadable",
+]
 
 Format = Literal["csv", "parquet", "tfrecord"]
 
 FORMATS = "CSV (.csv, .csv.gz), Parquet (.parquet) or TFRecord (.tfrecord, .tfrecord.gz)"
-_BLOCK_BYTES = 1 << 24
-_BATCH_ROWS = 16_384
+BLOCK_BYTES = 1 << 24
+"""Of CSV that is decoded at a time."""
+BATCH_ROWS = 16_384
+"""Of other formats, likewise."""
 
 
 def format_of(path: Path) -> Format | None:
@@ -64,7 +80,7 @@ def _read_csv(path: Path) -> pa.Table:
     from pyarrow import csv as arrow_csv
 
     data = _bytes_of(path)
-    header, body = _header(path, data)
+    header, body = csv_header(path, data)
     names = [f"c{i}" for i in range(len(header))]
     ragged: list[int] = []
 
@@ -78,14 +94,14 @@ def _read_csv(path: Path) -> pa.Table:
         table = arrow_csv.read_csv(
             io.BytesIO(body),
             # One thread, because only then are the rows numbered; decoding to text is fast anyway.
-            read_options=arrow_csv.ReadOptions(column_names=names, use_threads=False, block_size=_BLOCK_BYTES),
+            read_options=arrow_csv.ReadOptions(column_names=names, use_threads=False, block_size=BLOCK_BYTES),
             parse_options=arrow_csv.ParseOptions(invalid_row_handler=note, newlines_in_values=True),
             convert_options=arrow_csv.ConvertOptions(
                 column_types={name: pa.string() for name in names}, strings_can_be_null=False
             ),
         )
     except pa.ArrowInvalid as error:
-        raise _not_utf8(path, data) or _corrupt(path, "CSV") from error
+        raise _not_utf8(path, data) or corrupt(path, "CSV") from error
     if ragged:
         raise DataError(
             path.name,
@@ -97,8 +113,12 @@ def _read_csv(path: Path) -> pa.Table:
     return table.rename_columns(header)
 
 
-def _header(path: Path, data: bytes) -> tuple[list[str], bytes]:
-    """Returns the column names and the bytes after the header line."""
+def csv_header(path: Path, data: bytes) -> tuple[list[str], bytes]:
+    """Returns the column names and the bytes after the header line.
+
+    Raises:
+        DataError: If there is none, its cells are not separated by commas, or a name is repeated.
+    """
     data = data.removeprefix(b"\xef\xbb\xbf")  # a byte order mark, which spreadsheets write, belongs to no name
     consumed = 0
 
@@ -111,9 +131,9 @@ def _header(path: Path, data: bytes) -> tuple[list[str], bytes]:
     try:
         names = [name.strip() for name in next(csv.reader(lines(), strict=True), [])]
     except UnicodeDecodeError as error:
-        raise _not_utf8(path, data) or _corrupt(path, "CSV") from error
+        raise _not_utf8(path, data) or corrupt(path, "CSV") from error
     except csv.Error as error:
-        raise _corrupt(path, "CSV") from error
+        raise corrupt(path, "CSV") from error
     if not names:
         raise DataError(
             path.name,
@@ -128,7 +148,7 @@ def _header(path: Path, data: bytes) -> tuple[list[str], bytes]:
             allowed="cells separated by commas",
             remedy="write the file with commas, or as Parquet",
         )
-    _refuse_repeated(path, names)
+    refuse_repeated(path, names)
     return names, data[consumed:]
 
 
@@ -137,28 +157,36 @@ def _read_parquet(path: Path) -> pa.Table:
 
     try:
         file = parquet.ParquetFile(path)
-        _refuse_repeated(path, file.schema_arrow.names)
+        refuse_repeated(path, file.schema_arrow.names)
         return file.read()
     except pa.ArrowException as error:
-        raise _corrupt(path, "Parquet") from error
+        raise corrupt(path, "Parquet") from error
 
 
 def _read_tfrecord(path: Path) -> pa.Table:
+    batches = list(tfrecord_batches(path))
+    if not batches:
+        return pa.table({})
+    table = concatenated(batches)
+    return table.select(sorted(table.column_names))  # a tf.Example is a map: its features have no order
+
+
+def tfrecord_batches(path: Path) -> Iterator[pa.Table]:
+    """Yields the rows of a TFRecord piece by piece; a feature that no row of a piece has is no column of it.
+
+    Raises:
+        DataError: If it is truncated, or no TFRecord of ``tf.Example``.
+    """
     import tensorflow as tf
     from tfx_bsl.coders.example_coder import ExamplesToRecordBatchDecoder
 
     decoder = ExamplesToRecordBatchDecoder()
     compression = "GZIP" if path.name.lower().endswith(".gz") else ""
-    batches = []
     try:
-        for batch in tf.data.TFRecordDataset(str(path), compression_type=compression).batch(_BATCH_ROWS):
-            batches.append(pa.Table.from_batches([decoder.DecodeBatch(batch.numpy().tolist())]))
+        for batch in tf.data.TFRecordDataset(str(path), compression_type=compression).batch(BATCH_ROWS):
+            yield pa.Table.from_batches([decoder.DecodeBatch(batch.numpy().tolist())])
     except (tf.errors.OpError, ValueError, RuntimeError) as error:
-        raise _corrupt(path, "TFRecord of tf.Example") from error
-    if not batches:
-        return pa.table({})
-    table = concatenated(batches)
-    return table.select(sorted(table.column_names))  # a tf.Example is a map: its features have no order
+        raise corrupt(path, "TFRecord of tf.Example") from error
 
 
 def _bytes_of(path: Path) -> bytes:
@@ -168,7 +196,7 @@ def _bytes_of(path: Path) -> bytes:
     try:
         return gzip.decompress(data)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise _corrupt(path, "gzip") from error
+        raise corrupt(path, "gzip") from error
 
 
 def concatenated(tables: Sequence[pa.Table]) -> pa.Table:
@@ -205,7 +233,12 @@ def _common_type(name: str, kinds: set[pa.DataType]) -> pa.DataType:
     )
 
 
-def _refuse_repeated(path: Path, names: Sequence[str]) -> None:
+def refuse_repeated(path: Path, names: Sequence[str]) -> None:
+    """Raises unless every column has a name of its own.
+
+    Raises:
+        DataError: If names are repeated.
+    """
     repeated = [name for name, count in Counter(names).items() if count > 1]
     if repeated:
         raise DataError(
@@ -229,7 +262,8 @@ def _not_utf8(path: Path, data: bytes) -> DataError | None:
     return None
 
 
-def _corrupt(path: Path, what: str) -> DataError:
+def corrupt(path: Path, what: str) -> DataError:
+    """Returns the error for a file whose bytes are not what its name announces."""
     return DataError(
         path.name,
         seen=f"a truncated or corrupt file, {path.stat().st_size} bytes that cannot be read as {what}",

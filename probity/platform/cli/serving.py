@@ -23,7 +23,7 @@ __all__ = ["Engine", "serve"]
 _Path = Path | None
 
 
-class Engine(enum.StrEnum):
+class Engine(enum.Enum):
     """Which server answers."""
 
     AUTO = "auto"
@@ -173,7 +173,7 @@ def _require_able(engine: Engine, lacking: tuple[str, ...]) -> None:
 
     if lacking:
         raise ConfigError(
-            f"--engine {engine}",
+            "--engine",
             seen=f"with {', '.join(lacking)}, for which TensorFlow Serving {_WHERE[engine]} has nothing",
             allowed="options that this server can do; it would run as if they had not been given",
             remedy="leave them out, or take --engine embedded, which can do them",
