@@ -14,6 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from probity.alerts import AlertConfig
 from probity.metric import METRICS, Direction, MetricKind
 from probity.monitoring import MonitoringConfig, Retraining
 from probity.owner import Contact, RegistryFacts, RiskAnswers
@@ -687,6 +688,8 @@ class RunConfig(Record):
     instead, relative to itself."""
     monitoring: MonitoringConfig = MonitoringConfig()
     """The limits within which a released model goes on serving without being asked about."""
+    alerts: AlertConfig = Field(default=AlertConfig(), exclude_if=lambda alerts: alerts == AlertConfig())
+    """Who is told of a run that failed or is held, and of a rollout that was taken back."""
     retraining: Retraining | None = None
     """Why the watch over an earlier model asks for this run; written by ``probity monitor``."""
 

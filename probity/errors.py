@@ -24,6 +24,7 @@
     ├── TrackingError                     MLflow or ML Metadata did not take the record  exit 2
     └── ReleaseError                      the push did not happen                        exit 2
         ├── ReleaseHeldError              the verdict is hold                            exit 3
+        ├── DataHeldError                 reviewers have not approved the data           exit 3
         └── SignatureError
 
 A message has four parts - which argument, what was seen, what is allowed, what to do - and never a data value:
@@ -41,6 +42,7 @@ __all__ = [
     "BudgetExceededError",
     "ConfigError",
     "DataError",
+    "DataHeldError",
     "DigestMismatchError",
     "DuplicatePluginError",
     "MissingExtraError",
@@ -82,7 +84,8 @@ class ProbityError(Exception):
         self.remedy = remedy
 
     def __str__(self) -> str:
-        return f"{self.argument}: {self.seen}. Allowed: {self.allowed}. To do: {self.remedy}."
+        stop = "" if self.seen.endswith("?") else "."
+        return f"{self.argument}: {self.seen}{stop} Allowed: {self.allowed}. To do: {self.remedy}."
 
     def __reduce__(self) -> tuple[object, ...]:
         # Exceptions with keyword-only arguments do not survive pickling by default (Beam pickles them).
@@ -189,6 +192,12 @@ class ReleaseError(ProbityError):
 
 class ReleaseHeldError(ReleaseError):
     """The gate's verdict is hold, so nothing is pushed."""
+
+    exit_code = 3
+
+
+class DataHeldError(ReleaseError):
+    """Reviewers have not approved the data, or rejected them, so nothing is trained or audited on them."""
 
     exit_code = 3
 

@@ -21,6 +21,8 @@ from probity.signing import TrustedKeys
 
 __all__ = [
     "Approved",
+    "DataApproved",
+    "DataRejected",
     "Event",
     "EvidenceExpired",
     "HistoryEntry",
@@ -31,13 +33,18 @@ __all__ = [
     "RolledBack",
     "StageEntered",
     "Waived",
+    "answering_at",
     "history_path",
     "live_at",
     "log_of",
     "parse_entry",
     "parse_time",
     "read_history",
+    "stage_at",
 ]
+
+_ROLLOUT_ENDS = ("completed", "rolled_back", "stopped")
+"""Ends of a rollout (:class:`probity.rollout.RolloutState`), after which one version answers everybody."""
 
 
 def _spelt(text: str) -> str:
@@ -100,6 +107,25 @@ class Rejected(_Event):
     evidence: Digest
 
 
+class DataApproved(_Event):
+    """A reviewer approved the data of a run before anything was trained on them; it holds for equal data and checks.
+
+    ``evidence`` is what they looked at: the data's record, statistics, schema and anomalies.
+    """
+
+    kind: Literal["data_approved"] = "data_approved"
+    run: str
+    evidence: Digest
+
+
+class DataRejected(_Event):
+    """A reviewer rejected the data of a run."""
+
+    kind: Literal["data_rejected"] = "data_rejected"
+    run: str
+    evidence: Digest
+
+
 class Waived(_Event):
     """Somebody answers for a rule that is not kept, for a while."""
 
@@ -128,12 +154,15 @@ class EvidenceExpired(_Event):
 
 
 Event = Annotated[
-    Promoted | RolledBack | Approved | Rejected | Waived | StageEntered | EvidenceExpired,
+    Promoted | RolledBack | Approved | Rejected | DataApproved | DataRejected | Waived | StageEntered | EvidenceExpired,
     Field(discriminator="kind"),
 ]
 
 Moved = Promoted | RolledBack
 """The events that change what is live."""
+
+_SAID = Approved | Rejected | DataApproved | DataRejected | Waived
+"""The events that reviewers may write."""
 
 _EVENT: TypeAdapter[Event] = TypeAdapter(Event)
 
@@ -180,7 +209,7 @@ def read_history(
             entry = parse_entry(line)
         except ValidationError:
             return tuple(entries), (f"{where}: no event that this version knows",)
-        moves = not isinstance(entry.event, Approved | Rejected | Waived)
+        moves = not isinstance(entry.event, _SAID)
         if moves and movers is not None and line.keyid not in movers:
             return tuple(entries), (f"{where}: a key that may not move versions says what is live",)
         entries.append(entry)
@@ -200,6 +229,9 @@ def parse_entry(line: Line) -> HistoryEntry:
 def live_at(entries: Sequence[HistoryEntry], moment: datetime | None = None) -> HistoryEntry | None:
     """Returns the entry that made live what was live at a moment, or ``None`` if nothing was.
 
+    Live is the newest version in the serving folder, which servers without a router load. While a rollout is under way
+    its router divides the requests between two versions: :func:`stage_at`.
+
     Args:
         entries: The history, oldest first.
         moment: The moment, with its time zone; ``None``: now.
@@ -208,6 +240,35 @@ def live_at(entries: Sequence[HistoryEntry], moment: datetime | None = None) -> 
     if moment is not None:
         moved = [entry for entry in moved if parse_time(entry.event.at) <= moment]
     return moved[-1] if moved else None
+
+
+def stage_at(entries: Sequence[HistoryEntry], moment: datetime | None = None) -> StageEntered | None:
+    """Returns the stage that a rollout was at at a moment, or ``None`` if none was under way.
+
+    Args:
+        entries: The history, oldest first.
+        moment: The moment, with its time zone; ``None``: now.
+    """
+    stages = [entry.event for entry in entries if isinstance(entry.event, StageEntered)]
+    if moment is not None:
+        stages = [event for event in stages if parse_time(event.at) <= moment]
+    return stages[-1] if stages and stages[-1].stage not in _ROLLOUT_ENDS else None
+
+
+def answering_at(entries: Sequence[HistoryEntry], moment: datetime | None = None) -> tuple[HistoryEntry, ...]:
+    """Returns the entries that made live what answered at a moment, newest first: one, or both versions of a rollout.
+
+    Args:
+        entries: The history, oldest first.
+        moment: The moment, with its time zone; ``None``: now.
+    """
+    live, stage = live_at(entries, moment), stage_at(entries, moment)
+    divided = () if stage is None else (stage.version, stage.incumbent)
+    return tuple(
+        entry
+        for entry in reversed(entries)
+        if isinstance(entry.event, Moved) and (entry is live or entry.event.version in divided)
+    )
 
 
 def parse_time(text: str) -> datetime:

@@ -11,8 +11,8 @@ from probity.record import Record
 
 __all__ = ["Measure", "MonitoringConfig", "MonitoringReport", "Retraining", "Trigger", "reports_folder"]
 
-Trigger = Literal["schedule", "drift", "degradation", "manual"]
-"""Why a model is to be trained again."""
+Trigger = Literal["schedule", "drift", "degradation", "manual", "operation"]
+"""Why a model is to be trained again; ``operation`` asks for no training, but for somebody who minds the server."""
 
 
 class MonitoringConfig(Record):
@@ -40,6 +40,10 @@ class MonitoringConfig(Record):
     """Joint level of all rates of one report; a limit counts as passed when the whole interval lies beyond it."""
     retrain_after_days: int | None = Field(default=None, ge=1)
     """Age of a release at which it is trained again in any case."""
+    error_rate: float = Field(default=0.01, ge=0.0, lt=1.0, exclude_if=lambda rate: rate == 0.01)
+    """Largest share of requests that fail, where the server's metrics are asked."""
+    latency_p95_ms: float | None = Field(default=None, gt=0.0, exclude_if=lambda limit: limit is None)
+    """Largest 95th percentile of the time to an answer in milliseconds, likewise; null: not judged."""
     webhook_variable: str | None = Field(default=None, exclude_if=lambda name: name is None)
     """Name of the environment variable that holds the address of a webhook, which is told when another run is asked for
     (the JSON that Slack's incoming webhooks take). The address is a secret and never stands in a config."""
@@ -48,7 +52,9 @@ class MonitoringConfig(Record):
 class Measure(Record):
     """One thing that was measured on what was logged, against its limit."""
 
-    kind: Literal["skew", "drift", "score_drift", "missing", "selection", "quality", "not_finite", "age"]
+    kind: Literal[
+        "skew", "drift", "score_drift", "missing", "selection", "quality", "not_finite", "age", "error_rate", "latency"
+    ]
     of: str
     """The column, the rate and group, or what else it is about; never a data value."""
     status: Literal["within", "beyond", "insufficient"]
@@ -69,6 +75,9 @@ class MonitoringReport(Record):
     schema_version: Literal[1] = 1
     model_name: str
     version: int
+    """The newest version that carries the run's model."""
+    versions: tuple[int, ...] = ()
+    """All of them, lowest first: a rollback publishes the same model under another number."""
     run: str
     """The run that made the version."""
     at: str
@@ -83,6 +92,9 @@ class MonitoringReport(Record):
     measures: tuple[Measure, ...]
     trigger: Trigger | None = None
     """Why a retraining was asked for, if it was."""
+    conclusive: bool | None = None
+    """Whether anything that was answered could be compared with training, audits or the period before. Where it could
+    not, "nothing is beyond its limit" says nothing. Null in reports that are older than this field."""
 
     @property
     def beyond(self) -> tuple[Measure, ...]:

@@ -23,6 +23,9 @@ class Approval(Record):
     """How many reviewers must approve. Whoever started the run counts only beside another reviewer."""
     reviewers: str = Field(default="reviewers.yaml", exclude_if=lambda path: path == "reviewers.yaml")
     """File with the reviewers and their public keys, relative to the config file."""
+    data: Literal["always", "on_anomalies", "never"] = Field(default="never", exclude_if=lambda when: when == "never")
+    """When people must sign what the data are before anything is trained on them: for all data, or for data in which
+    the comparison with the schema and between the splits found something. As many must as for a release."""
     webhook_variable: str | None = Field(default=None, exclude_if=lambda name: name is None)
     """Name of the environment variable that holds the address of a webhook, which is told when a run waits for
     approval (the JSON that Slack's incoming webhooks take). The address is a secret and never stands in a config."""

@@ -111,12 +111,12 @@ class Reviewers(Record):
         """Returns whose key this is."""
         return next((reviewer for reviewer in self.reviewers if reviewer.public.keyid == keyid), None)
 
-    def who_started(self, user: str | None, *, release_key: str | None = None) -> tuple[str, ...]:
-        """Returns the reviewers who are this user of the machine, or hold the key that signs releases."""
+    def who_started(self, user: str | None, *, release_keys: Collection[str]) -> tuple[str, ...]:
+        """Returns the reviewers who are this user of the machine, or hold a key (by id) that signs releases."""
         return tuple(
             reviewer.name
             for reviewer in self.reviewers
-            if user in (reviewer.name, *reviewer.users) or reviewer.public.keyid == release_key
+            if user in (reviewer.name, *reviewer.users) or reviewer.public.keyid in release_keys
         )
 
 

@@ -1,13 +1,16 @@
 """The reviews of a run: the evidence that they are about, which of them count, and which runs wait for more.
 
 Reviews lie in the run folder (``10_reviews.jsonl``), each sealed by its reviewer's key over the digest of the evidence.
-This module reads them; :mod:`probity.platform.release.approval` writes.
+This module reads them; :mod:`probity.platform.release.approval` writes. What people say of the data, before anything is
+trained on them, is in the model's history alone: it holds for every run on equal data.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import yaml
 from pydantic import ValidationError
@@ -15,7 +18,9 @@ from pydantic import ValidationError
 from probity import runs
 from probity.digest import digest_file, digest_json, digest_tree
 from probity.errors import ConfigError, SignatureError
-from probity.review import Reviewers, SealedReview, unseal_review
+from probity.history import DataApproved, DataRejected, HistoryEntry, read_history
+from probity.release_policy import trusted_in_project
+from probity.review import Reviewers, SealedReview, quorum_problem, unseal_review
 from probity.runs import RunFolder, Workspace
 
 __all__ = [
@@ -24,12 +29,14 @@ __all__ = [
     "SAVED_MODEL",
     "Waiting",
     "counting_reviews",
+    "data_evidence_digest",
     "evidence_digest",
     "evidence_files",
     "read_reviewers",
     "reviewers_of",
     "waiting_for",
     "waiting_runs",
+    "words_on_data",
 ]
 
 REVIEWS = "10_reviews.jsonl"
@@ -39,14 +46,15 @@ CARD_FILES = ("card.json", "card.md", "card.html")
 
 @dataclass(frozen=True, kw_only=True)
 class Waiting:
-    """A run that nothing holds but the approvals it lacks."""
+    """A run that nothing holds but the approvals it lacks, of its model or, before it has one, of its data."""
 
     run: str
     model_name: str
     approved_by: tuple[str, ...]
     quorum: int
     card: str
-    """Path of the card to look at."""
+    """Path of the card to look at; of the run folder, if it waits for the review of its data."""
+    of: Literal["model", "data"] = "model"
 
 
 def evidence_digest(folder: RunFolder) -> str:
@@ -73,6 +81,40 @@ def evidence_files(folder: RunFolder) -> dict[str, str]:
     model = folder.path / runs.MODEL / "saved_model"
     named[SAVED_MODEL] = digest_tree(model) if model.is_dir() else "absent"
     return named
+
+
+def data_evidence_digest(folder: RunFolder) -> str:
+    """Returns the digest of everything that is known of a run's data before anything is trained on them.
+
+    Guarantees: a change of any byte of the data's record, the examples' digests, the statistics, the schema or the
+    anomalies changes it; equal data that were checked in the same way have the same one, whatever the run.
+    """
+    names = (runs.DATASET, f"{runs.EXAMPLES}/splits.json", runs.SCHEMA, runs.SCHEMA_RECORD, runs.ANOMALIES)
+    statistics = folder.path / runs.STATISTICS
+    return digest_json(
+        {
+            **{name: _digest(folder.path / name) for name in names},
+            runs.STATISTICS: digest_tree(statistics) if statistics.is_dir() else "absent",
+        }
+    )
+
+
+def words_on_data(entries: Iterable[HistoryEntry], people: Reviewers, *, evidence: str) -> dict[str, bool]:
+    """Returns who has approved (true) or rejected (false) the data with this evidence: each reviewer's last word.
+
+    Args:
+        entries: The model's history, verified.
+        people: Who may say so; whoever signed in another's name does not count.
+        evidence: Digest of the data's evidence, :func:`data_evidence_digest`.
+    """
+    found = {}
+    for entry in entries:
+        event, person = entry.event, people.by_key(entry.keyid)
+        if not isinstance(event, DataApproved | DataRejected) or event.evidence != evidence:
+            continue
+        if person is not None and person.name == event.by:
+            found[person.name] = isinstance(event, DataApproved)
+    return found
 
 
 def counting_reviews(folder: RunFolder, people: Reviewers, *, model_name: str) -> tuple[SealedReview, ...]:
@@ -102,9 +144,12 @@ def waiting_for(folder: RunFolder) -> Waiting | None:
     Raises:
         ConfigError: If the list of reviewers cannot be read.
         DataError: If the run's decision or release cannot be read.
+        SignatureError: If a key that the config names cannot be read.
     """
-    if not (folder.path / runs.DECISION).is_file() or folder.release() is not None:
+    if folder.release() is not None:
         return None
+    if not (folder.path / runs.DECISION).is_file():
+        return _waiting_with_its_data(folder) if folder.status() == "held" else None
     if not folder.decision().waits_for_approval:
         return None
     config = folder.config()
@@ -118,6 +163,22 @@ def waiting_for(folder: RunFolder) -> Waiting | None:
         approved_by=tuple(word.reviewer for word in words),
         quorum=config.gate.approval.quorum,
         card=str(folder.path / runs.CARD / "card.html"),
+    )
+
+
+def _waiting_with_its_data(folder: RunFolder) -> Waiting | None:
+    config, people = folder.config(), reviewers_of(folder)
+    root, name = _config_folder(folder), config.serving.model_name
+    movers = trusted_in_project(config.signing, root=root)
+    base_path = (root / config.serving.base_path).resolve()
+    entries, _ = read_history(base_path, name, keys={**movers, **people.keys}, movers=movers)
+    said = words_on_data(entries, people, evidence=data_evidence_digest(folder))
+    started_by = people.who_started(folder.provenance().get("started_by"), release_keys=movers)
+    quorum = config.gate.approval.quorum
+    if not all(said.values()) or quorum_problem(said, quorum=quorum, started_by=started_by) is None:
+        return None  # rejected, or enough have approved: another run goes on with these data
+    return Waiting(
+        run=folder.id, model_name=name, approved_by=tuple(sorted(said)), quorum=quorum, card=str(folder.path), of="data"
     )
 
 
@@ -138,8 +199,7 @@ def reviewers_of(folder: RunFolder) -> Reviewers:
     Raises:
         ConfigError: If it cannot be read.
     """
-    root = (folder.path.parents[1] / folder.provenance()["config_folder"]).resolve()
-    return read_reviewers(root / folder.config().gate.approval.reviewers)
+    return read_reviewers(_config_folder(folder) / folder.config().gate.approval.reviewers)
 
 
 def read_reviewers(path: Path) -> Reviewers:
@@ -159,6 +219,11 @@ def read_reviewers(path: Path) -> Reviewers:
             allowed="reviewers: [{name, key: public key in PEM, users, may_waive}], names and keys all different",
             remedy="correct the file; a public key is what probity key create wrote to the .pub file",
         ) from error
+
+
+def _config_folder(folder: RunFolder) -> Path:
+    root: Path = (folder.path.parents[1] / folder.provenance()["config_folder"]).resolve()
+    return root
 
 
 def _digest(path: Path) -> str:

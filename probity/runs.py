@@ -47,7 +47,7 @@ from probity.data import (
 from probity.decision import GateDecision, Release
 from probity.digest import digest_file
 from probity.edge_cases import EdgeCases
-from probity.errors import ConfigError, DataError, DigestMismatchError
+from probity.errors import ConfigError, DataError, DataHeldError, DigestMismatchError
 from probity.findings import AuditReport
 from probity.model import TrainedModel
 from probity.record import Digest, Record
@@ -210,8 +210,9 @@ class RunFolder:
             pass
         if (self.path / DECISION).is_file():
             return "approved" if self.decision().verdict == "release" else "held"
-        if self.error is not None:
-            return "failed"
+        error = self.error
+        if error is not None:
+            return "held" if error.kind == DataHeldError.__name__ else "failed"
         return "stopped" if (self.path / ".run" / "stopped").is_file() else "interrupted"
 
     # -- nouns -----------------------------------------------------------------------------------------------------

@@ -17,7 +17,8 @@ KINDS = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issu
 EXIT_CODES = {
     "ConfigError": 2, "PluginError": 2, "UnknownPluginError": 2, "DuplicatePluginError": 2, "MissingExtraError": 2,
     "DataError": 2, "SchemaViolationError": 2, "DigestMismatchError": 2, "BudgetError": 4, "BudgetExceededError": 4,
-    "WorkerNotReadyError": 5, "ReleaseHeldError": 3, "ReleaseError": 2, "SignatureError": 2, "ProbityError": 1,
+    "WorkerNotReadyError": 5, "ReleaseHeldError": 3, "DataHeldError": 3, "ReleaseError": 2, "SignatureError": 2,
+    "ProbityError": 1,
     "TrainingError": 1, "TrackingError": 2, "AuditError": 1, "WorkerError": 1, "WorkerCrashError": 1,
     "WorkerTimeoutError": 1, "WorkerContractError": 1, "WorkerReportedError": 1,
 }  # fmt: skip
@@ -43,6 +44,11 @@ def test_the_tree_in_the_docstring_names_every_error():
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_message_has_four_parts(kind):
     assert str(make(kind)) == "data.source: a folder. Allowed: a file. To do: name one file."
+
+
+def test_a_question_has_no_full_stop_after_it():
+    found = ProbityError("trainerr", seen="unknown key - did you mean 'trainer'?", allowed="a key", remedy="correct it")
+    assert str(found) == "trainerr: unknown key - did you mean 'trainer'? Allowed: a key. To do: correct it."
 
 
 @pytest.mark.parametrize("part", ["seen", "allowed", "remedy"])

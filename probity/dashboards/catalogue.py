@@ -57,7 +57,8 @@ class Line:
         model: Digest of the model, if it was released.
         dataset: Content digest of the data, if it was released.
         released_at: UTC, ISO 8601, if it was released.
-        waits: Whether the decision lacks nothing but approvals; reviews that came since are not looked at.
+        waits: Whether the run lacks nothing but approvals, of its data where there is no decision yet; words that were
+            said since are not looked at.
     """
 
     run: str
@@ -158,7 +159,7 @@ def _line(path: Path, _: tuple[int, ...]) -> Line:
             model=released.model if released else None,
             dataset=released.dataset if released else None,
             released_at=released.released_at if released else None,
-            waits=decision is not None and released is None and decision.waits_for_approval,
+            waits=(released is None and decision.waits_for_approval) if decision else status == "held",
         )
     except (ProbityError, OSError, ValueError):
         return Line(run=folder.id, project=project, created_at=folder.created_at, status="unreadable")

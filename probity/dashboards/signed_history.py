@@ -14,7 +14,16 @@ from probity.config import RunConfig
 from probity.dashboards.report import Report
 from probity.dashboards.words import digest_text, moment
 from probity.errors import ConfigError, ProbityError
-from probity.history import Approved, HistoryEntry, Moved, Rejected, history_path, read_history
+from probity.history import (
+    Approved,
+    DataApproved,
+    DataRejected,
+    HistoryEntry,
+    Moved,
+    Rejected,
+    history_path,
+    read_history,
+)
 from probity.release_policy import trusted_in_project
 from probity.review import Reviewers
 from probity.run_reviews import evidence_files, read_reviewers
@@ -108,8 +117,9 @@ def attested(report: Report) -> Attested | None:
 
 
 def words_on_run(history: History, run: str) -> tuple[HistoryEntry, ...]:
-    """Returns what reviewers said about a run."""
-    return tuple(e for e in history.entries if isinstance(e.event, Approved | Rejected) and e.event.run == run)
+    """Returns what reviewers said about a run and about its data."""
+    said = Approved | Rejected | DataApproved | DataRejected
+    return tuple(entry for entry in history.entries if isinstance(entry.event, said) and entry.event.run == run)
 
 
 def history_rows(entries: tuple[HistoryEntry, ...], *, public: bool) -> list[dict[str, str]]:
@@ -147,6 +157,8 @@ def history_words(event: Any) -> str:
         "rolled_back": "version {version} went live: the bytes of {restores} again",
         "approved": "{run} was approved",
         "rejected": "{run} was rejected",
+        "data_approved": "the data of {run} were approved",
+        "data_rejected": "the data of {run} were rejected",
         "waived": "rule {rule} was waived until {until}",
         "stage_entered": "version {version}: {stage}",
         "evidence_expired": "evidence of {run} no longer counts",

@@ -169,7 +169,7 @@ def _require_no_contradiction(rows: pa.Table, expected: npt.NDArray[np.int32]) -
 def _why(raw: pa.Table, dataset: Dataset) -> tuple[str | None, ...]:
     taken = {column.name for column in dataset.columns} | set(dataset.excluded)
     if WHY not in raw.column_names or WHY in taken:
-        return tuple(None for _ in range(raw.num_rows))
+        return (None,) * int(raw.num_rows)
     words: list[object] = raw.column(WHY).to_pylist()
     return tuple(str(text) if text not in (None, "") else None for text in words)
 

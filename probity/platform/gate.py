@@ -19,8 +19,8 @@ no model without mitigation to compare with                 ``insufficient_evide
 finite epsilon, preprocessing not covered by it             ``fail``
 an attack proves more than the finite epsilon allows        ``fail``
 evidence older than the policy lets it count                ``error``
-approval required, and not given                            ``insufficient_evidence``
-a reviewer rejected it                                      ``fail``
+approval required, of the model or its data, and not given  ``insufficient_evidence``
+a reviewer rejected it, or its data                         ``fail``
 a question on risk to be answered, and open                 ``insufficient_evidence``
 =========================================================== =====================
 
@@ -41,7 +41,7 @@ from probity.decision import RISK_ANSWERS, Check, GateDecision, GatePolicy
 from probity.digest import digest_json
 from probity.findings import AuditReport, Subject, finding_id
 from probity.metric import METRICS, MetricKind
-from probity.platform.gate_approval import with_approval
+from probity.platform.gate_approval import DataWords, data_check, with_approval
 from probity.platform.gate_rules import condition_of, judge, unusable
 from probity.review import Review, Waiver
 from probity.task import Task
@@ -110,6 +110,7 @@ def decide(
     waivers: Sequence[Waiver] = (),
     reviews: Sequence[Review] = (),
     started_by: Sequence[str] = (),
+    data: DataWords | None = None,
 ) -> GateDecision:
     """Decides whether the candidate may be released.
 
@@ -128,6 +129,7 @@ def decide(
         waivers: Waivers in force, their signatures checked.
         reviews: What reviewers signed about exactly this evidence, their signatures checked.
         started_by: Names of the reviewers who started the run; they do not count alone.
+        data: What reviewers signed about exactly these data, their signatures checked; ``None``: nothing.
     """
     candidate = _Candidate(model=model, examples=examples, reports=reports, expired=expired or {})
     checks = [*_check_candidate(candidate)]
@@ -140,6 +142,8 @@ def decide(
         checks += _check_preprocessing(policy, candidate)
         checks += _check_contradiction(candidate)
         judged = [_waive(_check_rule(rule, candidate, policy), rule, waivers) for rule in policy.rules]
+        reviewed = data_check(policy.approval, data or DataWords(), started_by=started_by)
+        checks += [] if reviewed is None else [reviewed]
         checks += with_approval(judged, policy.approval, reviews, started_by=started_by)
     blocked = any(check.blocks for check in checks) or not any(check.outcome == "pass" for check in checks)
     return GateDecision(

@@ -2,13 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from probity.decision import APPROVAL, ON_UNCLEAR, Check
 from probity.release_policy import Approval
 from probity.review import Review, quorum_problem
 
-__all__ = ["with_approval"]
+__all__ = ["DataWords", "data_check", "with_approval"]
+
+_DATA_REVIEW = "data review"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataWords:
+    """What is known of a review of the data.
+
+    Attributes:
+        said: Reviewer to their last word on data with exactly this evidence: whether they approve.
+        anomalies: How many anomalies, warnings included, the data have.
+    """
+
+    said: Mapping[str, bool] = field(default_factory=dict)
+    anomalies: int = 0
+
+
+def data_check(approval: Approval, words: DataWords, *, started_by: Sequence[str]) -> Check | None:
+    """Returns the check of what people said about the data; ``None`` where nobody is asked and nobody objects.
+
+    Args:
+        approval: What the policy asks.
+        words: What people said.
+        started_by: Reviewers who do not count alone.
+    """
+    asked = approval.data == "always" or (approval.data == "on_anomalies" and words.anomalies > 0)
+    against = sorted(name for name, approves in words.said.items() if not approves)
+    if not asked and not against:
+        return None
+    required = f"approval of the data by {_people(approval)}"
+    if against:
+        reason = f"{', '.join(against)} rejected these data; train on others."
+        return Check(rule=_DATA_REVIEW, outcome="fail", required=required, reason=reason)
+    approved = sorted(words.said)
+    problem = quorum_problem(approved, quorum=approval.quorum, started_by=started_by)
+    if problem is not None:
+        reason = f"The policy requires {required}, and there is {problem}."
+        return Check(rule=_DATA_REVIEW, outcome="insufficient_evidence", required=required, reason=reason)
+    return Check(
+        rule=_DATA_REVIEW,
+        outcome="pass",
+        required=required,
+        evidence=tuple(f"data review/{name}" for name in approved),
+        reason=f"The data, their statistics and their anomalies were approved by {', '.join(approved)}.",
+    )
 
 
 def with_approval(
@@ -37,9 +83,8 @@ def with_approval(
 
 
 def _check(approval: Approval, reviews: Sequence[Review], started_by: Sequence[str]) -> Check:
-    people = "1 reviewer" if approval.quorum == 1 else f"{approval.quorum} reviewers"
     when = f", {ON_UNCLEAR}" if approval.required == "on_insufficient_evidence" else ""
-    required = f"approval by {people}{when}"
+    required = f"approval by {_people(approval)}{when}"
     against = sorted({review.reviewer for review in reviews if review.outcome == "reject"})
     if against:
         return Check(
@@ -65,6 +110,10 @@ def _check(approval: Approval, reviews: Sequence[Review], started_by: Sequence[s
         evidence=tuple(f"review/{name}" for name in approved),
         reason=f"Approved by {', '.join(approved)}, on exactly this evidence.",
     )
+
+
+def _people(approval: Approval) -> str:
+    return "1 reviewer" if approval.quorum == 1 else f"{approval.quorum} reviewers"
 
 
 def _lift(check: Check, approval: Check) -> Check:

@@ -14,8 +14,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from probity import runs
 from probity.errors import TrackingError
-from probity.platform.lineage_artifacts import FLOW, ArtifactRef, Fact, outputs_of, sources_of
+from probity.platform.lineage_artifacts import FLOW, ArtifactRef, Fact, Word, outputs_of, sources_of
 from probity.platform.lineage_store import (
     INPUT,
     OUTPUT,
@@ -27,11 +28,13 @@ from probity.platform.lineage_store import (
     set_facts,
     stored_artifact,
 )
+from probity.run_reviews import data_evidence_digest, evidence_digest
 from probity.runs import Receipt, RunFolder
 
 __all__ = ["Execution", "Lineage", "LineageRun"]
 
 _PROJECT, _RUN = "Project", "Run"
+_SAID = ("Review", "EvidenceExpiry")
 _RANK = {name: rank for rank, name in enumerate(FLOW)}
 
 Link = dict[str, Any]
@@ -60,20 +63,30 @@ class Lineage:
         from ml_metadata.proto import metadata_store_pb2 as pb
 
         with self._store.opened(writing=True) as store:
-            parent = named_context(store, _PROJECT, project)
-            context = named_context(store, _RUN, run_id)
-            known = {entry.id for entry in store.get_parent_contexts_by_context(context.id)}
-            if parent.id not in known:
-                store.put_parent_contexts([pb.ParentContext(child_id=context.id, parent_id=parent.id)])
+            parent, context = _contexts(store, run_id, project)
             for execution in store.get_executions_by_context(context.id):
                 if execution.last_known_state == pb.Execution.RUNNING:
                     execution.last_known_state = pb.Execution.CANCELED
                     store.put_executions([execution])
-        return LineageRun(self._store, RunFolder(self._workspace / "runs" / run_id), contexts=(parent, context))
+        return self._writer(run_id, (parent, context))
+
+    def add(self, run_id: str, project: str, words: Sequence[Word]) -> None:
+        """Records what was said about a run after its stages, each word once.
+
+        Raises:
+            TrackingError: If the store cannot be written.
+        """
+        with self._store.opened(writing=True) as store:
+            contexts = _contexts(store, run_id, project)
+        self._writer(run_id, contexts).add(words)
+
+    def _writer(self, run_id: str, contexts: Sequence[Any]) -> LineageRun:
+        return LineageRun(self._store, RunFolder(self._workspace / "runs" / run_id), contexts=contexts)
 
     def chain(self, run_id: str) -> list[Link]:
         """Returns how the last artifact of a run came about: release, decision, card, …, model, …, dataset, data file.
 
+        What people and the watch over the released version said about the run is among it, be there a release or not.
         Each link was reached from the one at the top through executions of this run, and carries where this run keeps
         it. Empty for a run that the store does not know.
 
@@ -94,7 +107,8 @@ class Lineage:
                 read.setdefault(event.execution_id, []).append(event)
         if not made:
             return []
-        waiting = [max(made, key=lambda key: (_RANK[artifacts[key].type], key))]
+        said = [key for key in made if artifacts[key].type in _SAID]
+        waiting = [max(made, key=lambda key: (_RANK[artifacts[key].type], key)), *said]
         uris = {event.artifact_id: str(event.path.steps[0].key) for event in events}
         found: dict[int, Link] = {}
         while waiting:
@@ -168,11 +182,7 @@ class LineageRun:
 
         references = [reference for receipt in inputs for reference in self._outputs(receipt)]
         with self._store.opened(writing=True) as store:
-            names = {"run": pb.STRING, "stage": pb.STRING}
-            kind = store.put_execution_type(pb.ExecutionType(name=stage, properties=names))
-            execution = pb.Execution(type_id=kind, last_known_state=pb.Execution.RUNNING)
-            execution.properties["run"].string_value = self._folder.id
-            execution.properties["stage"].string_value = stage
+            execution = self._execution(store, stage, pb.Execution.RUNNING)
             key = self._put(store, execution, inputs=references)
         return Execution(self, key)
 
@@ -184,13 +194,56 @@ class LineageRun:
             if receipt.reused_from:
                 facts["reused_from"] = receipt.reused_from
             execution = self._ended(store, key, "CACHED" if receipt.reused_from else "COMPLETE", facts)
+            if runs.RELEASE in receipt.outputs:
+                sources = (*sources, *self._approvals(store))
             self._put(store, execution, inputs=sources, outputs=outputs)
             self._summarise(store, outputs)
+
+    def add(self, words: Iterable[Word]) -> None:
+        """Records what was said about the run after its stages; what this run has already is left alone."""
+        from ml_metadata.proto import metadata_store_pb2 as pb
+
+        with self._store.opened(writing=True) as store:
+            known = {(entry.type, entry.name) for entry in store.get_artifacts_by_context(self._contexts[-1].id)}
+            for word in words:
+                if (word.reference.type, word.reference.digest) in known:
+                    continue
+                receipts = (self._folder.receipt(stage) for stage in word.about)
+                about = [reference for receipt in receipts if receipt for reference in self._outputs(receipt)]
+                state = pb.Execution.CACHED if word.reused_from else pb.Execution.COMPLETE
+                execution = self._execution(store, word.stage, state)
+                if word.reused_from:
+                    set_facts(execution.custom_properties, {"reused_from": word.reused_from})
+                self._put(store, execution, inputs=about, outputs=(word.reference,))
 
     def fail(self, key: int, kind: str) -> None:
         """Records that an execution ended in an error of this kind."""
         with self._store.opened(writing=True) as store:
             store.put_executions([self._ended(store, key, "FAILED", {"error": kind})])
+
+    def _execution(self, store: Any, stage: str, state: int) -> Any:
+        """Returns a new execution of this run, not yet written."""
+        from ml_metadata.proto import metadata_store_pb2 as pb
+
+        names = {"run": pb.STRING, "stage": pb.STRING}
+        kind = store.put_execution_type(pb.ExecutionType(name=stage, properties=names))
+        execution = pb.Execution(type_id=kind, last_known_state=state)
+        execution.properties["run"].string_value = self._folder.id
+        execution.properties["stage"].string_value = stage
+        return execution
+
+    def _approvals(self, store: Any) -> list[ArtifactRef]:
+        """Returns the approvals on record of exactly the evidence that the run has now: what a release rests on."""
+        found = [entry for entry in store.get_artifacts_by_context(self._contexts[-1].id) if entry.type == "Review"]
+        if not found:
+            return []
+        counting = {evidence_digest(self._folder), data_evidence_digest(self._folder)}
+        said = [(entry, facts_of(entry.custom_properties)) for entry in found]
+        return [
+            ArtifactRef(type=entry.type, digest=entry.name, uri=entry.uri)
+            for entry, facts in said
+            if facts["outcome"] == "approved" and facts["evidence"] in counting
+        ]
 
     def _outputs(self, receipt: Receipt) -> tuple[ArtifactRef, ...]:
         if receipt.stage not in self._known:
@@ -256,6 +309,17 @@ class Execution:
         """
         with contextlib.suppress(TrackingError):
             self._run.fail(self._key, kind)
+
+
+def _contexts(store: Any, run_id: str, project: str) -> tuple[Any, Any]:
+    """Returns the contexts of a project and of a run in it, written if they are new."""
+    from ml_metadata.proto import metadata_store_pb2 as pb
+
+    parent, context = named_context(store, _PROJECT, project), named_context(store, _RUN, run_id)
+    known = {entry.id for entry in store.get_parent_contexts_by_context(context.id)}
+    if parent.id not in known:
+        store.put_parent_contexts([pb.ParentContext(child_id=context.id, parent_id=parent.id)])
+    return parent, context
 
 
 def _link(artifact: Any, maker: Any | None) -> Link:

@@ -2,7 +2,8 @@
 
 An artifact's digest is the one by which other records cite the noun - the model's digest in a release, the content
 digest of the data in a decision - so that a digest found anywhere can be looked up. Facts are names, counts, digests
-and verdicts; no data value and nothing marked sensitive is among them.
+and verdicts; no data value and nothing marked sensitive is among them, and group names only where a person or the
+watch over a released version gave them as a reason, in words that stand in the model's history too.
 """
 
 from __future__ import annotations
@@ -14,13 +15,15 @@ from dataclasses import dataclass, field
 
 from probity import runs
 from probity.data import Dataset
-from probity.decision import GateDecision
+from probity.decision import Check, GateDecision
 from probity.digest import digest_json
 from probity.findings import AuditReport
 from probity.model import TrainedModel
+from probity.run_publication import waivers_of
 from probity.runs import Receipt, RunFolder
+from probity.storage import read_record
 
-__all__ = ["FLOW", "ArtifactRef", "Fact", "outputs_of", "sources_of"]
+__all__ = ["FLOW", "ArtifactRef", "Fact", "Word", "outputs_of", "sources_of"]
 
 Fact = str | int | float
 
@@ -40,7 +43,9 @@ FLOW = (
     "AuditReport",
     "ModelCard",
     "GateDecision",
+    "Review",
     "Release",
+    "EvidenceExpiry",
 )
 """The types in the order in which they arise; first ``Output``, whatever a stage unknown to this list leaves."""
 
@@ -59,6 +64,7 @@ _TYPES = {
     runs.CARD: "ModelCard",
     runs.DECISION: "GateDecision",
     runs.RELEASE: "Release",
+    runs.RELEASE_DECISION: "GateDecision",
 }
 
 
@@ -73,6 +79,19 @@ class ArtifactRef:
     uri: str
     """Relative to the workspace; for a data file, the source as the config gives it."""
     facts: Mapping[str, Fact] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Word:
+    """What was said about a run after its stages, and about which of them."""
+
+    stage: str
+    """What its execution is called."""
+    reference: ArtifactRef
+    about: tuple[str, ...]
+    """Stages of the run whose outputs it is about, as far as the run has them."""
+    reused_from: str | None = None
+    """The run that it was said about, if it holds for this one because both have it in common."""
 
 
 def outputs_of(folder: RunFolder, receipt: Receipt) -> tuple[ArtifactRef, ...]:
@@ -136,7 +155,7 @@ def _reference(folder: RunFolder, kind: str, place: str, files: Mapping[str, str
     elif kind == "ModelCard":
         digest = files.get(f"{runs.CARD}/card.json", digest)
     elif kind == "GateDecision":
-        decision = folder.decision()
+        decision = read_record(folder.path / place, GateDecision)
         digest, facts = decision.record_digest(), dict(_decision_facts(decision, folder))
     elif kind == "Release":
         release = folder.release()
@@ -144,6 +163,7 @@ def _reference(folder: RunFolder, kind: str, place: str, files: Mapping[str, str
             digest = release.record_digest()
             facts = {"model_name": release.model_name, "version": str(release.version), "path": release.path}
             facts["released_at"] = release.released_at
+            facts |= {} if release.number is None else {"number": release.number}
     return ArtifactRef(type=kind, digest=digest, uri=f"runs/{folder.id}/{place}", facts=facts)
 
 
@@ -184,6 +204,17 @@ def _report_facts(report: AuditReport) -> Iterator[tuple[str, Fact]]:
         yield "accountant", statement.accountant
 
 
+def _reason(check: Check) -> str:
+    if check.observed is None:
+        return f"{check.required}; nothing observed"
+    between = "" if check.lower is None or check.upper is None else f" [{check.lower:.4g}, {check.upper:.4g}]"
+    return f"{check.required}; observed {check.observed:.4g}{between}"
+
+
+def _waived(decision: GateDecision) -> bool:
+    return any(check.lifted_by == "waiver" for check in decision.checks)
+
+
 _WORST_FIRST = ("error", "fail", "insufficient_evidence", "pass")
 
 
@@ -194,6 +225,14 @@ def _decision_facts(decision: GateDecision, folder: RunFolder) -> Iterator[tuple
     yield "card", decision.card or "none"
     for check in decision.checks:
         yield f"check: {check.rule}", check.outcome
+        if check.outcome != "pass":
+            # The gate's own words may name a group; these do not.
+            yield f"reason: {check.rule}", _reason(check)
+    owners = {sealed.waiver.rule: sealed.waiver.owner for sealed in waivers_of(folder)} if _waived(decision) else {}
+    for check in decision.checks:
+        if check.lifted_by is not None:
+            yield f"lifted: {check.rule}", f"{check.lifted_by} {owners.get(check.rule, '')}".strip()
+    yield "held_by", ", ".join(check.rule for check in decision.blocking) or "nothing"
     comparing = {rule.name for rule in folder.config().gate.rules if rule.across}
     outcomes = {check.outcome for check in decision.checks if check.rule in comparing}
     yield "fairness", next((outcome for outcome in _WORST_FIRST if outcome in outcomes), "no rule")

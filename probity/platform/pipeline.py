@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import Literal, cast
 
 import yaml
 
@@ -25,19 +25,22 @@ from probity.canaries import Coins
 from probity.claims import CLAIMS
 from probity.decision import APPROVAL, GateDecision, GatePolicy
 from probity.digest import digest_file, digest_tree
-from probity.errors import AuditError, ConfigError, ProbityError, ReleaseHeldError, TrackingError
+from probity.errors import AuditError, ConfigError, DataHeldError, ProbityError, ReleaseHeldError, TrackingError
 from probity.findings import AuditReport, Subject
 from probity.model_cards import render
 from probity.model_cards.compose import compose
 from probity.model_cards.publication import Publication
 from probity.platform import adopt, canaries, gate, ingest, profile, schema, shadows, tracking, training, transform
+from probity.platform.alerts import alerted
 from probity.platform.edge_cases import read_edge_cases
 from probity.platform.lineage import Lineage, LineageRun
+from probity.platform.lineage_words import keep_words
 from probity.platform.live_rounds import LiveRounds
 from probity.platform.person import current_user
 from probity.platform.plan import EDGE_CASES, Plan, make_plan
 from probity.platform.release import push
 from probity.platform.release.approval import approval_terms, reviews_of
+from probity.platform.release.data_review import data_words, require_reviewed_data
 from probity.platform.release.evidence import collect, expired_audits
 from probity.platform.release.history import utc_now
 from probity.platform.release.project import Project
@@ -125,9 +128,12 @@ def run(
         stages = Stages(
             workspace, folder, lineage=lineage, observer=observer, use_cache=use_cache, until=until
         )  # fmt: skip
-        with _failures_kept(folder, stages):
+        # The runs of a comparison are looked at together, by whoever started it.
+        telling = nullcontext() if parent is not None else alerted(config, folder, observer)
+        with telling, _failures_kept(folder, stages):
             _write_config(plan, workspace, folder, further=(SERVING,) if plan.config.serving.infra_validation else ())
             _read_data(plan, folder, stages)
+            _require_reviewed_data(plan, folder, observer)
             _train(plan, workspace, folder, stages)
             _audit(plan, folder, stages)
             _validate_infra(plan, folder, stages)
@@ -165,9 +171,10 @@ def audit(
     folder = workspace.new_run(plan.config.name)
     with _recorded(plan, workspace, folder, observer) as lineage:
         stages = Stages(workspace, folder, lineage=lineage, observer=observer, use_cache=use_cache)
-        with _failures_kept(folder, stages):
+        with alerted(plan.config, folder, observer), _failures_kept(folder, stages):
             _write_config(plan, workspace, folder)
             _read_data(plan, folder, stages)
+            _require_reviewed_data(plan, folder, observer)
             _adopt(model, folder, stages, members_known=members_known)
             _audit(plan, folder, stages, made_by=("adopt",))
             _decide(plan, workspace, folder, stages, made_by=("adopt",))
@@ -199,6 +206,7 @@ def decide(folder: RunFolder, *, reviews: Sequence[SealedReview] = (), now: date
         waivers=[sealed.waiver for sealed in waivers_of(folder, now=moment)],
         reviews=[sealed.review for sealed in reviews],
         started_by=approval_terms(folder, project).started_by,
+        data=data_words(folder, project),
     )
 
 
@@ -324,6 +332,15 @@ def _read_cases(plan: Plan, path: Path, folder: RunFolder, stages: Stages) -> No
 
     settings = {"cases": digest_file(path), "name": path.name, "missing": missing}
     stages.perform(CASES, produce=read, settings=settings, inputs=("ingest", "schema"))
+
+
+def _require_reviewed_data(plan: Plan, folder: RunFolder, observer: Observer) -> None:
+    """Stands before everything that reads the data for a model: rejected data cost no privacy budget."""
+    try:
+        require_reviewed_data(folder, Project(config=plan.config, root=plan.root))
+    except DataHeldError:
+        _ask_for_review(plan, folder, observer, of="data")
+        raise
 
 
 def _train(plan: Plan, workspace: Workspace, folder: RunFolder, stages: Stages) -> None:
@@ -669,9 +686,11 @@ def _decide(
     stages.perform("gate", produce=write_decision, inputs=("ingest", made_by[-1], "card", *reports), cached=False)
 
 
-def _ask_for_review(plan: Plan, folder: RunFolder, observer: Observer) -> None:
+def _ask_for_review(
+    plan: Plan, folder: RunFolder, observer: Observer, *, of: Literal["model", "data"] = "model"
+) -> None:
     try:
-        ask_for_review(plan.config.gate.approval, folder, model_name=plan.config.serving.model_name)
+        ask_for_review(plan.config.gate.approval, folder, model_name=plan.config.serving.model_name, of=of)
     except ConfigError as error:
         observer.note(f"no message was sent to the reviewers - {error}")
 
@@ -716,6 +735,7 @@ def _release(plan: Plan, folder: RunFolder, stages: Stages, observer: Observer) 
         if decision != folder.decision():
             write_record(out / runs.RELEASE_DECISION, decision)
 
+    keep_words(folder, project)  # the release is made from the approvals too
     made_by = "adopt" if folder.receipt("adopt") else "train"
     stages.perform("release", produce=publish, inputs=(made_by, "card", "gate"), cached=False)
     try:

@@ -13,9 +13,13 @@ from probity.access import Role
 from probity.dashboards.pages import PAGES
 from probity.decision import APPROVAL, Check, GateDecision
 from probity.findings import AuditReport
+from probity.history import Promoted, RolledBack
 from probity.model_cards.dialects import DIALECTS
 from probity.model_cards.wording import ABSENT
 from probity.monitoring import Measure, MonitoringReport, reports_folder
+from probity.platform.release.history import add_event
+from probity.platform.release.keys import project_keys
+from probity.release_policy import SigningConfig
 from probity.rollout import (
     Comparison,
     RolloutPlan,
@@ -25,7 +29,7 @@ from probity.rollout import (
     Transition,
     state_path,
 )
-from probity.runs import Workspace
+from probity.runs import RunFolder, Workspace
 from probity.storage import write_record
 
 EVERY = tuple(page.name for page in PAGES)
@@ -232,6 +236,23 @@ def test_the_rollout_and_the_newest_look_are_shown_and_the_public_sees_the_stage
     public = "\n".join(texts(shown(watched, FULL, names=("live",), role=Role.PUBLIC))).replace("\\", "")
     assert "rolled back" in public
     assert not any(said in public for said in (HARM, "+0.4000", "0.1234", "321"))
+
+
+def test_what_is_live_after_a_rollback_is_what_the_signed_history_says(watched, tmp_path):
+    keys = project_keys(SigningConfig(), root=tmp_path)
+    base = tmp_path / RunFolder(watched.root / "runs" / FULL).config().serving.base_path
+    digest = "sha256:" + "1" * 64
+    released = Promoted(at=AT, by="sam", run=FULL, version=7, number="1.0.0", claims=digest)
+    restored = RolledBack(
+        at=AT, by="sam", run=FULL, version=9, restores=7, replaces=8, number="1.0.0", claims=digest, why="complaints"
+    )
+    for event in (released, restored):
+        add_event(base, "adult_income", event, model=digest, keys=keys.trusted, signer=keys.signer)
+    app = shown(watched, FULL, names=("live",))
+    assert {metric.label: metric.value for metric in app.metric}["Live version"] == "9"
+    words = "\n".join(texts(app)).replace("\\", "")
+    assert "the bytes of version" in words
+    assert "adult_income/9" in words
 
 
 @pytest.mark.heavy

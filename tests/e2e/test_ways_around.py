@@ -17,6 +17,7 @@ from probity.digest import digest_file
 from probity.errors import DigestMismatchError, ReleaseError, ReleaseHeldError, SignatureError
 from probity.history import EvidenceExpired
 from probity.platform import pipeline
+from probity.platform.lineage import Lineage
 from probity.platform.release.approval import review
 from probity.platform.release.history import add_event, utc_now
 from probity.platform.release.project import Project
@@ -309,6 +310,8 @@ def test_a_run_waits_is_approved_and_released_and_its_first_decision_stays(waiti
     assert verify(version, trusted_keys=waiting.project.trusted()).problems == ()
     assert waiting_runs(waiting.workspace) == ()
     assert [entry.event.kind for entry in waiting.project.history()[0]] == ["approved", "promoted"]
+    above = Lineage(waiting.workspace.metadata).ancestors(waiting.folder.release().record_digest())
+    assert [link["facts"]["by"] for link in above if link["type"] == "Review"] == ["kim"]
 
 
 def test_a_release_may_wait_for_its_approval_and_no_longer_than_it_was_told(waiting, monkeypatch):

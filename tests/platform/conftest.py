@@ -1,8 +1,11 @@
-"""A finished run on disk, made of small true nouns and no TensorFlow: what lineage and tracking read."""
+"""A finished run on disk, made of small true nouns and no TensorFlow: what lineage and tracking read; and a webhook."""
 
 from __future__ import annotations
 
+import json
+import threading
 from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -276,6 +279,29 @@ def make_run(tmp_path):
         return FinishedRun(tmp_path / "workspace", **options)
 
     return make
+
+
+@pytest.fixture
+def listener():
+    """A web server that keeps what is posted to it."""
+    taken = []
+
+    class Taker(BaseHTTPRequestHandler):
+        def do_POST(self):
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            taken.append((self.path, self.headers["Content-Type"], json.loads(body)))
+            self.send_response(500 if "broken" in self.path else 200)
+            self.end_headers()
+
+        def log_message(self, *arguments):
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Taker)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}", taken
+    server.shutdown()
+    server.server_close()
 
 
 def _small_rows(count, *, chance):

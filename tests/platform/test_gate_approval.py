@@ -9,6 +9,7 @@ import pytest
 from probity.decision import Check, GateDecision
 from probity.digest import digest_bytes
 from probity.platform import gate
+from probity.platform.gate_approval import DataWords
 from probity.release_policy import Approval
 from probity.review import Review, Waiver
 from tests.platform.test_gate import RULES, decide, good_reports, policy
@@ -94,6 +95,34 @@ def test_a_decision_of_lifted_checks_alone_is_no_release():
     check = Check(rule="a", outcome="fail", required="b", reason="c", lifted_by="waiver")
     with pytest.raises(ValueError, match="does not follow"):
         GateDecision(verdict="release", model=MODEL, policy=MODEL, card=MODEL, checks=(check,))
+
+
+# --- review of the data -----------------------------------------------------------------------------------------------
+
+REVIEWED = policy(approval=Approval(data="always"))
+
+
+def test_data_that_have_to_be_reviewed_hold_whatever_else_is_good():
+    held = decide(REVIEWED)
+    assert [check.rule for check in held.blocking] == ["data review"]
+    assert not held.waits_for_approval  # an approval of the model is none of its data
+    assert decide(REVIEWED, reviews=[word("kim")]).verdict == "hold"
+    released = decide(REVIEWED, data=DataWords(said={"kim": True}))
+    assert released.verdict == "release"
+    (check,) = [entry for entry in released.checks if entry.rule == "data review"]
+    assert check.evidence == ("data review/kim",)
+
+
+def test_a_rejection_of_the_data_holds_also_where_nobody_had_to_be_asked():
+    decision = decide(data=DataWords(said={"kim": True, "lee": False}))
+    assert [check.reason for check in decision.blocking] == ["lee rejected these data; train on others."]
+    assert decide(data=DataWords(said={"kim": True})).checks == decide().checks
+
+
+@pytest.mark.parametrize(("anomalies", "verdict"), [(0, "release"), (1, "hold")])
+def test_the_data_are_reviewed_for_their_anomalies(anomalies, verdict):
+    asked = policy(approval=Approval(data="on_anomalies"))
+    assert decide(asked, data=DataWords(anomalies=anomalies)).verdict == verdict
 
 
 # --- approval ---------------------------------------------------------------------------------------------------------

@@ -9,7 +9,9 @@ import pytest
 
 from probity.errors import TrackingError
 from probity.platform.lineage import Lineage
-from probity.platform.lineage_artifacts import FLOW, outputs_of
+from probity.platform.lineage_artifacts import FLOW, ArtifactRef, Word, outputs_of
+from probity.run_reviews import evidence_digest
+from tests.platform.conftest import digest_of
 
 CHAIN = [
     "Release",
@@ -247,6 +249,79 @@ def test_a_file_that_nobody_knows_is_an_artifact_too(run):
     [reference] = outputs_of(run.folder, more)
     assert (reference.type, reference.uri) == ("Output", f"runs/{run.folder.id}/99_more")
     assert reference.type in FLOW
+
+
+# --- what is said about a run afterwards ----------------------------------------------------------------------------
+
+
+def word(reference, *, about=("card", "gate"), stage="review", reused_from=None):
+    return Word(stage=stage, reference=reference, about=about, reused_from=reused_from)
+
+
+def review_of(run, *, by="kim", outcome="approved", evidence=None, why="looked at it"):
+    facts = {"by": by, "outcome": outcome, "why": why, "evidence": evidence or evidence_digest(run.folder)}
+    return ArtifactRef(type="Review", digest=digest_of(f"{by} {outcome}"), uri="m.history.jsonl#1", facts=facts)
+
+
+def test_a_release_is_made_from_the_approvals_of_exactly_its_evidence(run):
+    from ml_metadata.proto import metadata_store_pb2 as pb
+
+    lineage = record(run, until="gate")
+    counting, void = review_of(run), review_of(run, by="lee", evidence=digest_of("evidence as it was before"))
+    against = review_of(run, by="ada", outcome="rejected")
+    words = [word(counting), word(void), word(against)]
+    lineage.add(run.folder.id, "a", words)
+    lineage.add(run.folder.id, "a", words)  # a word is kept once
+    writer = lineage.run(run.folder.id, "a")
+    execution = writer.start("release", inputs=[run.folder.receipt(name) for name in ("train", "card", "gate")])
+    execution.finish(run.perform("release"))
+
+    store = reader(run)
+    names = {entry.id: entry.name for entry in store.get_artifacts()}
+    assert len(store.get_executions_by_type("review")) == 3
+    [made] = store.get_executions_by_type("release")
+    events = store.get_events_by_execution_ids([made.id])
+    read = {names[event.artifact_id] for event in events if event.type == pb.Event.INPUT}
+    assert counting.digest in read
+    assert not {void.digest, against.digest} & read
+
+    release = run.folder.release().record_digest()
+    assert [link["facts"]["by"] for link in lineage.ancestors(release) if link["type"] == "Review"] == ["kim"]
+    chain = lineage.chain(run.folder.id)
+    assert [link["type"] for link in chain] == ["Release", *["Review"] * 3, *CHAIN[1:]]
+    [kim] = [link for link in chain if link["digest"] == counting.digest]
+    assert (kim["stage"], kim["state"], kim["facts"]["why"]) == ("review", "COMPLETE", "looked at it")
+    below = [link["digest"] for link in lineage.descendants(run.folder.decision().record_digest())]
+    assert {counting.digest, release} <= set(below)
+
+
+def test_a_run_that_was_rejected_shows_by_whom_though_it_has_no_release(run):
+    lineage = record(run, until="gate")
+    lineage.add(run.folder.id, "a", [word(review_of(run, outcome="rejected")), word(review_of(run, by="lee"))])
+    chain = lineage.chain(run.folder.id)
+    assert [link["type"] for link in chain] == ["Review", "Review", *CHAIN[1:]]
+
+
+def test_evidence_that_expired_lies_below_the_release(run):
+    lineage = record(run)
+    facts = {"by": "monitor", "why": "drift of age: 0.3, limit 0.1"}
+    expiry = ArtifactRef(type="EvidenceExpiry", digest=digest_of("expiry"), uri="m.history.jsonl#7", facts=facts)
+    lineage.add(run.folder.id, "a", [word(expiry, about=("release",), stage="monitor")])
+    for digest in (run.folder.release().record_digest(), run.folder.dataset().source_digest):
+        below = [link for link in lineage.descendants(digest) if link["type"] == "EvidenceExpiry"]
+        assert [link["facts"]["why"] for link in below] == ["drift of age: 0.3, limit 0.1"]
+    assert [link["type"] for link in lineage.chain(run.folder.id)] == ["EvidenceExpiry", *CHAIN]
+
+
+def test_why_a_decision_holds_is_on_record_without_group_names(make_run):
+    rules = [{"name": "four fifths", "metric": "selection_rate", "across": "sex", "ratio_at_least": 0.8}]
+    run = make_run(gate={"rules": rules})
+    record(run, until="gate")
+    [decision] = reader(run).get_artifacts_by_type("GateDecision")
+    facts = {name: value.string_value for name, value in decision.custom_properties.items()}
+    assert facts["held_by"] == "four fifths"
+    assert facts["reason: four fifths"] == "ratio >= 0.8; observed 0.3"
+    assert "reason: floor" not in facts
 
 
 # --- when things go wrong -------------------------------------------------------------------------------------------

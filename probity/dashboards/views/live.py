@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from pathlib import PurePosixPath
 
 from probity.dashboards.catalogue import Line, audited_auc
 from probity.dashboards.drawing import Point, Series, intervals, lines
@@ -11,6 +12,7 @@ from probity.dashboards.report import Report
 from probity.dashboards.signed_history import History, history_rows, known_history, live_rows
 from probity.dashboards.since_release import comparison_rows, looks_at, measure_rows, rollout_of
 from probity.dashboards.words import digest_text, moment, plain, sentence, short_number
+from probity.history import Moved, RolledBack, live_at, stage_at
 from probity.model_cards.wording import ABSENT
 from probity.rollout import RolloutState
 
@@ -34,8 +36,8 @@ def render(report: Report) -> None:
         (line for line in report.lines if line.model_name == chosen), key=lambda line: line.released_at or ""
     )
     of_model = report.at(released[-1].run)
-    _now(of_model, len(released))
     history = known_history(of_model)
+    _now(report, released, history)
     _history(report, released, history)
     _rollout(of_model, chosen)
     if not report.public:
@@ -43,29 +45,36 @@ def render(report: Report) -> None:
     _signed(history, public=report.public)
 
 
-def _now(report: Report, releases: int) -> None:
+def _now(report: Report, released: list[Line], history: History) -> None:
+    """Shows what is live: by the signed history, which knows of roll-backs, else by the newest release."""
     import streamlit as st
 
-    release = report.release()
+    live = live_at(history.entries)
+    moved = live.event if live is not None and isinstance(live.event, Moved) else None
+    release = report.at(moved.run if moved else released[-1].run).release()
     if release is None:
-        st.error("The record of the newest release cannot be read.")
+        st.error("The record of the release cannot be read.")
         return
+    version, since = (moved.version, moved.at) if moved else (release.version, release.released_at)
     left, middle, right = st.columns(3)
-    left.metric("Newest version", str(release.version), border=True)
-    middle.metric("Released", release.released_at[:10], border=True)
-    right.metric("Releases so far", releases, border=True)
-    table(
-        [
-            {"what": "run", "is": release.run},
-            {"what": "model", "is": release.model},
-            {"what": "card", "is": release.card},
-            {"what": "decision", "is": release.decision},
-            {"what": "data", "is": release.dataset},
-            {"what": "folder", "is": release.path},
-        ],
-        name="newest",
-        title="What the newest version is",
-    )
+    left.metric("Live version" if moved else "Newest version", str(version), border=True)
+    middle.metric("Since", since[:10], border=True)
+    right.metric("Releases so far", len(released), border=True)
+    facts_of_it = {
+        "run": release.run,
+        **({"release": moved.number} if moved and moved.number else {}),
+        **({"the bytes of version": str(moved.restores)} if isinstance(moved, RolledBack) else {}),
+        "model": release.model,
+        "card": release.card,
+        "decision": release.decision,
+        "data": release.dataset,
+        "folder": (PurePosixPath(release.path).parent / str(version)).as_posix(),
+    }
+    stage = stage_at(history.entries)
+    if stage is not None:
+        facts_of_it["rollout"] = f"stage {stage.stage}: {stage.version} takes over from {stage.incumbent}"
+    title = "What the live version is" if moved else "What the newest version is"
+    table([{"what": what, "is": found} for what, found in facts_of_it.items()], name="newest", title=title)
 
 
 def _history(report: Report, released: list[Line], history: History) -> None:
@@ -192,8 +201,10 @@ def _monitoring(report: Report, model_name: str) -> None:
                 "version": str(look.version),
                 "rows": f"{look.rows:,}",
                 "with feedback": f"{look.rows_with_feedback:,}",
-                "beyond a limit": str(len(look.beyond)),
-                "asked for another run": look.trigger or "no",
+                "beyond a limit": "nothing could be compared" if look.conclusive is False else str(len(look.beyond)),
+                "asked for": {None: "nothing", "operation": "a look at the server"}.get(
+                    look.trigger, f"another run ({look.trigger})"
+                ),
             }
             for look in looks
         ],

@@ -85,7 +85,10 @@ def _approvals(report: Report, line: Line) -> dict[str, str] | None:
     if found is None:
         return None
     by = f", by {', '.join(found.approved_by)}" if found.approved_by else ""
-    return _to_do(line, f"approval: {len(found.approved_by)} of {found.quorum} given{by}", command)
+    given = f"{len(found.approved_by)} of {found.quorum} given{by}"
+    if found.of == "data":
+        return _to_do(line, f"approval of its data: {given}", f"probity approve {line.run} --data --key FILE")
+    return _to_do(line, f"approval: {given}", command)
 
 
 def _to_do(line: Line, what: str, command: str) -> dict[str, str]:

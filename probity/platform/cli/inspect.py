@@ -59,6 +59,7 @@ def _waiting(place: Workspace) -> list[dict[str, Any]]:
             "model": entry.model_name,
             "approved by": ", ".join(entry.approved_by),
             "needed": entry.quorum,
+            "of": entry.of,
             "card": entry.card,
         }
         for entry in waiting_runs(place)
@@ -69,12 +70,13 @@ def _print_waiting(rows: list[dict[str, Any]]) -> None:
     """Prints a run a paragraph: the paths of cards are long, and have to be copied whole."""
     for row in rows:
         by = f", approved by {row['approved by']}" if row["approved by"] else ""
-        typer.echo(f"{row['run']}  model {row['model']}, {row['needed']} approval(s) needed{by}")
-        typer.echo(f"    card: {row['card']}")
+        what = " of its data" if row["of"] == "data" else ""
+        typer.echo(f"{row['run']}  model {row['model']}, {row['needed']} approval(s){what} needed{by}")
+        typer.echo(f"    {'look at' if what else 'card'}: {row['card']}")
 
 
 def show(run: RunArgument, workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
-    """Show one run in full: data, model, stages, checks, and the chain of digests back to the data.
+    """Show one run in full: data, model, stages, checks, who signed off, and the chain of digests back to the data.
 
     Example: probity show latest
     """
@@ -124,6 +126,14 @@ def _whole(folder: RunFolder, place: Workspace) -> dict[str, Any]:
     return value
 
 
+def _said(kind: str, facts: dict[str, Any]) -> str:
+    """Returns in a line what somebody said about a run, as its lineage has it."""
+    why = f": {facts['why']}" if facts.get("why") else ""
+    if kind == "Review":
+        return f"review     {facts['by']} {facts['outcome']} the {facts['of']} on {facts['at'][:19]}{why}"
+    return f"expired    its evidence, as {facts['by']} said on {facts['at'][:19]}{why}"
+
+
 def _print_facts(value: dict[str, Any]) -> None:
     from rich.table import Table
 
@@ -144,6 +154,9 @@ def _print_facts(value: dict[str, Any]) -> None:
             f"mechanism {model['mechanism']['kind']}, {model['digest']}",
             soft_wrap=True,
         )
+    for link in value["lineage"]:
+        if link["type"] in ("Review", "EvidenceExpiry"):
+            console.print(_said(link["type"], link["facts"]), soft_wrap=True, markup=False)
     stages = Table(header_style="bold")
     for name in ("stage", "seconds", "reused from"):
         stages.add_column(name, justify="right" if name == "seconds" else "left")

@@ -11,13 +11,14 @@ import typer
 from probity.platform.cli.options import JsonOption, RunArgument, WorkspaceOption, quiet, workspace_at
 
 if TYPE_CHECKING:
+    from probity.errors import DataError
     from probity.monitoring import MonitoringReport
     from probity.runs import RunFolder
 
 __all__ = ["feedback", "monitor"]
 
 ASKED = 3
-"""Exit code of a look that asked for another run: the evidence of this one does not cover what is served."""
+"""Exit code of a look that found a limit passed: the evidence of this run does not cover what is served, or how."""
 
 FeedbackOption = Annotated[
     Path | None, typer.Option("--feedback", metavar="DIR", help="The feedback register. Default: in the workspace.")
@@ -44,13 +45,17 @@ def monitor(
     forget_after_days: Annotated[
         float | None, typer.Option("--forget-after-days", help="Remove older files of the prediction log.")
     ] = None,
+    metrics: Annotated[
+        str | None, typer.Option("--metrics", metavar="URL", help="The server's metrics page: errors and latency.")
+    ] = None,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Compare what a released version answered with what it was trained on and audited for.
 
     Exit code 0: within the limits of the config's monitoring section. 3: beyond one; a request for another run is
-    written in the config's folder, and the evidence of this run expires.
+    written in the config's folder, and the evidence of this run expires (what only the server's metrics show does
+    neither). 2: too little was logged to compare anything.
 
     Example: probity monitor latest --predictions predictions --groups groups.parquet
     """
@@ -69,14 +74,20 @@ def monitor(
         manual=request_retraining,
         examples=examples,
         forget_after_days=forget_after_days,
+        metrics=metrics,
     )
     if as_json:
         typer.echo(json.dumps(report.to_json(), indent=1, allow_nan=False))
     else:
         _print(folder, report)
-    if request is not None:
-        typer.echo(f"asked for another run ({report.trigger}): probity run {request}", err=as_json)
+    if report.trigger is not None:
+        asked = f"asked for another run ({report.trigger}): probity run {request}"
+        typer.echo(asked if request else "the server is beyond a limit; no other run is asked for", err=as_json)
+        if not report.conclusive:
+            typer.echo(f"warning: {_inconclusive(report, predictions)}", err=True)
         raise typer.Exit(ASKED)
+    if not report.conclusive:
+        raise _inconclusive(report, predictions)
 
 
 def feedback(
@@ -96,6 +107,23 @@ def feedback(
     typer.echo(f"added feedback on {count} predictions")
 
 
+def _inconclusive(report: MonitoringReport, predictions: Path) -> DataError:
+    from probity.errors import DataError
+
+    few = f"{report.rows} predictions" if report.rows else "no prediction"
+    return DataError(
+        f"--predictions {predictions}",
+        seen=f"{few} of {_versions(report)} since {report.since[:19]}, too few to compare anything",
+        allowed="a log with monitoring.min_rows rows of the period; without them nothing is known about what is served",
+        remedy="see that the server writes its --prediction-log there, lengthen the period with --days, or name the "
+        "run that is live: probity releases MODEL",
+    )
+
+
+def _versions(report: MonitoringReport) -> str:
+    return f"{report.model_name} version {', '.join(map(str, report.versions or (report.version,)))}"
+
+
 def _print(folder: RunFolder, report: MonitoringReport) -> None:
     from rich.table import Table
 
@@ -103,7 +131,7 @@ def _print(folder: RunFolder, report: MonitoringReport) -> None:
 
     console = wide_console()
     console.print(
-        f"{report.model_name} version {report.version} (run {folder.id}): {report.rows} predictions since "
+        f"{_versions(report)} (run {folder.id}): {report.rows} predictions since "
         f"{report.since[:19]}, {report.rows_with_inputs} with inputs, {report.rows_with_feedback} with feedback",
         highlight=False,
     )

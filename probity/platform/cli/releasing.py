@@ -12,13 +12,20 @@ import typer
 from probity.platform.cli.options import JsonOption, RunArgument, WorkspaceOption, quiet, workspace_at
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from probity.history import HistoryEntry
     from probity.platform.release.project import Project
     from probity.platform.release.verification import Verification
+    from probity.runs import RunFolder
     from probity.signing import TrustedKeys
 
 __all__ = ["approve", "reject", "releases", "rollback", "verify", "waive"]
 
 KeyOption = Annotated[Path, typer.Option("--key", metavar="FILE", help="Your private key.")]
+DataOption = Annotated[
+    bool, typer.Option("--data", help="The word is about the run's data: statistics, schema, anomalies.")
+]
 ConfigOption = Annotated[
     Path, typer.Option("--config", metavar="CONFIG", help="The config that names the model's serving folder.")
 ]
@@ -29,28 +36,36 @@ def approve(
     run: RunArgument,
     key: KeyOption,
     comment: Annotated[str, typer.Option("--comment", metavar="TEXT", help="Why; kept in the history.")] = "",
+    data: DataOption = False,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Approve a run that waits for approval: sign, with your own key, exactly the evidence that lies there now.
 
+    With --data: approve the data of a run, their statistics and anomalies, so that they may be trained on.
+
     Example: probity approve latest --key ~/.keys/kim.pem --comment "looked at the slices of sex x race"
     """
-    _review(run, "approve", key=key, comment=comment, workspace=workspace, as_json=as_json)
+    word = _review_data if data else _review
+    word(run, "approve", key=key, comment=comment, workspace=workspace, as_json=as_json)
 
 
 def reject(
     run: RunArgument,
     key: KeyOption,
     comment: Annotated[str, typer.Option("--comment", metavar="TEXT", help="Why; kept in the history.")],
+    data: DataOption = False,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Reject a run: it cannot be released any more, and no rollback leads to it.
 
+    With --data: reject its data, so that nothing is trained on them and no model of theirs is released.
+
     Example: probity reject latest --key ~/.keys/kim.pem --comment "the proxy for race is too strong"
     """
-    _review(run, "reject", key=key, comment=comment, workspace=workspace, as_json=as_json)
+    word = _review_data if data else _review
+    word(run, "reject", key=key, comment=comment, workspace=workspace, as_json=as_json)
 
 
 def waive(
@@ -114,17 +129,16 @@ def releases(
 ) -> None:
     """Show who moved which version of a model, when and why; or what was live at a moment, and on whose word.
 
-    Exit code 2 if the history was changed.
+    Where a rollout was under way at that moment, both of its versions are shown, with their roles and the stage. Exit
+    code 2 if the history was changed.
 
     Example: probity releases adult_income --at 2026-11-21T12:00
     """
     from probity.errors import SignatureError
-    from probity.history import live_at
 
     project = _project(config, model)
     entries, problems = project.history()
-    shown = entries if at is None else tuple(entry for entry in (live_at(entries, _moment(at)),) if entry)
-    rows = [_row(project, entry) for entry in shown]
+    rows = [_row(project, entry) for entry in entries] if at is None else _answering(project, entries, _moment(at))
     if as_json:
         typer.echo(json.dumps(rows, indent=1))
     elif not rows:
@@ -197,6 +211,7 @@ def _review(
     folder = workspace_at(workspace).find(run)
     project = Project.of_run(folder)
     sealed = review(folder, project, outcome=outcome, signer=load_key(key), comment=comment)
+    _keep_words(folder, project)
     if as_json:
         typer.echo(json.dumps(sealed.review.to_json(), indent=1))
         return
@@ -206,6 +221,47 @@ def _review(
         names = [entry.review.reviewer for entry in reviews_of(folder, project) if entry.review.outcome == "approve"]
         problem = quorum_problem(names, quorum=terms.quorum, started_by=terms.started_by)
         typer.echo(f"not enough yet: {problem}" if problem else f"now: probity release {folder.id}")
+
+
+def _review_data(
+    run: str,
+    outcome: Literal["approve", "reject"],
+    *,
+    key: Path,
+    comment: str,
+    workspace: Path | None,
+    as_json: bool,
+) -> None:
+    from probity.platform.release.approval import approval_terms
+    from probity.platform.release.data_review import data_words, review_data
+    from probity.platform.release.project import Project
+    from probity.review import quorum_problem
+    from probity.signing import load_key
+
+    folder = workspace_at(workspace).find(run)
+    project = Project.of_run(folder)
+    entry = review_data(folder, project, outcome=outcome, signer=load_key(key), comment=comment)
+    _keep_words(folder, project)
+    if as_json:
+        typer.echo(json.dumps(_row(project, entry), indent=1))
+        return
+    typer.echo(f"{entry.event.by} {outcome}s the data of run {folder.id}")
+    if outcome == "approve":
+        terms = approval_terms(folder, project)
+        names = [name for name, approves in data_words(folder, project).said.items() if approves]
+        problem = quorum_problem(names, quorum=terms.quorum, started_by=terms.started_by)
+        typer.echo(f"not enough yet: {problem}" if problem else "now start the run again: probity run CONFIG")
+
+
+def _keep_words(folder: RunFolder, project: Project) -> None:
+    """Takes a word over into the lineage; it counts whether or not that works."""
+    from probity.errors import TrackingError
+    from probity.platform.lineage_words import keep_words
+
+    try:
+        keep_words(folder, project)
+    except TrackingError as error:
+        typer.echo(f"not in the lineage yet - {error}", err=True)
 
 
 def _project(config: Path, model: str) -> Project:
@@ -256,6 +312,24 @@ def _row(project: Project, entry: Any) -> dict[str, Any]:
     }
 
 
+def _answering(project: Project, entries: Sequence[HistoryEntry], moment: datetime) -> list[dict[str, Any]]:
+    """Returns the rows of what answered at a moment; while a rollout was under way, with their roles in it."""
+    from probity.history import answering_at, stage_at
+
+    rows = [_row(project, entry) for entry in answering_at(entries, moment)]
+    stage = stage_at(entries, moment)
+    if stage is not None:
+        rollout = {
+            "stage": stage.stage,
+            "since": stage.at,
+            "incumbent": stage.incumbent,
+            "candidate": stage.version,
+        }
+        roles = {stage.incumbent: "incumbent", stage.version: "candidate"}
+        rows = [{**row, "role": roles.get(row["version"]), "rollout": rollout} for row in rows]
+    return rows
+
+
 def _print_rows(rows: list[dict[str, Any]]) -> None:
     """Prints an entry a paragraph: numbers of versions are long, and have to be copied whole."""
     for row in rows:
@@ -267,3 +341,10 @@ def _print_rows(rows: list[dict[str, Any]]) -> None:
         parts += [f"run {row['run']}"] if row.get("run") else []
         typer.echo(f"{row['at'][:19]}  {', '.join(parts)}")
         typer.echo(f"{'':21}by {row['by']}, signed by {row['signed_by']}{': ' if row['why'] else ''}{row['why']}")
+        if "rollout" in row:
+            stage = row["rollout"]
+            versions = f"incumbent {stage['incumbent']}, candidate {stage['candidate']}"
+            role = row["role"] or "no part"
+            typer.echo(
+                f"{'':21}{role} of the rollout at stage {stage['stage']} since {stage['since'][:19]}: {versions}"
+            )

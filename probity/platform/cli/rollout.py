@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from probity.platform.rollout.routing import Listening
+    from probity.platform.serving.options import Tls
     from probity.rollout import RolloutState
 
 __all__ = ["rollout"]
@@ -65,11 +66,24 @@ def rollout(
         int | None, typer.Option("--grpc-port", help="The router's gRPC port, 0: any. Default: gRPC is not routed.")
     ] = None,
     grpc_server: Annotated[
-        str, typer.Option("--grpc-server", metavar="HOST:PORT", help="gRPC address of the server.")
+        str,
+        typer.Option("--grpc-server", metavar="HOST:PORT", help="gRPC address of the server; with https:// for TLS."),
     ] = "127.0.0.1:8500",
     candidate_grpc_server: Annotated[
         str | None, typer.Option("--candidate-grpc-server", metavar="HOST:PORT", help="As --candidate-server.")
     ] = None,
+    ssl_config_file: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Listen with TLS on both ports: TensorFlow Serving's SSLConfig."),
+    ] = None,
+    server_ca: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Who signed the certificates of servers at https:// addresses (PEM)."),
+    ] = None,
+    server_cert: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The router's certificate, where servers verify their clients.")
+    ] = None,
+    server_key: Annotated[Path | None, typer.Option(metavar="FILE", help="Its private key.")] = None,
     until_decided: Annotated[
         bool, typer.Option("--until-decided", help="End with the rollout; else route on until ended.")
     ] = False,
@@ -127,19 +141,41 @@ def rollout(
     from probity.platform.rollout.router import Router
     from probity.platform.rollout.routing import route
     from probity.platform.rollout.telling import telling
+    from probity.platform.serving.tls import read_client_tls, tls_of
 
+    # Before the first stage is told to the history, which is no place for a mistyped address.
+    listening = _listening(ssl_config_file)
+    to_servers = read_client_tls(server_ca, cert=server_cert, key=server_key)
+    addresses = {"--server": server, "--candidate-server": candidate_server}
+    if grpc_port is not None:
+        addresses |= {"--grpc-server": grpc_server, "--candidate-grpc-server": candidate_grpc_server}
+    for option, address in addresses.items():
+        if address is not None:
+            tls_of(address, to_servers, option=option)
     if anew:
         from datetime import UTC, datetime
 
         set_aside(path, now=datetime.now(UTC))
     place = workspace_at(workspace, beside=project.root)
     running = Rollout(plan, path=path, tell=telling(project, workspace=place.root))
-    router = Router(running, incumbent=server, candidate=candidate_server or server, membership=membership)
+    router = Router(
+        running, incumbent=server, candidate=candidate_server or server, membership=membership, tls=to_servers
+    )
     grpc = None
     if grpc_port is not None:
         candidate_grpc = candidate_grpc_server or grpc_server
-        grpc = (GrpcRouter(router.division, incumbent=grpc_server, candidate=candidate_grpc), grpc_port)
-    end = route(router, running, host=host, port=port, until_decided=until_decided, report=_report(), grpc=grpc)
+        wire = GrpcRouter(router.division, incumbent=grpc_server, candidate=candidate_grpc, tls=to_servers)
+        grpc = (wire, grpc_port)
+    end = route(
+        router,
+        running,
+        host=host,
+        port=port,
+        until_decided=until_decided,
+        report=_report(),
+        grpc=grpc,
+        tls=listening,
+    )
     if as_json:
         typer.echo(json.dumps(end.to_json(), indent=1))
     if end.status in ("rolled_back", "stopped"):
@@ -173,6 +209,17 @@ def _stages(text: str) -> tuple[int, ...]:
         ) from error
 
 
+def _listening(file: Path | None) -> Tls | None:
+    from probity.platform.serving.model_config import read_tls
+    from probity.platform.serving.tls import server_context
+
+    if file is None:
+        return None
+    found = read_tls(file)
+    server_context(found)
+    return found
+
+
 def _membership(path: Path | None) -> Any:
     from probity.platform.rollout.membership import Membership
 
@@ -198,7 +245,8 @@ def _report() -> Callable[[RolloutState, Listening], None]:
     def report(state: RolloutState, where: Listening) -> None:
         if not told:
             grpc = "" if where.grpc_port is None else f", gRPC on {where.host}:{where.grpc_port}"
-            typer.echo(f"routing {state.plan.model_name} on http://{where.host}:{where.port}{grpc}", err=True)
+            scheme = "https" if where.encrypted else "http"
+            typer.echo(f"routing {state.plan.model_name} on {scheme}://{where.host}:{where.port}{grpc}", err=True)
         for entry in state.transitions[len(told) :]:
             told.append(entry.to)
             typer.echo(f"{entry.at[:19]}  {entry.to}: {entry.reason}", err=True)

@@ -23,13 +23,16 @@ __all__ = ["Engine", "serve"]
 _Path = Path | None
 
 
-class Engine(enum.Enum):
+class Engine(enum.StrEnum):
     """Which server answers."""
 
     AUTO = "auto"
     EMBEDDED = "embedded"
     REAL = "real"
     DOCKER = "docker"
+
+
+_WHERE = {Engine.REAL: "itself", Engine.DOCKER: "as this command starts its image"}
 
 
 def serve(
@@ -40,7 +43,10 @@ def serve(
     model_config_file: Annotated[
         _Path, typer.Option(metavar="FILE", help="Several models, policies and labels: TensorFlow Serving's file.")
     ] = None,
-    host: Annotated[str, typer.Option(metavar="HOST", help="Interface to listen on.")] = "127.0.0.1",
+    host: Annotated[
+        str | None,
+        typer.Option(metavar="HOST", help="Interface to listen on. Default: 127.0.0.1; TensorFlow Serving takes all."),
+    ] = None,
     port: Annotated[int, typer.Option("--port", help="gRPC port; 0 for any free one.")] = 8500,
     rest_api_port: Annotated[int, typer.Option("--rest-api-port", help="REST port; 0 for any free one.")] = 8501,
     processes: Annotated[int, typer.Option(min=1, help="Processes that answer on the same ports.")] = 1,
@@ -61,6 +67,24 @@ def serve(
     batching_parameters_file: Annotated[
         _Path, typer.Option(metavar="FILE", help="TensorFlow Serving's BatchingParameters.")
     ] = None,
+    intra_op_threads: Annotated[
+        int,
+        typer.Option(
+            "--intra-op-threads",
+            "--tensorflow-intra-op-parallelism",
+            min=0,
+            help="Threads within an operation; 0: auto.",
+        ),
+    ] = 0,
+    inter_op_threads: Annotated[
+        int,
+        typer.Option(
+            "--inter-op-threads",
+            "--tensorflow-inter-op-parallelism",
+            min=0,
+            help="Threads for operations side by side; 0: auto.",
+        ),
+    ] = 0,
     max_request_bytes: Annotated[
         int, typer.Option("--max-request-bytes", min=1024, help="Of one request; a process may hold many.")
     ] = 16 << 20,
@@ -81,9 +105,9 @@ def serve(
 ) -> None:
     """Serve released versions through TensorFlow Serving's REST and gRPC API.
 
-    Runs tensorflow_model_server if it is on the PATH (or TENSORFLOW_MODEL_SERVER names it), else the embedded server.
-    There is no authentication: keep it on
-    127.0.0.1, behind a proxy, or ask for client certificates.
+    Runs tensorflow_model_server if it is on the PATH (or TENSORFLOW_MODEL_SERVER names it) and can do all that the
+    options ask for, else the embedded server. There is no authentication: keep it on 127.0.0.1, behind a proxy, or ask
+    for client certificates.
 
     Example: probity serve --model-name adult_income --model-base-path serving/adult_income
     """
@@ -93,7 +117,7 @@ def serve(
     quiet()
     options = ServerOptions(
         models=_models(model_name, model_base_path, model_config_file),
-        host=host,
+        host=host or "127.0.0.1",
         port=port,
         rest_api_port=rest_api_port,
         processes=processes,
@@ -101,22 +125,25 @@ def serve(
         trusted_keys=tuple(key or (Path("keys"),)),
         poll_seconds=poll_seconds,
         batching=_batching(enable_batching, batching_parameters_file),
+        intra_op_threads=intra_op_threads,
+        inter_op_threads=inter_op_threads,
         limits=Limits(max_request_bytes=max_request_bytes),
         tls=None if ssl_config_file is None else model_config.read_tls(ssl_config_file),
         prediction_log=_log(prediction_log, log_inputs, consented),
     )
     if monitoring_config_file is not None:
         options = replace(options, monitoring_path=model_config.read_monitoring_path(monitoring_config_file))
-    _start(options, engine)
+    _start(options, engine, host=host)
 
 
-def _start(options: ServerOptions, engine: Engine) -> None:
+def _start(options: ServerOptions, engine: Engine, *, host: str | None) -> None:
     from probity.errors import ConfigError
     from probity.platform.serving import launcher, real_server
 
     binary = real_server.find_binary()
+    lacking = real_server.not_by_binary(options, host=host)
     if engine is Engine.DOCKER:
-        _require_one_model(options)
+        _require_able(engine, real_server.not_by_image(options))
         typer.echo("the container loads whatever lies there; check it before with: probity verify", err=True)
         typer.echo(shlex.join(real_server.docker_command(options)))
     elif engine is Engine.REAL and binary is None:
@@ -126,22 +153,30 @@ def _start(options: ServerOptions, engine: Engine) -> None:
             allowed="real where TensorFlow Serving is installed, embedded, docker",
             remedy="install it, or see the command for its image with: probity serve ... --engine docker",
         )
-    elif binary is not None and engine is not Engine.EMBEDDED:
-        typer.echo(f"{binary}; it listens on all interfaces", err=True)
-        raise typer.Exit(launcher.serve_real(options, binary=binary))
+    elif engine is Engine.REAL or (engine is Engine.AUTO and binary and not (lacking or options.tls)):
+        _require_able(engine, lacking)
+        typer.echo(f"{binary}; it listens on all interfaces{_tls_note(options)}", err=True)
+        raise typer.Exit(launcher.serve_real(options, binary=str(binary)))
     else:
+        if binary and engine is Engine.AUTO:
+            reasons = [*lacking, *(["--ssl-config-file for REST"] if options.tls else [])]
+            typer.echo(f"the embedded server answers: {binary} has nothing for {', '.join(reasons)}", err=True)
         launcher.serve(options, ready=_say)
 
 
-def _require_one_model(options: ServerOptions) -> None:
+def _tls_note(options: ServerOptions) -> str:
+    return "" if options.tls is None else ", REST without TLS: it has TLS for gRPC only"
+
+
+def _require_able(engine: Engine, lacking: tuple[str, ...]) -> None:
     from probity.errors import ConfigError
 
-    if len(options.models) > 1:
+    if lacking:
         raise ConfigError(
-            "--engine",
-            seen=f"docker, and {len(options.models)} models",
-            allowed="one model, which the image is told by an environment variable",
-            remedy="give --model-name and --model-base-path, or mount the file of models yourself",
+            f"--engine {engine}",
+            seen=f"with {', '.join(lacking)}, for which TensorFlow Serving {_WHERE[engine]} has nothing",
+            allowed="options that this server can do; it would run as if they had not been given",
+            remedy="leave them out, or take --engine embedded, which can do them",
         )
 
 

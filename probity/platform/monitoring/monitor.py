@@ -14,17 +14,22 @@ from probity.audits.scoring import ScoredRows
 from probity.data import Dataset
 from probity.decision import Release
 from probity.errors import ConfigError
+from probity.history import Moved
 from probity.monitoring import Measure, MonitoringConfig, MonitoringReport, Trigger
 from probity.platform.monitoring.distances import as_trained, column_measures, score_measure
 from probity.platform.monitoring.feedback import Labelled, labels
 from probity.platform.monitoring.outcomes import quality_measures, selection_measures
 from probity.platform.monitoring.prediction_log import read_log
+from probity.platform.monitoring.server_metrics import ServerCounts, read_page, server_measures
+from probity.platform.release.project import Project
 from probity.platform.rollout.membership import Membership
 from probity.runs import SCORED_ROWS, RunFolder
 
 __all__ = ["Watched", "look", "watched"]
 
 _DAY_SECONDS = 86_400.0
+_COMPARISONS = frozenset({"skew", "drift", "score_drift", "missing", "selection", "quality"})
+"""Kinds of measures that set what was answered beside what was trained on, audited, or answered before."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +38,8 @@ class Watched:
 
     run: RunFolder
     release: Release
+    versions: tuple[int, ...]
+    """Those that carry the run's model, lowest first."""
     log: pa.Table
     """Rows of the period."""
     before: pa.Table
@@ -43,6 +50,8 @@ class Watched:
     """By row of the log; empty sets without a group table."""
     since: datetime
     until: datetime
+    server: ServerCounts | None = None
+    """What the server's metrics say, if they were asked."""
 
 
 def watched(
@@ -53,20 +62,26 @@ def watched(
     membership: Membership | None,
     days: float,
     now: datetime,
+    metrics: str | None = None,
 ) -> Watched:
-    """Reads the log of a released run's version, and joins it.
+    """Reads what the versions with a run's model answered, and joins it.
+
+    A rollback publishes a model that was released before under another number. The model's signed history says which
+    versions carry the model of this run, and the log of all of them is read.
 
     Args:
-        run: The run that made the version.
+        run: The run that made the model.
         predictions: Folder of the prediction log.
         feedback: As :func:`probity.platform.monitoring.feedback.read_feedback` gives it.
         membership: The group table.
         days: Length of the period.
         now: Its end.
+        metrics: Address of the server's metrics page.
 
     Raises:
-        ConfigError: If the run has no release, or predicts no binary label.
+        ConfigError: If the run has no release, or predicts no binary label, or there is no metrics page.
         DataError: If the log cannot be read.
+        SignatureError: If the model's history does not verify.
     """
     release, dataset = run.release(), run.dataset()
     if release is None or dataset.task != "binary":
@@ -77,20 +92,27 @@ def watched(
             remedy="name the run whose version serves: probity runs",
         )
     end, period = now.timestamp(), days * _DAY_SECONDS
-    name, version = release.model_name, release.version
-    log = read_log(predictions, name, version, since=end - period, until=end)
+    name, versions = release.model_name, _versions(run, release)
+    log = read_log(predictions, name, versions, since=end - period, until=end)
     ids = log.column("tracking_id").to_pylist()
     predicted = dict(zip(ids, (_scores(log) > _threshold(run)).tolist(), strict=True))
     return Watched(
         run=run,
         release=release,
+        versions=versions,
         log=log,
-        before=read_log(predictions, name, version, since=end - 2 * period, until=end - period),
+        before=read_log(predictions, name, versions, since=end - 2 * period, until=end - period),
         known=labels(feedback, predicted, positive=str(dataset.positive)),
         groups=membership.of(ids) if membership else tuple(frozenset() for _ in ids),
         since=now - timedelta(days=days),
         until=now,
+        server=None if metrics is None else read_page(metrics, model_name=name),
     )
+
+
+def _versions(run: RunFolder, release: Release) -> tuple[int, ...]:
+    moves = [entry.event for entry in Project.of_run(run).verified_history() if isinstance(entry.event, Moved)]
+    return tuple(sorted({release.version, *(move.version for move in moves if move.run == run.id)}))
 
 
 def look(entry: Watched, config: MonitoringConfig, *, manual: str | None = None) -> MonitoringReport:
@@ -103,7 +125,7 @@ def look(entry: Watched, config: MonitoringConfig, *, manual: str | None = None)
 
     Returns:
         The report. Too few rows are "insufficient", neither within nor beyond: new data asks for a retraining only
-        where statistics or rates leave the limits.
+        where statistics or rates leave the limits. Where nothing could be compared, it is not conclusive.
     """
     dataset, log = entry.run.dataset(), entry.log
     audited = ScoredRows.read(entry.run.path / SCORED_ROWS)
@@ -112,10 +134,12 @@ def look(entry: Watched, config: MonitoringConfig, *, manual: str | None = None)
         *_not_finite(log),
         *_of_inputs(entry, dataset, config),
         *_of_scores(entry, dataset, audited, config),
+        *([] if entry.server is None else server_measures(entry.server, config)),
     ]
     report = MonitoringReport(
         model_name=entry.release.model_name,
-        version=entry.release.version,
+        version=entry.versions[-1],
+        versions=entry.versions,
         run=entry.run.id,
         at=entry.until.isoformat(),
         since=entry.since.isoformat(),
@@ -123,12 +147,13 @@ def look(entry: Watched, config: MonitoringConfig, *, manual: str | None = None)
         rows_with_inputs=_with_inputs(log).num_rows,
         rows_with_feedback=len(entry.known),
         measures=tuple(measures),
+        conclusive=any(found.kind in _COMPARISONS and found.status != "insufficient" for found in measures),
     )
     return report.model_copy(update={"trigger": _trigger(report, manual)})
 
 
 def _trigger(report: MonitoringReport, manual: str | None) -> Trigger | None:
-    """Returns the most serious reason to train again."""
+    """Returns the most serious reason to train again, or else to look after the server."""
     if manual is not None:
         return "manual"
     kinds = {measure.kind for measure in report.beyond}
@@ -136,7 +161,9 @@ def _trigger(report: MonitoringReport, manual: str | None) -> Trigger | None:
         return "degradation"
     if kinds & {"skew", "drift", "score_drift", "missing"}:
         return "drift"
-    return "schedule" if "age" in kinds else None
+    if "age" in kinds:
+        return "schedule"
+    return "operation" if kinds & {"error_rate", "latency"} else None
 
 
 def _threshold(run: RunFolder) -> float:

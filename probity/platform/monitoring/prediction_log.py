@@ -21,7 +21,7 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -175,22 +175,23 @@ def _write(table: pa.Table, folder: Path) -> None:
     temporary.rename(folder / f"{name}.parquet")
 
 
-def read_log(folder: Path, model_name: str, version: int, *, since: float, until: float) -> pa.Table:
-    """Reads what a version answered in a period, inputs under their own names.
+def read_log(folder: Path, model_name: str, versions: Collection[int], *, since: float, until: float) -> pa.Table:
+    """Reads what some versions answered in a period, inputs under their own names.
 
     Guarantees: a tracking id that was asked several times stands once, with its last answer.
 
     Args:
         folder: As for :class:`ParquetLog`.
         model_name: The model.
-        version: The version.
+        versions: The versions.
         since: Seconds since the epoch, included.
         until: The same, not included.
 
     Raises:
         DataError: If a file cannot be read.
     """
-    files = sorted((folder / model_name / str(version)).glob("[0-9]*.parquet"))
+    folders = [folder / model_name / str(version) for version in versions]
+    files = [path for of_version in folders for path in sorted(of_version.glob("[0-9]*.parquet"))]
     try:
         tables = [pq.read_table(path) for path in files]
     except (OSError, pa.ArrowException) as error:

@@ -1,4 +1,7 @@
-"""A look with its consequences: the report is kept, a request is written, evidence expires, old rows are forgotten."""
+"""A look with its consequences: the report is kept, a request is written, evidence expires, old rows are forgotten.
+
+What only the server's metrics show is no matter of the model: nobody trains again for it, and its evidence stays.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,10 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from probity.errors import ConfigError
+from probity.errors import TrackingError
 from probity.history import EvidenceExpired
 from probity.monitoring import MonitoringReport, reports_folder
+from probity.platform.lineage_words import keep_words
 from probity.platform.monitoring.feedback import read_feedback, training_rows
 from probity.platform.monitoring.monitor import Watched, look, watched
 from probity.platform.monitoring.prediction_log import forget
@@ -18,7 +22,7 @@ from probity.platform.monitoring.retraining import reasons, request
 from probity.platform.person import current_user
 from probity.platform.release.history import NO_MODEL, add_event
 from probity.platform.release.project import Project
-from probity.platform.release.webhook import post, slack
+from probity.platform.release.webhook import announce
 from probity.platform.rollout.membership import Membership
 from probity.runs import RunFolder, Workspace
 from probity.storage import write_record
@@ -39,6 +43,7 @@ def look_and_act(
     manual: str | None = None,
     examples: Path | None = None,
     forget_after_days: float | None = None,
+    metrics: str | None = None,
     now: datetime | None = None,
 ) -> tuple[MonitoringReport, Path | None]:
     """Looks at the version that a run made, and does what follows.
@@ -53,6 +58,7 @@ def look_and_act(
         manual: Why a person asks for another run.
         examples: Where to write new examples from feedback.
         forget_after_days: After how long files of the prediction log are removed.
+        metrics: Address of the server's metrics page.
         now: End of the period.
 
     Returns:
@@ -66,16 +72,19 @@ def look_and_act(
         membership=Membership.read(groups) if groups else None,
         days=days,
         now=moment,
+        metrics=metrics,
     )
     report = look(entry, run.config().monitoring, manual=manual)
     write_record(reports_folder(workspace.root, report.model_name) / f"{moment:%Y%m%dT%H%M%SZ}.json", report)
     if examples is not None:
         _write_examples(entry, examples)
     root = (workspace.root / run.provenance()["config_folder"]).resolve()
-    asked = None if report.trigger is None else request(report, run=run, folder=root, manual=manual)
+    trains = report.trigger not in (None, "operation")
+    asked = request(report, run=run, folder=root, manual=manual) if trains else None
     if report.trigger in ("drift", "degradation"):
         expire(run, report)
-    if asked is not None:
+        _keep_in_lineage(run)
+    if report.trigger is not None:
         alert(report, asked, variable=run.config().monitoring.webhook_variable)
     if forget_after_days is not None:
         forget(predictions, before=(moment - timedelta(days=forget_after_days)).timestamp())
@@ -108,22 +117,31 @@ def expire(run: RunFolder, report: MonitoringReport) -> None:
     )
 
 
-def alert(report: MonitoringReport, asked: Path, *, variable: str | None) -> None:
-    """Tells a webhook that another run was asked for, and why; a message that does not arrive is logged.
+def _keep_in_lineage(run: RunFolder) -> None:
+    try:
+        keep_words(run, Project.of_run(run))
+    except TrackingError as error:
+        _LOG.warning("not in the lineage yet: %s", error)
+
+
+def alert(report: MonitoringReport, asked: Path | None, *, variable: str | None) -> None:
+    """Tells a webhook what passed its limit, and which run was asked for; a message that does not arrive is logged.
 
     Args:
         report: A report with a trigger.
-        asked: The request.
+        asked: The request; ``None`` where somebody has to look after the server.
         variable: Environment variable that holds the address; ``None``: nobody is told.
     """
-    if variable is None:
-        return
     measures = "; ".join(reasons(report, manual=None))
-    words = f"Model {report.model_name}, version {report.version}: another run is asked for ({report.trigger}). "
-    try:
-        post(variable, slack(f"{words}{measures + '. ' if measures else ''}Start it with: probity run {asked.name}"))
-    except ConfigError as error:
-        _LOG.warning("nobody was told: %s", error)
+    why = f"{measures}. " if measures else ""
+    words = (
+        f"another run is asked for ({report.trigger}). {why}Start it with: probity run {asked.name}"
+        if asked
+        else f"its server is beyond a limit. {why}Mend or scale it; no other run is asked for"
+    )
+    problem = announce(variable, f"Model {report.model_name}, version {report.version}: {words}")
+    if problem is not None:
+        _LOG.warning("nobody was told: %s", problem)
 
 
 def _write_examples(entry: Watched, path: Path) -> None:

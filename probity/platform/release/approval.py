@@ -20,12 +20,12 @@ from probity.errors import ReleaseError, SignatureError
 from probity.history import Approved, Rejected
 from probity.platform.release.history import add_event, utc_now
 from probity.platform.release.project import Project
-from probity.review import Review, SealedReview, quorum_problem, seal_review
+from probity.review import Review, Reviewer, SealedReview, quorum_problem, seal_review
 from probity.run_reviews import REVIEWS, counting_reviews, evidence_digest, waiting_for
 from probity.runs import RunFolder
 from probity.signing import Signer
 
-__all__ = ["approval_terms", "await_reviews", "review", "reviews_of"]
+__all__ = ["approval_terms", "await_reviews", "require_reviewer", "review", "reviews_of"]
 
 _PAUSE_SECONDS = 2.0
 
@@ -33,9 +33,7 @@ _PAUSE_SECONDS = 2.0
 def approval_terms(folder: RunFolder, project: Project) -> ApprovalTerms:
     """Returns who may approve a run, how many have to, and who of them started it."""
     people = project.reviewers()
-    release_keys = project.trusted()
-    started = set(people.who_started(folder.provenance().get("started_by")))
-    started |= {person.name for person in people.reviewers if person.public.keyid in release_keys}
+    started = people.who_started(folder.provenance().get("started_by"), release_keys=project.trusted())
     return ApprovalTerms(
         quorum=folder.config().gate.approval.quorum,
         reviewers={person.name: person.key for person in people.reviewers},
@@ -68,14 +66,7 @@ def review(
         SignatureError: If the key is none of the reviewers'.
         ReleaseError: If the run has nothing to approve, or was released already.
     """
-    reviewer = project.reviewers().by_key(signer.keyid)
-    if reviewer is None:
-        raise SignatureError(
-            "--key",
-            seen="a key that no reviewer has",
-            allowed=f"the key of somebody in {project.config.gate.approval.reviewers}",
-            remedy="add the public key to that file, or use another key",
-        )
+    reviewer = require_reviewer(project, signer)
     _require_open(folder, outcome)
     word = Review(
         run=folder.id,
@@ -93,6 +84,23 @@ def review(
     add_event(project.base_path, project.model_name, event, model=word.model, keys=project.writers(), signer=signer)
     _append(folder, line)
     return SealedReview(review=word, line=line, keyid=signer.keyid)
+
+
+def require_reviewer(project: Project, signer: Signer) -> Reviewer:
+    """Returns whose key this is.
+
+    Raises:
+        SignatureError: If it is none of the reviewers'.
+    """
+    reviewer = project.reviewers().by_key(signer.keyid)
+    if reviewer is None:
+        raise SignatureError(
+            "--key",
+            seen="a key that no reviewer has",
+            allowed=f"the key of somebody in {project.config.gate.approval.reviewers}",
+            remedy="add the public key to that file, or use another key",
+        )
+    return reviewer
 
 
 def await_reviews(folder: RunFolder, *, seconds: float, sleep: Callable[[float], None] = time.sleep) -> bool:
@@ -122,8 +130,8 @@ def await_reviews(folder: RunFolder, *, seconds: float, sleep: Callable[[float],
 
 def _lacks_words(folder: RunFolder) -> bool:
     waiting = waiting_for(folder)
-    if waiting is None:
-        return False
+    if waiting is None or waiting.of == "data":
+        return False  # no word on its data makes a run come to a decision
     terms = approval_terms(folder, Project.of_run(folder))
     return quorum_problem(waiting.approved_by, quorum=terms.quorum, started_by=terms.started_by) is not None
 
@@ -135,6 +143,13 @@ def _require_open(folder: RunFolder, outcome: str) -> None:
             seen="no decision yet",
             allowed="a run that came to a decision",
             remedy="run the pipeline again; an approval is about everything that the gate saw",
+        )
+    if folder.release() is not None:
+        raise ReleaseError(
+            f"run {folder.id}",
+            seen="it was released already, on the words that were there then",
+            allowed="a run that is not released",
+            remedy="take its version back with: probity rollback MODEL --comment WHY, which the history keeps",
         )
     if outcome == "approve" and not folder.decision().waits_for_approval:
         held = folder.decision().verdict == "hold"

@@ -89,6 +89,22 @@ class Project:
         owed = untold(self.base_path, self.model_name, entries, keys=trusted, signing=self.config.signing)
         return (*entries, *owed), ()
 
+    def verified_history(self) -> tuple[HistoryEntry, ...]:
+        """Returns the model's history, oldest first, if all of it verifies.
+
+        Raises:
+            SignatureError: If it does not; what was live before cannot be told without it.
+        """
+        entries, problems = self.history()
+        if problems:
+            raise SignatureError(
+                f"{self.model_name}.history.jsonl",
+                seen=problems[0],
+                allowed="a history as it was signed",
+                remedy="restore it from a copy; what was live before cannot be told without it",
+            )
+        return entries
+
     def waivers(self) -> tuple[SealedWaiver, ...]:
         """Returns the waivers of this model that were sealed by reviewers who may waive, whether in force or not.
 

@@ -30,6 +30,7 @@ from pydantic import ValidationError
 from probity.decision import GateDecision, Release
 from probity.digest import digest_file, digest_tree, require_digest
 from probity.errors import DigestMismatchError, ReleaseError, ReleaseHeldError
+from probity.history import Moved, read_history
 from probity.platform.release.evidence import Evidence
 from probity.platform.release.history import facts_of, mend_history, utc_now
 from probity.platform.release.keys import ReleaseKeys
@@ -78,6 +79,7 @@ def push(
     model); the version appears by one rename, after everything was flushed to disk; a version that is there already is
     never changed; its number is above every other one, so that it is what a server loads. A model that is already the
     latest release, intact, is not pushed again: that release is returned, with the run and the evidence that led to it.
+    Its release number was never given before, be it to a version that was rolled back or removed.
     The version verifies (:func:`probity.platform.release.verification.verify`) before it appears, and the history has
     an entry for every version that verifies, be it one whose process died before it could write it.
 
@@ -124,7 +126,7 @@ def push(
             decision=decision.record_digest(),
             dataset=dataset,
             released_at=moment.isoformat(),
-            number=next_number(evidence.recipe, after=None if found is None else found[0]),
+            number=_number(evidence, found, base_path=base_path, model_name=model_name, writers=known),
             recipe=evidence.recipe,
         )
 
@@ -262,6 +264,16 @@ def _require_audited(saved_model: Path, card_folder: Path, decision: GateDecisio
             allowed=", ".join(CARD_FILES),
             remedy="run the pipeline again; a model is released with its card only",
         )
+
+
+def _number(
+    evidence: Evidence, live: tuple[Release, Path] | None, *, base_path: Path, model_name: str, writers: TrustedKeys
+) -> str:
+    # Versions that do not verify count as well: somebody may have read their number, whatever became of them.
+    earlier = [release for release, _ in releases(base_path, model_name)]
+    moves = [entry.event for entry in read_history(base_path, model_name, keys=writers)[0]]
+    told = [event.number for event in moves if isinstance(event, Moved) and event.number is not None]
+    return next_number(evidence.recipe, live=None if live is None else live[0], earlier=earlier, told=told)
 
 
 def _digest_or_absent(path: Path) -> str:

@@ -2,7 +2,8 @@
 
 The history is the truth and the registry a view of it for tools that know MLflow: one registered model, one registry
 version per release or rollback, the alias ``champion`` on what is live and ``challenger`` on what a rollout is trying.
-A mirror that cannot be written holds nothing up; the next one makes up for it.
+While a rollout is under way ``champion`` is its incumbent; the candidate becomes it when the rollout has completed. A
+mirror that cannot be written holds nothing up; the next one makes up for it.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from probity.errors import TrackingError
-from probity.history import HistoryEntry, Moved, StageEntered, live_at
+from probity.history import HistoryEntry, Moved, live_at, stage_at
 from probity.platform.release.project import Project
 from probity.platform.tracking import default_uri
 from probity.platform.tracking_store import open_client, quiet, turn
@@ -21,8 +22,6 @@ __all__ = ["CHALLENGER", "CHAMPION", "mirror"]
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 _VERSION = "probity.version"
-_FINISHED = ("completed", "rolled_back", "stopped")
-"""Ends of a rollout (:class:`probity.rollout.RolloutState`), after which nothing is tried any more."""
 
 
 def mirror(project: Project, *, workspace: Path) -> None:
@@ -61,13 +60,12 @@ def _write(client: Any, name: str, entries: Sequence[HistoryEntry]) -> None:
         if version not in known:
             made = client.create_model_version(name, source=f"{name}/{version}", tags=_tags(entry))
             known[version] = made.version
-    live, tried = live_at(entries), _tried(entries)
-    if live is not None and isinstance(live.event, Moved):
-        client.set_registered_model_alias(name, CHAMPION, known[str(live.event.version)])
-    if tried in known:
-        client.set_registered_model_alias(name, CHALLENGER, known[tried])
-    else:
-        client.delete_registered_model_alias(name, CHALLENGER)
+    champion, challenger = _aliased(entries)
+    for alias, wanted in ((CHAMPION, champion), (CHALLENGER, challenger)):
+        if wanted in known:
+            client.set_registered_model_alias(name, alias, known[wanted])
+        else:
+            client.delete_registered_model_alias(name, alias)
 
 
 def _tags(entry: HistoryEntry) -> dict[str, str]:
@@ -79,7 +77,10 @@ def _tags(entry: HistoryEntry) -> dict[str, str]:
     return tags if event.number is None else {**tags, "probity.release": event.number}
 
 
-def _tried(entries: Sequence[HistoryEntry]) -> str | None:
-    """Returns the version that a rollout is trying, if one is under way."""
-    stages = [entry.event for entry in entries if isinstance(entry.event, StageEntered)]
-    return None if not stages or stages[-1].stage in _FINISHED else str(stages[-1].version)
+def _aliased(entries: Sequence[HistoryEntry]) -> tuple[str | None, str | None]:
+    """Returns the versions that are champion and challenger."""
+    live, stage = live_at(entries), stage_at(entries)
+    newest = str(live.event.version) if live is not None and isinstance(live.event, Moved) else None
+    if stage is None:
+        return newest, None
+    return newest if stage.incumbent is None else str(stage.incumbent), str(stage.version)

@@ -14,7 +14,7 @@ from pathlib import Path
 from probity.claims import CLAIMS, ReleaseClaim
 from probity.decision import Release
 from probity.errors import ReleaseError, SignatureError
-from probity.history import EvidenceExpired, HistoryEntry, Moved, Rejected, live_at
+from probity.history import DataRejected, EvidenceExpired, HistoryEntry, Moved, Rejected, live_at
 from probity.platform.release.history import mend_history, utc_now
 from probity.platform.release.project import Project
 from probity.platform.release.verification import EXTRA, Verification, verify
@@ -62,14 +62,7 @@ def roll_back(
     with locked(base_path, model_name, label):
         sweep(base_path, model_name)
         mend_history(base_path, model_name, keys=keys, writers=project.writers())
-        entries, problems = project.history()
-        if problems:
-            raise SignatureError(
-                f"{model_name}.history.jsonl",
-                seen=problems[0],
-                allowed="a history as it was signed",
-                remedy="restore it from a copy; what was live before cannot be told without it",
-            )
+        entries = project.verified_history()
         live = live_at(entries)
         target = _target(entries, to, shown=f"{label}/{model_name}")
         found = verify(base_path / model_name / str(target), trusted_keys=keys.trusted, signing=keys.signing)
@@ -140,10 +133,10 @@ def _require_restorable(
             remedy="roll back to another one",
         )
     run = found.release.run
-    if any(isinstance(entry.event, Rejected) and entry.event.run == run for entry in entries):
+    if any(isinstance(entry.event, Rejected | DataRejected) and entry.event.run == run for entry in entries):
         raise ReleaseError(
             shown,
-            seen="a reviewer rejected its run",
+            seen="a reviewer rejected its run, or the data of that run",
             allowed="a version whose run nobody rejected",
             remedy="roll back to another one",
         )

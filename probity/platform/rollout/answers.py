@@ -49,7 +49,8 @@ def scores_of(body: bytes) -> tuple[float, ...] | None:
     """Returns the score of each row; ``None`` if the answer has not one score for a row.
 
     Understood are ``predictions`` (row format), ``outputs`` (column format) and the ``results`` of ``:regress``, with
-    scores as numbers, lists of one number, or under the name ``scores``.
+    scores as numbers, lists of one number, or under the name ``scores``; and the ``results`` of ``:classify`` into a
+    single class.
     """
     try:
         answer = json.loads(body)
@@ -66,6 +67,10 @@ def _score(entry: Any) -> float:
         entry = entry["scores"]
     if isinstance(entry, list):
         (entry,) = entry
+    if isinstance(entry, list):
+        label, entry = entry
+        if not isinstance(label, str):
+            raise TypeError("two numbers are not a class and its score")
     if entry is None:  # JSON has no NaN; a server that writes null means one
         return math.nan
     return float(entry)

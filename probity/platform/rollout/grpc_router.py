@@ -1,8 +1,8 @@
 """The router's gRPC wire: ``PredictionService`` as before, and the rollout decides which version answers.
 
-``Predict``, ``Classify`` and ``Regress`` on the model without a version or label are divided, as the REST wire divides
-them and with the same evidence. Whatever else comes - other models, a version by name, metadata, status, methods that
-this module never heard of - goes to the incumbent's server byte for byte.
+``Predict``, ``Classify``, ``Regress`` and ``MultiInference`` on the model without a version or label are divided, as
+the REST wire divides them and with the same evidence. Whatever else comes - other models, a version by name, metadata,
+status, methods that this module never heard of - goes to the incumbent's server byte for byte.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from probity.errors import ConfigError
 from probity.platform.rollout.answers import judged
 from probity.platform.rollout.comparison import Answer
 from probity.platform.rollout.division import TRACKING_HEADER, VERSION_HEADER, Division, tracking_ids_of
+from probity.platform.serving.options import Tls
+from probity.platform.serving.tls import ClientTls, channel_credentials, server_credentials, tls_of
 
 __all__ = ["GrpcRouter"]
 
@@ -47,32 +49,56 @@ class GrpcRouter:
 
     Args:
         division: Of that router.
-        incumbent: Address of the server that holds the incumbent, ``host:port``, in clear.
+        incumbent: Address of the server that holds the incumbent: ``host:port``, in clear, or ``https://host:port``.
         candidate: Address of the one that holds the candidate; often the same.
+        tls: How to speak to addresses with ``https://``; ``None``: as this machine trusts.
         timeout_seconds: Until a version counts as not answering, where the caller does not say less.
+
+    Raises:
+        ConfigError: If ``tls`` is given and an address is in clear, or its texts are no keys and certificates.
     """
 
-    def __init__(self, division: Division, *, incumbent: str, candidate: str, timeout_seconds: float = 10.0) -> None:
-        self._division, self._addresses = division, {True: candidate, False: incumbent}
+    def __init__(
+        self,
+        division: Division,
+        *,
+        incumbent: str,
+        candidate: str,
+        tls: ClientTls | None = None,
+        timeout_seconds: float = 10.0,
+    ) -> None:
+        self._division = division
+        self._servers = {
+            True: _server(candidate, tls, option="--candidate-grpc-server"),
+            False: _server(incumbent, tls, option="--grpc-server"),
+        }
         self._timeout_seconds = timeout_seconds
         self._channels: dict[bool, Any] = {}
         self._server: Any = None
 
-    async def start(self, host: str, port: int) -> int:
-        """Listens, and returns the port.
+    async def start(self, host: str, port: int, *, tls: Tls | None = None) -> int:
+        """Listens, in clear without ``tls``, and returns the port.
 
         Raises:
-            ConfigError: If the port cannot be had.
+            ConfigError: If the port cannot be had, or key and certificate cannot be used.
         """
         import grpc
 
         self._channels = {
-            which: grpc.aio.insecure_channel(address, options=_UNLIMITED) for which, address in self._addresses.items()
+            which: grpc.aio.insecure_channel(address, options=_UNLIMITED)
+            if credentials is None
+            else grpc.aio.secure_channel(address, credentials, options=_UNLIMITED)
+            for which, (address, credentials) in self._servers.items()
         }
         self._server = grpc.aio.server(options=(*_LIMITED, ("grpc.so_reuseport", 0)), maximum_concurrent_rpcs=1024)
         self._server.add_generic_rpc_handlers((_every_method(self._routed),))
+        address, credentials = f"{host}:{port}", None if tls is None else server_credentials(tls)
         try:
-            found: int = self._server.add_insecure_port(f"{host}:{port}")
+            found: int = (
+                self._server.add_insecure_port(address)
+                if credentials is None
+                else self._server.add_secure_port(address, credentials)
+            )
         except RuntimeError as error:
             raise ConfigError(
                 "--grpc-port",
@@ -103,7 +129,8 @@ class GrpcRouter:
         plan = self._division.rollout.state.plan
 
         async def ask(candidate: bool) -> _Reply:
-            request.model_spec.version.value = plan.candidate if candidate else plan.incumbent
+            for spec in _specs(request):
+                spec.version.value = plan.candidate if candidate else plan.incumbent
             return await self._send(candidate, method, request.SerializeToString(), sent, context)
 
         reply, version = await self._division.answer(tracking_ids, ask, partial(self._read, method))
@@ -120,9 +147,9 @@ class GrpcRouter:
             request = messages[0].FromString(body)
         except DecodeError:
             return None  # the server says so
-        spec = request.model_spec
-        ours = spec.name == self._division.rollout.state.plan.model_name and spec.WhichOneof("version_choice") is None
-        return request if ours else None
+        name, specs = self._division.rollout.state.plan.model_name, _specs(request)
+        ours = all(spec.name == name and spec.WhichOneof("version_choice") is None for spec in specs)
+        return request if specs and ours else None
 
     async def _send(self, candidate: bool, method: str, body: bytes, metadata: _Metadata, context: Any) -> _Reply:
         import grpc
@@ -171,29 +198,54 @@ def _is_forwarded(key: str) -> bool:
     return not key.startswith("grpc-") and key not in ("user-agent", "content-type", "te")
 
 
+def _server(address: str, tls: ClientTls | None, *, option: str) -> tuple[str, Any]:
+    """Returns ``host:port`` and the credentials to speak to it with; ``None``: in clear."""
+    spoken = tls_of(address, tls, option=option)
+    return address.partition("://")[2] or address, None if spoken is None else channel_credentials(spoken)
+
+
 @cache
 def _messages() -> dict[str, tuple[Any, Any]]:
     """Returns request and response by method."""
-    from tensorflow_serving.apis import classification_pb2, predict_pb2, regression_pb2
+    from tensorflow_serving.apis import classification_pb2, inference_pb2, predict_pb2, regression_pb2
 
     return {
         f"{_SERVICE}Predict": (predict_pb2.PredictRequest, predict_pb2.PredictResponse),
         f"{_SERVICE}Classify": (classification_pb2.ClassificationRequest, classification_pb2.ClassificationResponse),
         f"{_SERVICE}Regress": (regression_pb2.RegressionRequest, regression_pb2.RegressionResponse),
+        f"{_SERVICE}MultiInference": (inference_pb2.MultiInferenceRequest, inference_pb2.MultiInferenceResponse),
     }
+
+
+def _specs(request: Any) -> list[Any]:
+    """Returns what a request says about the model, once for each of its tasks."""
+    return [task.model_spec for task in request.tasks] if hasattr(request, "tasks") else [request.model_spec]
 
 
 def _scores(response: Any) -> tuple[float, ...] | None:
     """Returns the score of each row; ``None`` if the answer has not one score for a row."""
+    if hasattr(response, "outputs"):
+        return _of_outputs(response.outputs)
+    if hasattr(response, "results"):
+        found = (_of_result(getattr(entry, entry.WhichOneof("result") or "", None)) for entry in response.results)
+        return next((scores for scores in found if scores is not None), None)
+    return _of_result(response.result)
+
+
+def _of_outputs(outputs: Any) -> tuple[float, ...] | None:
     import tensorflow as tf
 
-    if hasattr(response, "outputs"):
-        outputs = dict(response.outputs)
-        tensor = outputs.get("scores", next(iter(outputs.values())) if len(outputs) == 1 else None)
-        array = None if tensor is None else tf.make_ndarray(tensor)
-        if array is None or array.dtype.kind != "f" or array.size != (len(array) if array.ndim else 0):
-            return None
-        return tuple(array.reshape(-1).tolist())
-    if hasattr(response.result, "regressions"):
-        return tuple(entry.value for entry in response.result.regressions)
-    return None
+    named = dict(outputs)
+    tensor = named.get("scores", next(iter(named.values())) if len(named) == 1 else None)
+    array = None if tensor is None else tf.make_ndarray(tensor)
+    if array is None or array.dtype.kind != "f" or array.size != (len(array) if array.ndim else 0):
+        return None
+    return tuple(array.reshape(-1).tolist())
+
+
+def _of_result(result: Any) -> tuple[float, ...] | None:
+    """Returns the values of a regression, or the scores of a classification into a single class."""
+    if hasattr(result, "regressions"):
+        return tuple(entry.value for entry in result.regressions)
+    rows = [row.classes for row in getattr(result, "classifications", ())]
+    return tuple(row[0].score for row in rows) if rows and all(len(row) == 1 for row in rows) else None

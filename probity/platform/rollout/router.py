@@ -26,6 +26,7 @@ from probity.platform.rollout.answers import read_answer
 from probity.platform.rollout.comparison import Answer
 from probity.platform.rollout.control import Rollout
 from probity.platform.rollout.division import TRACKING_HEADER, VERSION_HEADER, Division, tracking_ids_of
+from probity.platform.serving.tls import ClientTls, client_context, tls_of
 
 if TYPE_CHECKING:
     from probity.platform.rollout.membership import Membership
@@ -62,8 +63,12 @@ class Router:
         incumbent: Address of the server that holds the incumbent, such as ``http://127.0.0.1:8501``.
         candidate: Address of the one that holds the candidate; often the same.
         membership: The group table, or ``None`` without groups.
+        tls: How to speak to addresses with ``https://``; ``None``: as this machine trusts.
         timeout_seconds: Until a version counts as not answering.
         tick_seconds: How often the rollout decides.
+
+    Raises:
+        ConfigError: If ``tls`` is given and an address is in clear.
     """
 
     def __init__(
@@ -73,11 +78,15 @@ class Router:
         incumbent: str,
         candidate: str,
         membership: Membership | None = None,
+        tls: ClientTls | None = None,
         timeout_seconds: float = 10.0,
         tick_seconds: float = 0.5,
     ) -> None:
         self._rollout, self._division = rollout, Division(rollout, membership)
         self._addresses = {True: candidate.rstrip("/"), False: incumbent.rstrip("/")}
+        named = (("--candidate-server", candidate), ("--server", incumbent))
+        spoken = [tls_of(address, tls, option=option) for option, address in named]
+        self._tls = next((entry for entry in spoken if entry is not None), None)
         self._timeout, self._tick_seconds = aiohttp.ClientTimeout(total=timeout_seconds), tick_seconds
         self._session: aiohttp.ClientSession
 
@@ -97,7 +106,10 @@ class Router:
 
     async def _running(self, app: web.Application) -> Any:
         not_ours = ["Accept-Encoding", "User-Agent"]
-        async with aiohttp.ClientSession(timeout=self._timeout, skip_auto_headers=not_ours) as self._session:
+        connector = aiohttp.TCPConnector(ssl=True if self._tls is None else client_context(self._tls))
+        async with aiohttp.ClientSession(
+            connector=connector, timeout=self._timeout, skip_auto_headers=not_ours
+        ) as self._session:
             ticking = asyncio.create_task(self._tick())
             yield
             ticking.cancel()

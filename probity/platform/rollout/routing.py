@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from aiohttp import web
 
@@ -13,6 +13,8 @@ from probity.errors import ConfigError
 from probity.platform.rollout.control import Rollout
 from probity.platform.rollout.grpc_router import GrpcRouter
 from probity.platform.rollout.router import Router
+from probity.platform.serving.options import Tls
+from probity.platform.serving.tls import server_context
 from probity.rollout import RolloutState
 
 __all__ = ["Listening", "route"]
@@ -30,6 +32,8 @@ class Listening:
     """Of REST."""
     grpc_port: int | None = None
     """Of gRPC, if that is routed."""
+    encrypted: bool = False
+    """Whether it speaks TLS, on both ports."""
 
 
 def route(
@@ -41,6 +45,7 @@ def route(
     until_decided: bool,
     report: Callable[[RolloutState, Listening], None],
     grpc: tuple[GrpcRouter, int] | None = None,
+    tls: Tls | None = None,
 ) -> RolloutState:
     """Routes until SIGINT or SIGTERM, or until the end of the rollout. Returns where the rollout stands then.
 
@@ -52,11 +57,13 @@ def route(
         until_decided: Whether to end with the rollout. Clients then have nobody to ask.
         report: Told of the state, and where the router listens, whenever the rollout has moved, and at first.
         grpc: The gRPC wire and its port, if that is routed as well.
+        tls: Of both ports; ``None`` listens in clear.
 
     Raises:
-        ConfigError: If the port cannot be had.
+        ConfigError: If a port cannot be had, or key and certificate cannot be used.
     """
-    return asyncio.run(_route(router, rollout, Listening(host=host, port=port), until_decided, report, grpc))
+    wanted = Listening(host=host, port=port, encrypted=tls is not None)
+    return asyncio.run(_route(router, rollout, wanted, until_decided, report, grpc, tls))
 
 
 async def _route(
@@ -66,6 +73,7 @@ async def _route(
     until_decided: bool,
     report: Callable[[RolloutState, Listening], None],
     grpc: tuple[GrpcRouter, int] | None,
+    tls: Tls | None,
 ) -> RolloutState:
     ended = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -73,9 +81,10 @@ async def _route(
     runner = web.AppRunner(router.app(), access_log=None, shutdown_timeout=_DRAIN_SECONDS)
     await runner.setup()
     try:
-        await web.TCPSite(runner, wanted.host, wanted.port).start()
-        grpc_port = None if grpc is None else await grpc[0].start(wanted.host, grpc[1])
-        listening = Listening(host=wanted.host, port=int(runner.addresses[0][1]), grpc_port=grpc_port)
+        context = None if tls is None else server_context(tls)
+        await web.TCPSite(runner, wanted.host, wanted.port, ssl_context=context).start()
+        grpc_port = None if grpc is None else await grpc[0].start(wanted.host, grpc[1], tls=tls)
+        listening = replace(wanted, port=int(runner.addresses[0][1]), grpc_port=grpc_port)
         moves = -1
         while not ended.is_set() and not (until_decided and rollout.state.status != "running"):
             if len(rollout.state.transitions) != moves:

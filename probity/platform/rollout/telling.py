@@ -18,6 +18,8 @@ from probity.platform.release.project import Project
 from probity.platform.release.push import releases
 from probity.platform.release.registry import mirror
 from probity.platform.release.rollback import roll_back
+from probity.platform.release.webhook import announce
+from probity.platform.rollout.comparison import is_harmed
 from probity.rollout import RolloutState, Transition
 
 __all__ = ["telling"]
@@ -34,19 +36,29 @@ def telling(project: Project, *, workspace: Path | None = None) -> Callable[[Rol
             mirrored. A registry that cannot be written holds no rollout up.
 
     Guarantees: after ``rolled_back`` or ``stopped`` the newest version in the serving folder holds the incumbent's
-    bytes, so that a server without a router loads them too.
+    bytes, so that a server without a router loads them too. The webhook of the config's ``alerts`` is told of such an
+    end once by each process that has to write it down; it is told also if that fails, and whether it answers changes
+    nothing.
 
     Raises:
         SignatureError: From what is returned, if the history or a version does not verify.
         ReleaseError: Likewise, if it cannot be written.
     """
+    alerted: set[tuple[str, str]] = set()
 
     def tell(state: RolloutState, transition: Transition) -> None:
-        # A rollback of this rollout may have published its version and died before the entry.
-        mend_history(project.base_path, project.model_name, keys=project.keys(), writers=project.writers())
-        _tell(project, state, transition)
-        if transition.to in ("rolled_back", "stopped"):
-            _take_back(project, state, transition)
+        taken_back, new = transition.to in ("rolled_back", "stopped"), True
+        try:
+            # A rollback of this rollout may have published its version and died before the entry.
+            mend_history(project.base_path, project.model_name, keys=project.keys(), writers=project.writers())
+            new = _tell(project, state, transition)
+            if taken_back:
+                _take_back(project, state, transition)
+        finally:
+            key = (transition.at, transition.to)
+            if taken_back and new and key not in alerted:
+                alerted.add(key)
+                _alert(project, state)
         if workspace is not None:
             try:
                 mirror(project, workspace=workspace)
@@ -56,11 +68,12 @@ def telling(project: Project, *, workspace: Path | None = None) -> Callable[[Rol
     return tell
 
 
-def _tell(project: Project, state: RolloutState, transition: Transition) -> None:
+def _tell(project: Project, state: RolloutState, transition: Transition) -> bool:
+    """Returns whether the history did not know of it."""
     plan, entries = state.plan, project.history()[0]
     told = {(entry.event.at, entry.event.stage) for entry in entries if isinstance(entry.event, StageEntered)}
     if (transition.at, transition.to) in told:
-        return
+        return False
     found = releases(project.base_path, plan.model_name)
     models = {release.version: release.model for release, _ in found}  # somebody may have removed the candidate
     event = StageEntered(
@@ -80,6 +93,7 @@ def _tell(project: Project, state: RolloutState, transition: Transition) -> None
         keys=project.writers(),
         signer=signer,
     )
+    return True
 
 
 def _take_back(project: Project, state: RolloutState, transition: Transition) -> None:
@@ -87,3 +101,18 @@ def _take_back(project: Project, state: RolloutState, transition: Transition) ->
     if live is not None and getattr(live.event, "version", None) == state.plan.candidate:
         why = f"rollout: {transition.reason}"
         roll_back(project, to=state.plan.incumbent, why=why, still_answers=True)
+
+
+def _alert(project: Project, state: RolloutState) -> None:
+    """Says what was taken back: metrics and counts; groups, and what a person gave as a reason, stay in the history."""
+    plan, seen = state.plan, state.evidence[-1].comparisons
+    harmed = sorted({entry.metric for entry in seen if is_harmed(entry, plan)})
+    cause = f" for {', '.join(harmed)}" if state.status == "rolled_back" else " by a person"
+    answers = max((entry.candidate_requests for entry in seen), default=0)
+    words = (
+        f"Model {plan.model_name}: the rollout of version {plan.candidate} was {state.status.replace('_', ' ')}{cause} "
+        f"at stage {state.stage}, after {answers} answers of it in that stage. Version {plan.incumbent} answers. "
+        f"See: probity rollout {plan.model_name} --show"
+    )
+    if (problem := announce(project.config.alerts.webhook_variable, words)) is not None:
+        _LOG.warning("nobody was alerted: %s", problem)

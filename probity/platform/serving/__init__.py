@@ -11,6 +11,7 @@
     rest, json_tensors, json_answers, grpc_services                            the two wires
     server       one process that answers; launcher: several, on one port
     client       the other side of both wires
+    tls          keys and certificates, for both sides of both wires
     infra_validation                                                           can the candidate be served at all?
 
 The embedded server is for a laptop, tests and demonstrations; production runs ``tensorflow_model_server``, which

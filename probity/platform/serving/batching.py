@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -29,6 +29,12 @@ __all__ = ["Batcher"]
 
 _INLINE_SECONDS = 0.003
 """Models that answer within this run in the event loop's thread: handing over costs more than it frees."""
+
+_LONG_ALONE = 32
+"""After so many batches of one request in a row, nobody else seems to be asking; looking costs a turn of the loop."""
+
+_NOW_AND_THEN = 8
+"""From then on every so many requests; one batch of several, and everybody is waited for again."""
 
 
 @dataclass(kw_only=True, eq=False)
@@ -56,14 +62,17 @@ class Batcher:
 
     Args:
         options: ``None`` runs every request by itself.
+        on_run: Is told how many seconds each batch took; called in the thread that ran it.
     """
 
-    def __init__(self, options: Batching | None) -> None:
+    def __init__(self, options: Batching | None, *, on_run: Callable[[float], None] = lambda _: None) -> None:
+        self._on_run = on_run
         self._together = options is not None
         self._options = options or Batching()
         self._queues: dict[object, _Queue] = {}
         self._pool = ThreadPoolExecutor(self._options.num_batch_threads, thread_name_prefix="model")
         self._busy = 0
+        self._alone = 0
         self._seconds: dict[tuple[int, str], float] = {}
 
     async def run(self, model: LoadedModel, signature: Signature, inputs: Arrays) -> Outputs:
@@ -93,11 +102,15 @@ class Batcher:
     async def _run_here(self, key: object, request: _Request) -> None:
         """Runs a quick model in this thread, unless another request of the same batch has done it meanwhile."""
         try:
-            if self._together:  # whoever came with this turn of the loop is in the queue after it
-                await asyncio.sleep(0)
+            if self._together and self._expects_company():
+                await asyncio.sleep(0)  # whoever came with this turn of the loop is in the queue after it
         finally:  # also for a client that went away: others may rely on whoever was first
             if not request.answer.done():
                 self._flush(key)
+
+    def _expects_company(self) -> bool:
+        """Whether to look who else is there: always, but where nobody was for long, only now and then."""
+        return self._alone < _LONG_ALONE or self._alone % _NOW_AND_THEN == 0
 
     def close(self) -> None:
         """Ends the threads; requests that still wait are cancelled with the loop."""
@@ -136,6 +149,7 @@ class Batcher:
         if key in self._queues:
             asyncio.get_running_loop().call_soon(self._flush, key)
         if quick:
+            self._alone = self._alone + 1 if len(batch) == 1 else 0
             _answer(batch, self._timed(queue, batch))
         else:
             self._busy += 1
@@ -157,6 +171,7 @@ class Batcher:
         started = time.perf_counter()
         outcomes = _execute(queue, batch)
         seconds = time.perf_counter() - started
+        self._on_run(seconds)
         if len(self._seconds) > 1024:  # of models that are long gone
             self._seconds.clear()
         known = self._seconds.get((id(queue.model), queue.signature.name))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -144,6 +145,12 @@ class Catalogue:
         if model is None:
             raise ServingError(Code.NOT_FOUND, f"Servable not found for request: Specific({target.name}, {version})")
         return model
+
+    @property
+    def sizes(self) -> Mapping[str, int]:
+        """How many versions of each model are in memory, whether requests see them yet or not."""
+        with self._lock:
+            return Counter(name for name, _ in self._loaded)
 
     @property
     def names(self) -> frozenset[str]:

@@ -6,7 +6,6 @@ It speaks TensorFlow Serving's API and nothing else, so it works with the real s
 from __future__ import annotations
 
 import json
-import ssl
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,26 +17,12 @@ from probity.platform.serving.catalogue import State, VersionStatus
 from probity.platform.serving.options import ModelSource
 from probity.platform.serving.prediction_log import TRACKING_HEADER
 from probity.platform.serving.status import Code, ServingError
+from probity.platform.serving.tls import ClientTls, client_context
 
 if TYPE_CHECKING:
     Array = np.ndarray[Any, Any]
 
 __all__ = ["Client", "ClientTls", "Reply"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ClientTls:
-    """TLS of a client (PEM texts).
-
-    Attributes:
-        ca: Certificates that signed the server's.
-        key: The client's private key, where the server wants to know its clients.
-        cert: Its certificate.
-    """
-
-    ca: str
-    key: str | None = None
-    cert: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -223,10 +208,9 @@ class _Rest:
         if tls is None:
             self._connection = http.client.HTTPConnection(host, port, timeout=timeout_seconds)
         else:
-            context = ssl.create_default_context(cadata=tls.ca)
-            if tls.cert is not None and tls.key is not None:
-                _load_pair(context, tls.cert, tls.key)
-            self._connection = http.client.HTTPSConnection(host, port, timeout=timeout_seconds, context=context)
+            self._connection = http.client.HTTPSConnection(
+                host, port, timeout=timeout_seconds, context=client_context(tls)
+            )
 
     def predict(self, spec: _Spec, inputs: Mapping[str, Array], tracking_id: str | None) -> Reply:
         body: dict[str, Any] = {"inputs": {key: _jsonable(array) for key, array in inputs.items()}}
@@ -295,16 +279,6 @@ class _Rest:
 def _code(status: int) -> Code:
     """Returns the first canonical code of an HTTP status; some codes share one."""
     return next((code for code in Code if code.http == status), Code.UNKNOWN)
-
-
-def _load_pair(context: ssl.SSLContext, cert: str, key: str) -> None:
-    import tempfile
-    from pathlib import Path
-
-    with tempfile.TemporaryDirectory(prefix="probity-tls-") as folder:  # mode 0700; ssl reads keys from files only
-        Path(folder, "cert.pem").write_text(cert, encoding="utf-8")
-        Path(folder, "key.pem").write_text(key, encoding="utf-8")
-        context.load_cert_chain(Path(folder, "cert.pem"), Path(folder, "key.pem"))
 
 
 def _jsonable(array: Array) -> Any:

@@ -12,9 +12,10 @@ from probity.platform.serving.messages import config_message
 from probity.platform.serving.options import ModelSource
 from probity.platform.serving.prediction_log import TRACKING_HEADER
 from probity.platform.serving.status import Code, ServingError
+from probity.platform.serving.tls import ClientTls, channel_credentials
 
 if TYPE_CHECKING:
-    from probity.platform.serving.client import ClientTls, Reply, _Spec
+    from probity.platform.serving.client import Reply, _Spec
 
 __all__ = ["GrpcWire"]
 
@@ -36,12 +37,7 @@ class GrpcWire:
         if tls is None:
             self._channel = grpc.insecure_channel(address, options=sizes)
         else:
-            credentials = grpc.ssl_channel_credentials(
-                tls.ca.encode(),
-                private_key=None if tls.key is None else tls.key.encode(),
-                certificate_chain=None if tls.cert is None else tls.cert.encode(),
-            )
-            self._channel = grpc.secure_channel(address, credentials, options=sizes)
+            self._channel = grpc.secure_channel(address, channel_credentials(tls), options=sizes)
         self._predictions = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
         self._models = model_service_pb2_grpc.ModelServiceStub(self._channel)
         self._timeout_seconds = timeout_seconds

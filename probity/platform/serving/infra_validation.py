@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from probity.errors import ProbityError
-from probity.findings import AuditReport, Estimate, Finding, Subject
+from probity.findings import AuditReport, Estimate, Finding, Subject, finding_id
 from probity.metric import METRICS
 from probity.platform.serving.client import Client
 from probity.platform.serving.launcher import start_server
@@ -186,4 +186,4 @@ def _size(saved_model: Path) -> Finding:
 
 
 def _finding(metric: str, estimate: Estimate) -> Finding:
-    return Finding(id=f"{AUDIT}/{metric}", metric=metric, estimate=estimate, direction=METRICS[metric].direction)
+    return Finding(id=finding_id(AUDIT, metric), metric=metric, estimate=estimate, direction=METRICS[metric].direction)

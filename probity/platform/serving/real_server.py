@@ -14,9 +14,17 @@ from pathlib import Path
 
 from probity.platform.serving.catalogue import Fleet, ModelView
 from probity.platform.serving.messages import config_message
-from probity.platform.serving.options import All, Batching, ModelSource, ServerOptions, Tls
+from probity.platform.serving.options import All, Batching, Latest, Limits, ModelSource, ServerOptions, Tls
 
-__all__ = ["BINARY_VARIABLE", "Mirror", "command", "docker_command", "find_binary"]
+__all__ = [
+    "BINARY_VARIABLE",
+    "Mirror",
+    "command",
+    "docker_command",
+    "find_binary",
+    "not_by_binary",
+    "not_by_image",
+]
 
 BINARY_VARIABLE = "TENSORFLOW_MODEL_SERVER"
 """Names the binary where it is not on the PATH."""
@@ -28,6 +36,38 @@ _IMAGE = "tensorflow/serving:2.15.1"
 def find_binary() -> str | None:
     """Returns the path of the installed server, or ``None``."""
     return shutil.which(os.environ.get(BINARY_VARIABLE) or _BINARY)
+
+
+def not_by_binary(options: ServerOptions, *, host: str | None) -> tuple[str, ...]:
+    """Returns the options that ``tensorflow_model_server`` has nothing for: it would run as if nobody had given them.
+
+    Args:
+        options: What was asked.
+        host: The interface, if somebody named one: the server listens on all of them (its issue 1969).
+    """
+    asked = {
+        "--host": host not in (None, "0.0.0.0"),  # noqa: S104 - to compare with
+        "--port 0": options.port == 0,  # to that server this is no free port, but none
+        "--rest-api-port 0": options.rest_api_port == 0,
+        "--processes": options.processes > 1,
+        "--max-request-bytes": options.limits != Limits(),
+        "--prediction-log": options.prediction_log is not None,
+    }
+    return tuple(name for name, given in asked.items() if given)
+
+
+def not_by_image(options: ServerOptions) -> tuple[str, ...]:
+    """Returns the options that the command of :func:`docker_command` would leave out."""
+    names = {"--host", "--port 0", "--rest-api-port 0"}  # the mapping of ports does these
+    asked = {
+        **{name: name not in names for name in not_by_binary(options, host=None)},
+        "--model-config-file": len(options.models) > 1
+        or any(model.policy != Latest() or model.labels for model in options.models),
+        "--batching-parameters-file": options.batching not in (None, Batching()),
+        "--ssl-config-file": options.tls is not None,
+        "--monitoring-config-file": options.monitoring_path != ServerOptions(models=()).monitoring_path,
+    }
+    return tuple(name for name, given in asked.items() if given)
 
 
 class Mirror(Fleet):
@@ -66,6 +106,7 @@ def command(options: ServerOptions, *, binary: str, folder: Path) -> list[str]:
         f"--model_config_file={_write(folder / 'models.config', str(config_message(options.models)))}",
         "--allow_version_labels_for_unavailable_models=true",
         f"--file_system_poll_wait_seconds={max(1, round(options.poll_seconds))}",
+        *_parallelism(options),
     ]
     words += [] if options.port is None else [f"--port={options.port}"]
     words += [] if options.rest_api_port is None else [f"--rest_api_port={options.rest_api_port}"]
@@ -90,7 +131,16 @@ def docker_command(options: ServerOptions) -> list[str]:
         "docker", "run", "--rm",
         "-p", f"{options.host}:{options.port}:8500", "-p", f"{options.host}:{options.rest_api_port}:8501",
         "-v", f"{model.base_path}:/models/{model.name}:ro", "-e", f"MODEL_NAME={model.name}", _IMAGE,
+        *_parallelism(options),
     ]  # fmt: skip
+
+
+def _parallelism(options: ServerOptions) -> list[str]:
+    threads = {
+        "tensorflow_intra_op_parallelism": options.intra_op_threads,
+        "tensorflow_inter_op_parallelism": options.inter_op_threads,
+    }
+    return [f"--{name}={number}" for name, number in threads.items() if number]
 
 
 def _write(path: Path, text: str) -> Path:

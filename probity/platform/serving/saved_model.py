@@ -1,7 +1,7 @@
 """A SavedModel as TensorFlow Serving runs it: one session, fed and fetched by the tensors that a signature names.
 
 Through ``tf.saved_model.load`` a call of these small graphs costs 1.2 ms, most of it in Python; a session's callable
-that runs the graph in the calling thread takes 0.27 ms for the same scores.
+that runs the graph in the calling thread takes 0.3 ms for the same scores, and 0.18 ms where it may be rewritten.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from probity.platform.serving.graph_rewriting import INIT_OP, may_rewrite
 from probity.platform.serving.status import Code, ServingError
 
 __all__ = ["Arrays", "LoadedModel", "Signature", "TensorSpec"]
@@ -21,7 +22,6 @@ Arrays = Mapping[str, np.ndarray[Any, Any]]
 """Arrays by the name of an input or output."""
 
 _TAG = "serve"
-_INIT_OP = "__saved_model_init_op"
 _CALLERS_THREAD = -1
 """``RunOptions.inter_op_thread_pool``: operations run one after the other in the thread that calls."""
 
@@ -93,6 +93,8 @@ class LoadedModel:
         config = tf.compat.v1.ConfigProto(
             intra_op_parallelism_threads=intra_op_threads, inter_op_parallelism_threads=inter_op_threads
         )
+        if may_rewrite(path, tag=_TAG):
+            _rewrite_freely(config)
         graph = tf.Graph()
         self._session = tf.compat.v1.Session(graph=graph, config=config)
         try:
@@ -108,7 +110,7 @@ class LoadedModel:
         self.signatures: Mapping[str, Signature] = {
             name: _signature(name, definition)
             for name, definition in meta_graph.signature_def.items()
-            if name != _INIT_OP
+            if name != INIT_OP
         }
         self._calls = {name: self._callable(signature) for name, signature in self.signatures.items()}
 
@@ -142,6 +144,14 @@ class LoadedModel:
         )
         # The public make_callable parses feeds and fetches in Python at every call; this is what Keras used beneath it.
         return self._session._make_callable_from_options(options)
+
+
+def _rewrite_freely(config: Any) -> None:
+    from tensorflow.core.protobuf import rewriter_config_pb2
+
+    # Functions are inlined, and shapes are believed, which every request is held to before it is run.
+    rewriting = config.graph_options.rewrite_options
+    rewriting.function_optimization = rewriting.arithmetic_optimization = rewriter_config_pb2.RewriterConfig.AGGRESSIVE
 
 
 def _signature(name: str, definition: Any) -> Signature:

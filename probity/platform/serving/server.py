@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import ssl
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,27 +20,36 @@ from probity.platform.serving.catalogue import Catalogue, Fleet, Loader
 from probity.platform.serving.grpc_services import Reload, add_services
 from probity.platform.serving.inference import Inference
 from probity.platform.serving.metrics import Metrics
-from probity.platform.serving.options import ModelSource, ServerOptions, Tls
+from probity.platform.serving.options import ModelSource, ServerOptions
 from probity.platform.serving.rest import RestServer
 from probity.platform.serving.saved_model import LoadedModel
+from probity.platform.serving.status import ServingError
+from probity.platform.serving.tls import server_context, server_credentials
 from probity.platform.serving.watcher import VersionWatcher
 
-__all__ = ["EmbeddedServer", "Listener", "loader"]
+__all__ = ["EmbeddedServer", "Listener"]
 
 _BACKLOG = 1024
 _log = logging.getLogger(__name__)
 
 
-def loader(options: ServerOptions) -> Loader:
-    """Returns what makes a version of a model with the server's thread settings."""
+def _loader(options: ServerOptions, *, metrics: Metrics) -> Loader:
+    """Returns what makes a version of a model with the server's thread settings, and counts it."""
     import os
 
     intra = options.intra_op_threads or max(1, (os.cpu_count() or 1) // options.processes)
 
     def load(path: Path, name: str, version: int) -> LoadedModel:
-        return LoadedModel(
-            path, name=name, version=version, intra_op_threads=intra, inter_op_threads=options.inter_op_threads
-        )
+        started = time.perf_counter()
+        try:
+            model = LoadedModel(
+                path, name=name, version=version, intra_op_threads=intra, inter_op_threads=options.inter_op_threads
+            )
+        except ServingError:
+            metrics.load_failed(name, version)
+            raise
+        metrics.loaded(name, version, seconds=time.perf_counter() - started)
+        return model
 
     return load
 
@@ -50,19 +59,20 @@ class Listener:
 
     Args:
         options: What was asked.
-        catalogue: The models.
         reload: What a reload request does.
         shared: Whether other processes listen on the same ports.
     """
 
-    def __init__(self, options: ServerOptions, catalogue: Catalogue, *, reload: Reload, shared: bool = False) -> None:
+    def __init__(self, options: ServerOptions, *, reload: Reload, shared: bool = False) -> None:
         self._options = options
         self._reload = reload
         self._shared = shared
-        self._metrics = Metrics()
+        self._metrics = Metrics(lambda: self.catalogue.sizes)
+        self.catalogue = Catalogue(_loader(options, metrics=self._metrics))
+        """The models that it answers for."""
         self._log = None if options.prediction_log is None else options.prediction_log()
-        self._batcher = Batcher(options.batching)
-        self._inference = Inference(catalogue, batcher=self._batcher, metrics=self._metrics, log=self._log)
+        self._batcher = Batcher(options.batching, on_run=self._metrics.ran)
+        self._inference = Inference(self.catalogue, batcher=self._batcher, metrics=self._metrics, log=self._log)
         self._rest: RestServer | None = None
         self._sockets: asyncio.Server | None = None
         self._grpc: Any = None
@@ -90,7 +100,7 @@ class Listener:
                     self._rest,
                     options.host,
                     options.rest_api_port,
-                    ssl=None if options.tls is None else _tls_context(options.tls),
+                    ssl=None if options.tls is None else server_context(options.tls),
                     backlog=_BACKLOG,
                     reuse_port=self._shared or None,
                 )
@@ -131,7 +141,7 @@ class Listener:
             if self._options.tls is None:
                 self.port = self._grpc.add_insecure_port(address)
             else:
-                self.port = self._grpc.add_secure_port(address, _grpc_credentials(self._options.tls))
+                self.port = self._grpc.add_secure_port(address, server_credentials(self._options.tls))
         except RuntimeError as error:
             raise _port_taken("--port") from error
         await self._grpc.start()
@@ -162,17 +172,16 @@ class EmbeddedServer:
     def __enter__(self) -> EmbeddedServer:
         with contextlib.ExitStack() as started:
             copies = Path(started.enter_context(tempfile.TemporaryDirectory(prefix="probity-serving-")))
-            catalogue = Catalogue(loader(self._options))
+            listener = Listener(self._options, reload=self._reload)
             self._watcher = VersionWatcher(
                 self._options.models,
-                fleet=Fleet(catalogue),
+                fleet=Fleet(listener.catalogue),
                 admit=admission(self._options),
                 copies=copies,
             )
             self._watcher.step()
             loop = asyncio.new_event_loop()
             started.callback(loop.close)
-            listener = Listener(self._options, catalogue, reload=self._reload)
             loop.run_until_complete(listener.start())
             self.port, self.rest_api_port = listener.port, listener.rest_api_port
             started.callback(lambda: loop.run_until_complete(listener.stop()))
@@ -205,38 +214,6 @@ class EmbeddedServer:
 
     async def _reload(self, sources: Sequence[ModelSource]) -> None:
         await asyncio.get_running_loop().run_in_executor(None, self._watcher.reload, sources)
-
-
-def _tls_context(tls: Tls) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    with tempfile.TemporaryDirectory(prefix="probity-tls-") as folder:  # mode 0700; ssl reads keys from files only
-        key, certificate = Path(folder, "key.pem"), Path(folder, "cert.pem")
-        key.write_text(tls.server_key, encoding="utf-8")
-        certificate.write_text(tls.server_cert, encoding="utf-8")
-        try:
-            context.load_cert_chain(certificate, key)
-        except (ssl.SSLError, OSError) as error:
-            raise ConfigError(
-                "--ssl-config-file",
-                seen="a key and a certificate that do not belong together, or are no PEM",
-                allowed="PEM texts of a private key and its certificate",
-                remedy="mend the file",
-            ) from error
-    if tls.client_verify:
-        context.verify_mode = ssl.CERT_REQUIRED
-        context.load_verify_locations(cadata=tls.custom_ca)
-    return context
-
-
-def _grpc_credentials(tls: Tls) -> Any:
-    import grpc
-
-    return grpc.ssl_server_credentials(
-        [(tls.server_key.encode(), tls.server_cert.encode())],
-        root_certificates=tls.custom_ca.encode() or None,
-        require_client_auth=tls.client_verify,
-    )
 
 
 def _port_taken(option: str) -> ConfigError:

@@ -21,9 +21,8 @@ from threading import Lock, Thread
 from typing import Any, Protocol
 
 from probity.errors import ProbityError
-from probity.platform.serving.catalogue import Catalogue
 from probity.platform.serving.options import ModelSource, ServerOptions
-from probity.platform.serving.server import Listener, loader
+from probity.platform.serving.server import Listener
 from probity.platform.serving.status import ServingError
 
 __all__ = ["Channel", "work"]
@@ -55,8 +54,8 @@ class _Worker:
     def __init__(self, options: ServerOptions, channel: Channel) -> None:
         self._channel = channel
         self._sending = Lock()
-        self._catalogue = Catalogue(loader(options))
-        self._listener = Listener(options, self._catalogue, reload=self._reload, shared=True)
+        self._listener = Listener(options, reload=self._reload, shared=True)
+        self._catalogue = self._listener.catalogue
         self._numbers = itertools.count()
         self._reloads: dict[int, asyncio.Future[None]] = {}
         self._loop: asyncio.AbstractEventLoop

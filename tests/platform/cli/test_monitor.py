@@ -27,6 +27,7 @@ REPORT = MonitoringReport(
         Measure(kind="skew", of="age", status="within", observed=0.01, limit=0.1, n=800),
         Measure(kind="selection", of="sex=Female", status="beyond", observed=0.2, lower=0.15, upper=0.25, n=300),
     ),
+    conclusive=True,
 )
 
 
@@ -65,6 +66,32 @@ def test_a_request_for_another_run_is_exit_code_3_and_no_part_of_the_json(look, 
     assert answer.exit_code == 3
     assert json.loads(answer.stdout)["trigger"] == "drift"
     assert f"asked for another run (drift): probity run {tmp_path / 'retrain-m.yaml'}" in answer.stderr
+
+
+def test_a_server_beyond_a_limit_is_exit_code_3_without_a_request(look):
+    look.found = (REPORT.model_copy(update={"trigger": "operation"}), None)
+    answer = call("monitor", "r1", "--predictions", "log", "--metrics", "http://h/m")
+    assert answer.exit_code == 3
+    assert "no other run is asked for" in answer.stdout
+    assert look.asked[0]["metrics"] == "http://h/m"
+
+
+def test_a_look_that_could_compare_nothing_is_no_success(look, tmp_path):
+    look.found = (REPORT.model_copy(update={"versions": (5, 7), "rows": 0, "conclusive": False}), None)
+    answer = call("monitor", "r1", "--predictions", "log", "--json")
+    assert json.loads(answer.stdout)["conclusive"] is False
+    assert isinstance(answer.exception, DataError)
+    assert answer.exception.exit_code == 2
+    assert "no prediction of m version 5, 7 since 2026-01-01T00:00:00" in str(answer.exception)
+
+
+def test_a_request_of_such_a_look_says_so_as_well(look, tmp_path):
+    report = REPORT.model_copy(update={"rows": 3, "conclusive": False, "trigger": "schedule"})
+    look.found = (report, tmp_path / "retrain-m.yaml")
+    answer = call("monitor", "r1", "--predictions", "log")
+    assert answer.exit_code == 3
+    assert "warning: " in answer.stderr
+    assert "3 predictions of m version 5" in answer.stderr
 
 
 def test_feedback_goes_into_the_register(tmp_path):

@@ -1,4 +1,4 @@
-"""Who moved what, through the command line: releases of small true files, and a run that waits for a reviewer."""
+"""Who moved what, through the command line: releases of small files, a rollout, a run that waits for a reviewer."""
 
 import json
 import stat
@@ -8,8 +8,13 @@ import yaml
 from typer.testing import CliRunner
 
 from probity import runs
+from probity.config_file import load_config
 from probity.decision import APPROVAL, Check
+from probity.digest import digest_bytes
+from probity.history import Promoted, StageEntered
 from probity.platform.cli import app
+from probity.platform.release.history import add_event
+from probity.platform.release.project import Project
 from probity.run_reviews import REVIEWS
 from probity.signing import load_key
 from probity.storage import write_record
@@ -109,6 +114,60 @@ def test_rollback_publishes_what_was_live_before_and_says_so(place, monkeypatch)
     assert (last["kind"], last["restores"], last["why"]) == ("rolled_back", place.versions[0], "complaints")
     again = json.loads(printed("rollback", "m", "--to", place.versions[1], "--json"))
     assert (again["restores"], again["version"]) == (place.versions[1], place.highest)
+
+
+# -- during a rollout -------------------------------------------------------------------------------------------------
+
+
+ONE, TWO = digest_bytes(b"one"), digest_bytes(b"two")
+
+
+@pytest.fixture
+def told(tmp_path, monkeypatch):
+    """The history of a rollout of version 7 in the place of 5 that is in its third hour."""
+    (tmp_path / "a.yaml").write_text(
+        "name: a\ndata: {source: a.csv, label: {column: y}}\nmodel: {kind: logistic}\n"
+        "serving: {model_name: m, base_path: serving}\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    project = Project(config=load_config(tmp_path / "a.yaml"), root=tmp_path)
+    keys = project.keys()
+    events = (
+        (Promoted(at="2026-01-02T01:00", by="kim", run="r1", version=5, number="1.0.0", claims=ONE), ONE),
+        (Promoted(at="2026-01-02T02:00", by="lee", run="r2", version=7, number="1.0.1", claims=TWO), TWO),
+        (StageEntered(at="2026-01-02T03:00", by="lee", version=7, stage="shadow", incumbent=5), TWO),
+        (StageEntered(at="2026-01-02T04:00", by="lee", version=7, stage="10%", incumbent=5), TWO),
+    )
+    for event, model in events:
+        add_event(project.base_path, "m", event, model=model, keys=keys.trusted, signer=keys.signer)
+
+
+def live(*arguments):
+    answer = CliRunner().invoke(app, ["releases", "m", "--config", "a.yaml", *arguments], catch_exceptions=False)
+    assert answer.exit_code == 0
+    return answer.stdout
+
+
+def test_before_and_after_a_rollout_one_version_is_live(told):
+    [row] = json.loads(live("--at", "2026-01-02T02:30", "--json"))
+    assert (row["version"], row["by"], row["signed_by"]) == (7, "lee", "release key")
+    assert not {"role", "rollout"} & set(row)
+    assert live("--at", "2026-01-02T00:30") == "nothing was live then\n"
+
+
+def test_during_a_rollout_both_versions_are_shown_with_role_and_stage(told):
+    rows = json.loads(live("--at", "2026-01-02T05:00", "--json"))
+    assert [(row["version"], row["role"]) for row in rows] == [(7, "candidate"), (5, "incumbent")]
+    rollout = {"stage": "10%", "since": "2026-01-02T04:00:00+00:00", "incumbent": 5, "candidate": 7}
+    assert [row["rollout"] for row in rows] == [rollout, rollout]
+    text = live("--at", "2026-01-02T03:30")
+    for words in (
+        "promoted, version 7, release 1.0.1",
+        "candidate of the rollout at stage shadow since 2026-01-02T03:00:00: incumbent 5, candidate 7",
+        "promoted, version 5, release 1.0.0",
+        "incumbent of the rollout at stage shadow",
+    ):
+        assert words in text
 
 
 # -- keys, approve and reject ------------------------------------------------------------------------------------------

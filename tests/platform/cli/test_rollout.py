@@ -13,8 +13,11 @@ from probity.errors import ConfigError
 from probity.platform.cli import app
 from probity.platform.rollout import preparation, routing
 from probity.platform.rollout.stages import ended, started
+from probity.platform.serving.options import Tls
+from probity.platform.serving.tls import ClientTls
 from probity.rollout import RolloutPlan
 from probity.storage import write_record
+from tests.platform.certificates import Authority
 
 PLAN = RolloutPlan(model_name="m", incumbent=1, candidate=2, stages=(50, 100))
 STATE = started(PLAN, now=datetime(2026, 1, 1, tzinfo=UTC))
@@ -79,12 +82,58 @@ def test_grpc_is_routed_where_it_has_a_port(asked, monkeypatch, options, expecte
 
     def route(router, rollout, *, grpc, **_):
         rollout.close()
-        told.append(None if grpc is None else (grpc[0]._division is router.division, grpc[0]._addresses, grpc[1]))
+        told.append(None if grpc is None else (grpc[0]._division is router.division, grpc[0]._servers, grpc[1]))
         return STATE
 
     monkeypatch.setattr(routing, "route", route)
     assert call("--to", "2", *options).exit_code == 0
-    assert told == [None if expected is None else (True, {True: "h:1", False: "h:1"}, expected)]
+    assert told == [None if expected is None else (True, dict.fromkeys((True, False), ("h:1", None)), expected)]
+
+
+@pytest.fixture
+def pem(place):
+    """The files of an authority and of a pair, and TensorFlow Serving's file of the same pair."""
+    authority = Authority("ours")
+    key, cert = authority.issue("router")
+    texts = {"ca": authority.cert, "key": key, "cert": cert}
+    for name, text in texts.items():
+        (place / f"{name}.pem").write_text(text)
+    lines = {"server_key": key, "server_cert": cert}
+    (place / "ssl.config").write_text("".join(f"{name}: {json.dumps(text)}\n" for name, text in lines.items()))
+    return texts
+
+
+TO_SERVER = ["--server-ca", "ca.pem", "--server-cert", "cert.pem", "--server-key", "key.pem"]
+
+
+def test_keys_and_certificates_reach_both_sides_of_the_router(asked, pem, monkeypatch):
+    told = []
+
+    def route(router, rollout, *, grpc, tls, **_):
+        rollout.close()
+        told.append((router._tls, grpc[0]._servers[False][0], tls))
+        return STATE
+
+    monkeypatch.setattr(routing, "route", route)
+    addresses = ["--server", "https://h:1", "--grpc-port", "0", "--grpc-server", "https://h:2"]
+    assert call("--to", "2", "--ssl-config-file", "ssl.config", *addresses, *TO_SERVER).exit_code == 0
+    listening = Tls(server_key=pem["key"], server_cert=pem["cert"])
+    assert told == [(ClientTls(ca=pem["ca"], key=pem["key"], cert=pem["cert"]), "h:2", listening)]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--server", "http://h:1", *TO_SERVER],
+        ["--server", "https://h:1", "--candidate-server", "http://h:1", *TO_SERVER],
+        ["--server", "https://h:1", "--grpc-port", "0", "--grpc-server", "h:2", *TO_SERVER],
+        ["--server", "https://h:1", *TO_SERVER[:4]],
+        ["--ssl-config-file", "ca.pem"],
+    ],
+)
+def test_tls_that_cannot_be_meant_is_refused_before_anything_is_written(asked, pem, place, options):
+    assert isinstance(call("--to", "2", *options).exception, ConfigError)
+    assert not (place / "serving").exists()
 
 
 @pytest.mark.parametrize("options", [[], ["--to", "2", "--stages", "half"], ["--to", "2", "--manifests", "nomad"]])

@@ -130,12 +130,90 @@ def test_docker_is_a_command_that_mounts_the_model_and_starts_nothing(started, t
     assert started == []
 
 
-def test_docker_is_for_one_model(started, tmp_path):
-    listed = [f'config {{ name: "{name}" base_path: "/x/{name}" }}' for name in "ab"]
-    (tmp_path / "models").write_text(f"model_config_list {{ {' '.join(listed)} }}\n")
-    answer = call("--model-config-file", "models", "--engine", "docker")
+@pytest.fixture
+def installed(started, monkeypatch):
+    """As ``started``, with a real server."""
+    monkeypatch.setattr(real_server, "find_binary", lambda: BINARY)
+    return started
+
+
+BINARY = "/usr/bin/tensorflow_model_server"
+NOT_BY_BINARY = [
+    ["--prediction-log", "log"], ["--processes", "2"], ["--max-request-bytes", "5000"], ["--host", "127.0.0.1"],
+    ["--port", "0"], ["--rest-api-port", "0"],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("arguments", NOT_BY_BINARY, ids=" ".join)
+def test_what_the_real_server_cannot_do_is_done_by_the_embedded_one_and_said(installed, arguments):
+    answer = call(*MODEL, *arguments)
+    assert answer.exit_code == 0, answer.exception
+    assert [engine for engine, _ in installed] == ["embedded"]
+    assert f"the embedded server answers: {BINARY} has nothing for {arguments[0]}" in answer.stderr
+
+
+@pytest.mark.parametrize("arguments", NOT_BY_BINARY, ids=" ".join)
+def test_the_real_server_by_name_is_refused_what_it_cannot_do(installed, arguments):
+    answer = call(*MODEL, *arguments, "--engine", "real")
     assert isinstance(answer.exception, ConfigError)
-    assert "2 models" in str(answer.exception)
+    assert arguments[0] in answer.exception.seen
+    assert installed == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--host", "0.0.0.0"], ["--intra-op-threads", "2"], ["--no-enable-batching"]],  # noqa: S104
+    ids=" ".join,
+)
+def test_what_the_real_server_can_do_is_left_to_it(installed, arguments):
+    assert call(*MODEL, *arguments).exit_code == 7
+    assert [engine for engine, _ in installed] == [BINARY]
+
+
+def test_the_real_server_has_tls_for_grpc_only(installed, tmp_path):
+    (tmp_path / "ssl").write_text('server_key: "k" server_cert: "c"\n')
+    assert "nothing for --ssl-config-file for REST" in call(*MODEL, "--ssl-config-file", "ssl").stderr
+    assert "REST without TLS" in call(*MODEL, "--ssl-config-file", "ssl", "--engine", "real").stderr
+    assert [engine for engine, _ in installed] == ["embedded", BINARY]
+
+
+@pytest.mark.parametrize("names", [["--intra-op-threads", "--inter-op-threads"], ["--tensorflow-intra-op-parallelism",
+    "--tensorflow-inter-op-parallelism"]])  # fmt: skip
+def test_the_threads_of_a_session_have_tensorflow_servings_names_as_well(started, tmp_path, names):
+    assert call(*MODEL, names[0], "3", names[1], "4").exit_code == 0
+    ((_, options),) = started
+    assert (options.intra_op_threads, options.inter_op_threads) == (3, 4)
+    words = real_server.command(options, binary="server", folder=tmp_path)
+    assert {"--tensorflow_intra_op_parallelism=3", "--tensorflow_inter_op_parallelism=4"} < set(words)
+    assert set(real_server.docker_command(options)[-2:]) < set(words)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--prediction-log", "log"], ["--processes", "2"], ["--max-request-bytes", "5000"],
+        ["--batching-parameters-file", "batching"], ["--ssl-config-file", "ssl"],
+        ["--monitoring-config-file", "monitoring"],
+    ],
+    ids=lambda arguments: arguments[0],
+)  # fmt: skip
+def test_a_command_for_docker_leaves_nothing_out(started, tmp_path, arguments):
+    (tmp_path / "batching").write_text("max_batch_size { value: 32 }\n")
+    (tmp_path / "ssl").write_text('server_key: "k" server_cert: "c"\n')
+    (tmp_path / "monitoring").write_text('prometheus_config { enable: true path: "/metrics" }\n')
+    answer = call(*MODEL, *arguments, "--engine", "docker")
+    assert isinstance(answer.exception, ConfigError)
+    assert arguments[0] in answer.exception.seen
+
+
+def test_docker_is_for_the_newest_version_of_one_model(started, tmp_path):
+    listed = [f'config {{ name: "{name}" base_path: "/x/{name}" }}' for name in "ab"]
+    labelled = 'config { name: "a" base_path: "/x/a" version_labels { key: "stable" value: 3 } }'
+    for entries in (" ".join(listed), labelled):
+        (tmp_path / "models").write_text(f"model_config_list {{ {entries} }}\n")
+        answer = call("--model-config-file", "models", "--engine", "docker")
+        assert isinstance(answer.exception, ConfigError)
+        assert "--model-config-file" in answer.exception.seen
 
 
 def test_the_description_of_the_api_is_printed():

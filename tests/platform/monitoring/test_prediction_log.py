@@ -31,7 +31,7 @@ def logged(folder, *predictions, **policy):
     for entry in predictions:
         log.record(entry)
     log.close()
-    return read_log(folder, "m", 3, since=0.0, until=1000.0)
+    return read_log(folder, "m", (3,), since=0.0, until=1000.0)
 
 
 def test_without_a_policy_no_input_is_kept(tmp_path):
@@ -83,8 +83,8 @@ def test_the_last_answer_counts_and_the_period_is_half_open(tmp_path):
     assert dict(zip(table["tracking_id"].to_pylist(), table["score"].to_pylist(), strict=True)) == {
         "a": pytest.approx(0.1)
     }
-    assert read_log(tmp_path, "m", 3, since=0.0, until=60.0)["score"].to_pylist() == [pytest.approx(0.9)]
-    assert read_log(tmp_path, "m", 4, since=0.0, until=60.0).num_rows == 0
+    assert read_log(tmp_path, "m", (3,), since=0.0, until=60.0)["score"].to_pylist() == [pytest.approx(0.9)]
+    assert read_log(tmp_path, "m", (4,), since=0.0, until=60.0).num_rows == 0
 
 
 def test_answers_without_one_score_for_a_row_are_left_out(tmp_path):
@@ -120,4 +120,4 @@ def test_a_file_that_was_damaged_is_refused(tmp_path):
     (file,) = tmp_path.glob("m/3/*.parquet")
     file.write_bytes(file.read_bytes()[:50])
     with pytest.raises(DataError, match="cannot be read"):
-        read_log(tmp_path, "m", 3, since=0.0, until=1000.0)
+        read_log(tmp_path, "m", (3,), since=0.0, until=1000.0)

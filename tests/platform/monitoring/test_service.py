@@ -59,6 +59,16 @@ def test_the_webhook_is_told_what_moved_and_what_to_do(listener, monkeypatch):
     assert blocks[0]["text"]["text"] == text
 
 
+def test_the_webhook_is_told_of_a_server_that_needs_somebody(listener, monkeypatch):
+    monkeypatch.setenv("TEST_WEBHOOK", listener[0])
+    slow = Measure(kind="latency", of="95th percentile in ms", status="beyond", observed=31.0, limit=20.0, n=800)
+    alert(REPORT.model_copy(update={"measures": (slow,), "trigger": "operation"}), None, variable="TEST_WEBHOOK")
+    assert listener[1][0]["text"] == (
+        "Model m, version 5: its server is beyond a limit. latency of 95th percentile in ms: 31, limit 20. "
+        "Mend or scale it; no other run is asked for"
+    )
+
+
 def test_without_a_variable_nobody_is_told(listener):
     alert(REPORT, ASKED, variable=None)
     assert listener[1] == []

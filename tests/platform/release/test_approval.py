@@ -1,12 +1,16 @@
-"""Waiting for reviewers: until enough have approved, until one rejected, or until the time is over."""
+"""Reviews come before the release; waiting for them: until enough approved, one rejected, or the time is over."""
 
 from __future__ import annotations
 
 import pytest
+import yaml
 
 from probity.claims import ApprovalTerms
+from probity.errors import ReleaseError
 from probity.platform.release import approval
-from probity.run_reviews import Waiting
+from probity.platform.release.project import Project
+from probity.run_reviews import REVIEWS, Waiting
+from probity.signing import create_key, load_key
 
 REJECTED = object()
 
@@ -69,3 +73,15 @@ def test_a_run_that_waits_for_nobody_is_not_waited_for(waits):
     clock.approved = REJECTED
     assert waits(clock, quorum=1)(60.0) is True
     assert clock.slept == []
+
+
+@pytest.mark.parametrize("outcome", ["approve", "reject"])
+def test_nothing_is_said_about_a_run_that_was_released_already(make_run, tmp_path, outcome):
+    public = create_key(tmp_path / "kim.pem", kind="ed25519")
+    (tmp_path / "reviewers.yaml").write_text(yaml.safe_dump({"reviewers": [{"name": "kim", "key": public.pem}]}))
+    run = make_run().complete()
+    project = Project(config=run.config, root=tmp_path)
+    with pytest.raises(ReleaseError, match="released already"):
+        approval.review(run.folder, project, outcome=outcome, signer=load_key(tmp_path / "kim.pem"))
+    assert project.history() == ((), ())
+    assert not (run.folder.path / REVIEWS).exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from datetime import timedelta
 from pathlib import Path
 
@@ -89,6 +90,16 @@ def test_the_history_says_what_was_live_when_and_why(place):
         live = live_at(entries, NOON + timedelta(hours=hours, minutes=30))
         assert (None if live is None else live.event.version) == (None if release is None else release.version)
     assert live_at(entries, parse_time(second.released_at)).event.version == second.version
+
+
+def test_a_release_after_a_rollback_has_a_number_that_was_never_given(place):
+    numbers = [place.release(name).number for name in ("one", "two")]
+    assert place.roll_back().number == numbers[0]  # the same model, the same number
+    numbers.append(place.release("three").number)
+    assert numbers == ["1.0.0", "1.0.1", "1.0.2"]
+    shutil.rmtree(max((place.project.base_path / "m").iterdir(), key=lambda path: int(path.name)))
+    place.roll_back(to=min(int(path.name) for path in (place.project.base_path / "m").iterdir()))
+    assert place.release("four").number == "1.0.3"  # the history knows the one that was removed
 
 
 def test_rolling_back_twice_goes_forth_again_and_a_wish_is_granted(place):

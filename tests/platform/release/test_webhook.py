@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
-
 import pytest
 
 from probity.errors import ConfigError
-from probity.platform.release.webhook import ask_for_review, message
+from probity.platform.release.webhook import announce, ask_for_review, message
 from probity.release_policy import Approval
 
 POLICY = Approval(required="always", quorum=2, webhook_variable="TEST_WEBHOOK", card_link="https://cards/{run}.html")
@@ -18,29 +14,6 @@ POLICY = Approval(required="always", quorum=2, webhook_variable="TEST_WEBHOOK", 
 @pytest.fixture
 def folder(make_run):
     return make_run().folder
-
-
-@pytest.fixture
-def listener():
-    """A web server that keeps what is posted to it."""
-    taken = []
-
-    class Taker(BaseHTTPRequestHandler):
-        def do_POST(self):
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            taken.append((self.path, self.headers["Content-Type"], json.loads(body)))
-            self.send_response(500 if "broken" in self.path else 200)
-            self.end_headers()
-
-        def log_message(self, *arguments):
-            pass
-
-    server = HTTPServer(("127.0.0.1", 0), Taker)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}", taken
-    server.shutdown()
-    server.server_close()
 
 
 def test_the_message_has_slacks_form_and_names_run_model_quorum_and_card(folder):
@@ -73,3 +46,18 @@ def test_an_address_that_does_not_work_is_one_message_without_the_address(folder
         ask_for_review(POLICY, folder, model_name="m")
     assert "secret" not in str(caught.value)
     assert "passwd" not in str(caught.value)
+
+
+def test_an_announcement_says_why_it_did_not_arrive_and_raises_nothing(listener, monkeypatch):
+    address, taken = listener
+    assert announce(None, "nobody is to be told") is None
+    problem = announce("TEST_WEBHOOK", "the variable is not set")
+    assert problem is not None
+    assert "TEST_WEBHOOK" in problem
+    monkeypatch.setenv("TEST_WEBHOOK", f"{address}/secret")
+    assert announce("TEST_WEBHOOK", "it burns") is None
+    assert [body["text"] for _, _, body in taken] == ["it burns"]
+    monkeypatch.setenv("TEST_WEBHOOK", f"{address}/broken-secret")
+    problem = announce("TEST_WEBHOOK", "it burns")
+    assert problem is not None
+    assert "secret" not in problem

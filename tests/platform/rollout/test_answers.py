@@ -19,6 +19,7 @@ PLAN = RolloutPlan(model_name="m", incumbent=1, candidate=2, decision_threshold=
         {"outputs": [[0.25], [0.75]]},
         {"outputs": {"scores": [[0.25], [0.75]]}},
         {"results": [0.25, 0.75]},
+        {"results": [[["yes", 0.25]], [["yes", 0.75]]]},
     ],
 )
 def test_every_form_of_one_score_for_a_row(body):
@@ -27,7 +28,18 @@ def test_every_form_of_one_score_for_a_row(body):
     assert (answer.failed, answer.favourable, answer.milliseconds) == (False, (False, True), 3.0)
 
 
-@pytest.mark.parametrize("body", [b"", b"no json", b"[]", b'{"predictions": [[0.1, 0.9]]}', b'{"other": 1}'])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"no json",
+        b"[]",
+        b'{"predictions": [[0.1, 0.9]]}',
+        b'{"predictions": [[[0.1, 0.9]]]}',
+        b'{"results": [[["no", 0.1], ["yes", 0.9]]]}',
+        b'{"other": 1}',
+    ],
+)
 def test_other_answers_have_no_outcome_and_are_no_failure(body):
     answer = read_answer(PLAN, status=200, body=body, milliseconds=1.0)
     assert (answer.failed, answer.favourable) == (False, ())

@@ -1,5 +1,6 @@
 """Stages in the signed history, once each; and the incumbent's bytes as the newest version after a rollback."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 
 from probity.config_file import parse_config
 from probity.digest import digest_tree
+from probity.errors import SignatureError
 from probity.history import EvidenceExpired, StageEntered, live_at
 from probity.platform.release.history import add_event
 from probity.platform.release.project import Project
@@ -92,3 +94,50 @@ def test_after_the_end_a_server_without_a_router_loads_the_incumbents_bytes(proj
     begun(project).close()  # told again, done once
     assert len(releases(project.base_path, "m")) == 3
     assert stages(project) == ["shadow", end]
+
+
+def alerting(project: Project) -> Project:
+    alerts = {"webhook_variable": "TEST_ALERTS"}
+    return replace(project, config=parse_config({**project.config.to_json(), "alerts": alerts}))
+
+
+@pytest.mark.parametrize("end", ["rolled_back", "stopped"])
+def test_a_person_is_told_once_that_a_rollout_was_taken_back(project, listener, monkeypatch, end):
+    address, taken = listener
+    monkeypatch.setenv("TEST_ALERTS", address)
+    rollout = begun(alerting(project))
+    feed(rollout, BAD if end == "rolled_back" else GOOD, requests=19)
+    if end == "stopped":
+        ask_to_stop(project.base_path / "m.rollout.json", "complaints of somebody")
+    feed(rollout, BAD if end == "rolled_back" else GOOD)
+    assert rollout.tick().status == end
+    rollout.close()
+    begun(alerting(project)).close()  # everything is told again
+    [(_, _, body)] = taken
+    candidate, incumbent = rollout.state.plan.candidate, rollout.state.plan.incumbent
+    assert f"the rollout of version {candidate} was {end.replace('_', ' ')}" in body["text"]
+    assert ("for error_rate at stage shadow, after 119 answers" in body["text"]) == (end == "rolled_back")
+    assert f"Version {incumbent} answers." in body["text"]
+    assert "complaints" not in body["text"]
+
+
+@pytest.mark.parametrize("broken", ["webhook", "history"])
+def test_neither_waits_for_the_other(project, listener, monkeypatch, broken):
+    address, taken = listener
+    monkeypatch.setenv("TEST_ALERTS", "http://127.0.0.1:1" if broken == "webhook" else address)
+    rollout = begun(alerting(project))
+    if broken == "history":
+        path = project.base_path / "m.history.jsonl"
+        path.write_bytes(path.read_bytes().replace(b"{", b"[", 1))
+    feed(rollout, BAD)
+    if broken == "webhook":
+        assert rollout.tick().status == "rolled_back"
+        assert stages(project) == ["shadow", "rolled_back"]
+        assert len(releases(project.base_path, "m")) == 3
+    else:
+        for _ in range(2):  # each look tries again to write it down; a person is told once
+            with pytest.raises(SignatureError):
+                rollout.tick()
+        assert rollout.state.status == "rolled_back"
+        assert len(taken) == 1
+    rollout.close()

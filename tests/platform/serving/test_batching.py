@@ -172,3 +172,48 @@ def test_a_timeout_waits_for_company(micros):
     asyncio.run(apart())
     batcher.close()
     assert model.calls == [2]
+
+
+class Loop:
+    """Counts the turns of the event loop that requests one after the other take."""
+
+    def __init__(self, batcher, model):
+        self.batcher, self.model, self.turns = batcher, model, 0
+
+    async def turns_of(self, requests):
+        before, running = self.turns, True
+
+        async def count():
+            while running:
+                self.turns += 1
+                await asyncio.sleep(0)
+
+        counting = asyncio.create_task(count())
+        for _ in range(requests):
+            await self.batcher.run(self.model, signature(), {"x": np.array([1.0])})
+        running = False
+        await counting
+        return self.turns - before
+
+
+def test_who_was_alone_for_long_is_hardly_made_to_wait_until_somebody_comes():
+    model, batcher = Doubling(), Batcher(Batching())
+
+    async def scenario():
+        loop = Loop(batcher, model)
+        await loop.turns_of(12)
+        waiting = await loop.turns_of(16)  # one turn each, to see who else is there
+        await loop.turns_of(30)
+        alone = await loop.turns_of(16)
+        model.calls.clear()
+        for _ in range(8):  # one of eight looks, and finds the others
+            asked = [batcher.run(model, signature(), {"x": np.array([1.0])}) for _ in range(3)]
+            await asyncio.gather(*asked)
+        return waiting, alone
+
+    waiting, alone = asyncio.run(scenario())
+    batcher.close()
+    assert waiting >= 16
+    assert alone <= 4
+    assert 3 in model.calls
+    assert model.calls[-1] == 3  # and from then on everybody is waited for

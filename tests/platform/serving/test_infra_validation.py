@@ -62,6 +62,11 @@ def test_a_model_that_can_be_served_is_measured(in_process, tmp_path):
     report = validate(save(tmp_path / "model"))
     assert report.status == "complete", report.reasons
     latency, size = report.findings
+    # As the gate looks for them: tests/platform/test_gate_serving.py.
+    assert [entry.id for entry in report.findings] == [
+        "serving/serving_latency_p95_ms/overall",
+        "serving/model_size_bytes/overall",
+    ]
     assert latency.metric == "serving_latency_p95_ms"
     assert latency.estimate.n == 20
     assert latency.estimate.lower <= latency.estimate.value <= latency.estimate.upper

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from pathlib import Path
 
 import pytest
 
@@ -149,6 +150,11 @@ def test_metrics_are_those_of_all_processes(served):
         }
     assert len(pages) == 1
     assert float(pages.pop().rpartition(" ")[2]) >= 20
+    assert ':saved_model:load_attempt_count{model_path="m/1",status="success"} 2.0' in text  # each of the two
+    assert 'probity_loaded_versions{model_name="m"} 1.0' in text
+    (resident,) = [line for line in text.splitlines() if line.startswith("process_resident_memory_bytes ")]
+    pages = sum(int(Path(f"/proc/{child}/statm").read_text().split()[1]) for child in children(served[0]))
+    assert float(resident.rpartition(" ")[2]) == pytest.approx(pages * os.sysconf("SC_PAGE_SIZE"), rel=0.1)
 
 
 @pytest.mark.heavy

@@ -125,6 +125,20 @@ def test_metrics_are_where_tensorflow_serving_has_them(server):
     assert response.status == 200
     assert ':tensorflow:serving:request_count{model_name="half_plus_three",status="OK"}' in page
     assert ':tensorflow:serving:request_latency_bucket{API="Predict",entrypoint="REST"' in page
+    for name in ("core:graph_runs", "core:graph_run_time_usecs", "cc:saved_model:load_latency"):
+        assert f"\n:tensorflow:{name}" in page
+
+
+def test_what_models_cost_is_counted_where_they_are_run_and_loaded(embedded):
+    predict(embedded, {"instances": [1.0]})
+    _, text = ask(embedded, "GET", "/monitoring/prometheus/metrics")
+    lines = dict(line.rsplit(" ", 1) for line in text.decode().splitlines() if not line.startswith("#"))
+    assert float(lines[":tensorflow:core:graph_runs"]) >= 1
+    assert float(lines[":tensorflow:core:graph_run_time_usecs"]) > 0
+    loads = {name: number for name, number in lines.items() if "load_attempt_count{" in name}
+    assert set(loads.values()) == {"1.0"}
+    assert all('status="success"' in name for name in loads)
+    assert float(lines['probity_loaded_versions{model_name="half_plus_three"}']) >= 1
 
 
 def test_metrics_do_not_grow_with_names_that_clients_invent(embedded):

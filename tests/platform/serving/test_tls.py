@@ -1,13 +1,6 @@
 """TLS on both wires: who has the right certificate is let in, and nobody else."""
 
-import datetime
-import ipaddress
-
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from probity.errors import ConfigError
 from probity.platform.serving import Client
@@ -15,34 +8,14 @@ from probity.platform.serving.client import ClientTls
 from probity.platform.serving.options import ModelSource, ServerOptions, Tls
 from probity.platform.serving.server import EmbeddedServer
 from probity.platform.serving.status import Code, ServingError
-
-
-class Authority:
-    """Signs certificates for 127.0.0.1."""
-
-    def __init__(self, name):
-        self.name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        self.key = ec.generate_private_key(ec.SECP256R1())
-        self.cert = self.sign(self.name, self.key.public_key(), is_authority=True)
-
-    def sign(self, subject, public_key, *, is_authority=False):
-        now = datetime.datetime.now(datetime.UTC)
-        builder = x509.CertificateBuilder(
-            self.name, subject, public_key, x509.random_serial_number(), now, now + datetime.timedelta(days=1)
-        )
-        host = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
-        builder = builder.add_extension(x509.BasicConstraints(is_authority, None), critical=True)
-        signed = builder.add_extension(host, critical=False).sign(self.key, hashes.SHA256())
-        return signed.public_bytes(serialization.Encoding.PEM).decode()
-
-    def issue(self, name):
-        """Returns a key and its certificate."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        plain = serialization.NoEncryption()
-        text = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain).decode()
-        return text, self.sign(subject, key.public_key())
-
+from probity.platform.serving.tls import (
+    channel_credentials,
+    client_context,
+    read_client_tls,
+    server_credentials,
+    tls_of,
+)
+from tests.platform.certificates import Authority
 
 OURS, STRANGER = Authority("ours"), Authority("stranger")
 
@@ -98,3 +71,50 @@ def test_a_key_that_is_not_the_certificates_is_an_error_of_the_arguments():
     with pytest.raises(ConfigError, match="--ssl-config-file") as caught, EmbeddedServer(options):
         pass
     assert "PRIVATE" not in str(caught.value)
+
+
+def test_what_grpc_would_only_find_out_with_the_first_client_is_an_error_of_the_arguments():
+    (key, _), (_, cert) = OURS.issue("one"), OURS.issue("two")
+    with pytest.raises(ConfigError, match="--ssl-config-file"):
+        server_credentials(Tls(server_key=key, server_cert=cert))
+    key_of_it, cert_of_it = OURS.issue("three")
+    with pytest.raises(ConfigError, match="custom_ca"):
+        server_credentials(Tls(server_key=key_of_it, server_cert=cert_of_it, client_verify=True))
+    for tls in (ClientTls(ca="no PEM"), ClientTls(ca=""), ClientTls(key=key, cert=cert), ClientTls(key=key)):
+        for made in (client_context, channel_credentials):
+            with pytest.raises(ConfigError, match="ClientTls") as caught:
+                made(tls)
+            assert "PRIVATE" not in str(caught.value)
+    assert key not in repr(ClientTls(key=key, cert=cert))
+
+
+def test_the_files_of_a_client_are_read_and_named(tmp_path):
+    (key, cert), paths = OURS.issue("client"), {}
+    for name, text in {"ca": OURS.cert, "key": key, "cert": cert, "broken": "no PEM"}.items():
+        paths[name] = tmp_path / f"{name}.pem"
+        paths[name].write_text(text)
+    assert read_client_tls(None) is None
+    found = read_client_tls(paths["ca"], cert=paths["cert"], key=paths["key"])
+    assert found == ClientTls(ca=OURS.cert, key=key, cert=cert)
+    for arguments, option in (
+        ({"ca": paths["broken"]}, "--server-ca"),
+        ({"ca": tmp_path / "absent"}, "--server-ca"),
+        ({"ca": paths["ca"], "cert": paths["cert"]}, "--server-cert"),
+        ({"ca": paths["ca"], "cert": paths["ca"], "key": paths["key"]}, "--server-cert"),
+        ({"ca": None, "key": tmp_path / "absent"}, "--server-key"),
+    ):
+        with pytest.raises(ConfigError, match=option):
+            read_client_tls(arguments.pop("ca"), **arguments)
+
+
+def test_certificates_for_an_address_in_clear_are_refused():
+    ours = ClientTls(ca=OURS.cert)
+    assert tls_of("http://host:1", None, option="--server") is None
+    assert tls_of("host:1", None, option="--grpc-server") is None
+    assert tls_of("https://host:1", None, option="--server") == ClientTls()  # whom this machine trusts
+    assert tls_of("https://host:1", ours, option="--server") is ours
+    for address in ("http://127.0.0.1:1", "127.0.0.1:1", "http://[::1]:1", "localhost:1"):
+        assert tls_of(address, ours, option="--server") is None
+    for address in ("http://host:1", "host:1", "127.0.0.1.example.org:1"):
+        with pytest.raises(ConfigError, match="--server"):
+            tls_of(address, ours, option="--server")
