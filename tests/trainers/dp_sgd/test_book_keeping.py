@@ -91,12 +91,12 @@ def test_the_fast_way_of_tensorflow_privacy_is_used_where_it_is_right_only():
 
 def test_layers_that_book_keeping_does_not_know_are_named_and_taken_by_the_other_engine():
     def unrolled(x):
-        return models.score(models.layers.SimpleRNN(3, unroll=True, name="memory")(models.sequence(x)))
+        return models.score(models.layers.LSTM(3, unroll=True, name="memory")(models.sequence(x)))
 
     model, rows = models.make(unrolled), models.make_rows(5)
     refusal = book_keeping.clipped_sum(model, l2_clip_norm=0.5)
     assert isinstance(refusal, Refusal)
-    assert refusal.layer == "simple_rnn_cell"
+    assert refusal.layer == "lstm_cell"
     assert "tensorflow_privacy" in refusal.remedy
     summed = tensorflow_privacy.clipped_sum(model, l2_clip_norm=0.5)
     expected = naive.clipped_sum(model, l2_clip_norm=0.5)(*rows)
@@ -104,7 +104,7 @@ def test_layers_that_book_keeping_does_not_know_are_named_and_taken_by_the_other
 
 
 def test_loops_that_cannot_be_vectorized_are_refused_with_what_to_do():
-    model = models.make(lambda x: models.score(models.layers.SimpleRNN(3)(models.sequence(x))))
+    model = models.make(lambda x: models.score(models.layers.LSTM(3)(models.sequence(x))))
     refusal = tensorflow_privacy.clipped_sum(model, l2_clip_norm=0.5)
     assert isinstance(refusal, Refusal)
     assert "unroll=True" in refusal.remedy
