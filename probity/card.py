@@ -20,7 +20,7 @@ from probity.federation import FederationFacts
 from probity.findings import PrivacyStatement, Subject
 from probity.metric import Direction
 from probity.model import DpFedAvg, DpFtrl, DpSgd, Encrypted, Federated, Mitigation, NonPrivate, Unknown
-from probity.owner import Contact, RegistryFacts
+from probity.owner import Contact, RegistryFacts, RiskAnswers
 from probity.record import Digest, Number, Record
 from probity.task import Task
 
@@ -325,6 +325,11 @@ class ModelCard(Record):
     """Whom to turn to for what, beside the owner."""
     registry: RegistryFacts = RegistryFacts()
     """What the owner said for a registry of differentially private deployments."""
+
+    def open_risks(self) -> tuple[str, ...]:
+        """Returns the questions on risk without an answer; all of them, on a card from before they were asked."""
+        answered = {entry.topic for entry in self.risks if isinstance(entry.answer, Statement)}
+        return tuple(topic for topic in RiskAnswers.model_fields if topic not in answered)
 
     def numbers(self) -> tuple[CardNumber, ...]:
         """Returns every measured number of the card, in the order of the sections."""

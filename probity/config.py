@@ -565,6 +565,8 @@ class GateConfig(Record):
     uncovered_preprocessing: Literal["forbidden", "allowed"] = "forbidden"
     """Whether a model with a finite epsilon may be released although constants of its transform, or weights of its
     mitigation, were computed from private rows without noise, which its epsilon does not cover."""
+    require_risk_answers: bool = Field(default=False, exclude_if=lambda required: not required)
+    """Whether every question under ``card.risks`` must have an answer on the card before a model is released."""
 
     @property
     def joint_statements(self) -> int:

@@ -11,12 +11,14 @@ from probity.record import Digest, Number, Record
 from probity.release_policy import Approval
 from probity.task import Task
 
-__all__ = ["APPROVAL", "ON_UNCLEAR", "Check", "GateDecision", "GatePolicy", "Recipe", "Release"]
+__all__ = ["APPROVAL", "ON_UNCLEAR", "RISK_ANSWERS", "Check", "GateDecision", "GatePolicy", "Recipe", "Release"]
 
 APPROVAL = "approval"
 """Name of the check of what people approved."""
 ON_UNCLEAR = "where the data cannot judge a rule"
 """Ends what that check requires where an approval may also lift such rules."""
+RISK_ANSWERS = "risk answers"
+"""Name of the check of what the owner said about risk. No approval stands in for it."""
 
 
 class GatePolicy(Record):
@@ -37,6 +39,8 @@ class GatePolicy(Record):
     judged_by: JudgedBy = "interval"
     """Whether a rule must hold for the whole interval, or for the value alone."""
     uncovered_preprocessing: Literal["forbidden", "allowed"] = "forbidden"
+    require_risk_answers: bool = Field(default=False, exclude_if=lambda required: not required)
+    """Whether the card must answer every question on risk."""
     expires_after_days: dict[str, int] = Field(default={}, exclude_if=lambda days: not days)
     """Audit to the number of days for which its report counts."""
 
@@ -117,7 +121,9 @@ class GateDecision(Record):
             return False
         others = [check for check in self.blocking if check is not approval]
         liftable = approval.required.endswith(ON_UNCLEAR)
-        return all(liftable and check.outcome == "insufficient_evidence" for check in others)
+        return all(
+            liftable and check.outcome == "insufficient_evidence" and check.rule != RISK_ANSWERS for check in others
+        )
 
 
 class Recipe(Record):

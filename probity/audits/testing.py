@@ -378,7 +378,13 @@ class AuditContract:
 
 def _evidence_of(folder: Path, table: pa.Table, *, like: AuditInput) -> AuditInput:
     mitigated = like.model.mitigation is not None
-    made = make_evidence(_new(folder / "evidence"), table=table, model_folder=like.model_folder, mitigated=mitigated)
+    made = make_evidence(
+        _new(folder / "evidence"),
+        table=table,
+        model_folder=like.model_folder,
+        mitigated=mitigated,
+        settings=like.settings,
+    )
     model = made.model.model_copy(update={"encryption": like.model.encryption})
     return replace(made, model=model, edge_cases=like.edge_cases)
 

@@ -21,6 +21,7 @@ an attack proves more than the finite epsilon allows        ``fail``
 evidence older than the policy lets it count                ``error``
 approval required, of the model or its data, and not given  ``insufficient_evidence``
 a reviewer rejected it, or its data                         ``fail``
+a question on risk to be answered, and open                 ``insufficient_evidence``
 =========================================================== =====================
 
 What did not pass holds the release, with three exceptions, each stated in the check: a rule of severity ``warn``; a
@@ -36,7 +37,7 @@ from dataclasses import dataclass
 
 from probity.config import Rule, RunConfig
 from probity.data import MISSING_GROUP, Dataset
-from probity.decision import Check, GateDecision, GatePolicy
+from probity.decision import RISK_ANSWERS, Check, GateDecision, GatePolicy
 from probity.digest import digest_json
 from probity.findings import AuditReport, Subject, finding_id
 from probity.metric import METRICS, MetricKind
@@ -75,6 +76,7 @@ def make_policy(config: RunConfig, dataset: Dataset, *, required_reports: tuple[
         approval=config.gate.approval,
         judged_by=config.gate.judged_by,
         uncovered_preprocessing=config.gate.uncovered_preprocessing,
+        require_risk_answers=config.gate.require_risk_answers,
         expires_after_days=config.gate.expires_after_days,
     )
 
@@ -103,6 +105,7 @@ def decide(
     examples: str | None,
     card: str | None,
     card_subject: Subject | None,
+    open_risks: Sequence[str] | None = None,
     expired: Mapping[str, str] | None = None,
     waivers: Sequence[Waiver] = (),
     reviews: Sequence[Review] = (),
@@ -121,6 +124,7 @@ def decide(
         examples: Digest of the raw examples of the test split.
         card: Digest of the model card.
         card_subject: What the card says it speaks of.
+        open_risks: Questions on risk that the card leaves open; ``None`` where there is no readable card.
         expired: Audits whose reports no longer count, each with the reason.
         waivers: Waivers in force, their signatures checked.
         reviews: What reviewers signed about exactly this evidence, their signatures checked.
@@ -134,6 +138,7 @@ def decide(
     checks.append(_check_card(card, card_subject, candidate))
     checks += _check_policy(policy)
     if policy is not None:
+        checks += _check_risks(policy, open_risks)
         checks += _check_preprocessing(policy, candidate)
         checks += _check_contradiction(candidate)
         judged = [_waive(_check_rule(rule, candidate, policy), rule, waivers) for rule in policy.rules]
@@ -253,6 +258,28 @@ def _check_card(card: str | None, subject: Subject | None, candidate: _Candidate
         required="a model card about this model and these test examples",
         evidence=() if reason else ("card",),
         reason=reason or "The model card is there and speaks of this candidate.",
+    )
+
+
+def _check_risks(policy: GatePolicy, open_risks: Sequence[str] | None) -> Iterator[Check]:
+    """Whether the owner said something to every question; nobody here can tell whether it is a good answer."""
+    if not policy.require_risk_answers:
+        return
+    required = "an answer on the card to every question on risk"
+    if open_risks is None:
+        reason = "There is no readable model card, so nobody can tell what was answered; compose the card again."
+        yield Check(rule=RISK_ANSWERS, outcome="error", required=required, reason=reason)
+        return
+    yield Check(
+        rule=RISK_ANSWERS,
+        outcome="insufficient_evidence" if open_risks else "pass",
+        required=required,
+        observed=len(open_risks),
+        evidence=("card",),
+        reason=f"Nobody answered {', '.join(open_risks)}; say it under card.risks and run again, which takes over what "
+        "is finished."
+        if open_risks
+        else "The card answers every question on risk.",
     )
 
 

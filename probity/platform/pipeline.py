@@ -202,6 +202,7 @@ def decide(folder: RunFolder, *, reviews: Sequence[SealedReview] = (), now: date
         examples=examples.files["test"].digest,
         card=digest_file(card_path) if intact else None,
         card_subject=folder.card().subject if intact else None,
+        open_risks=folder.card().open_risks() if intact else None,
         expired=expired_audits(folder, policy, project, now=moment),
         waivers=[sealed.waiver for sealed in waivers_of(folder, now=moment)],
         reviews=[sealed.review for sealed in reviews],

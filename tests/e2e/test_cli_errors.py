@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import typer
 import yaml
 from typer.testing import CliRunner
 
@@ -89,11 +90,33 @@ def test_init_writes_a_project_once(tmp_path, monkeypatch):
     assert "exists already" in invoke(tmp_path, "init", "new")
 
 
-@pytest.mark.parametrize("command", ["init", "run", "runs", "show", "gate", "release", "card", "doctor", "schema"])
-def test_every_command_has_help_with_an_example(command):
-    result = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200", "TERM": "dumb"})
+def commands(group, path=()):
+    """Yields the words of every command below a group, and of every group that does something by itself."""
+    for name, command in group.commands.items():
+        words = (*path, name)
+        if not hasattr(command, "commands") or command.invoke_without_command:
+            yield words
+        if hasattr(command, "commands"):
+            yield from commands(command, words)
+
+
+COMMANDS = sorted(commands(typer.main.get_command(app)))
+SHORT = {("card", "print"): ("card",)}  # probity card RUN is what people type
+
+
+def test_the_commands_of_the_contract_are_there():
+    words = {" ".join(command) for command in COMMANDS}
+    single = "init run compare runs show gate approve reject release rollback releases verify serve dashboard doctor"
+    promised = {*single.split(), "schema", "card print", "budget grant", "workers sync", "key create"}
+    assert promised <= words
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_every_command_has_help_with_an_example_of_itself(command):
+    result = CliRunner().invoke(app, [*command, "--help"], env={"COLUMNS": "200", "TERM": "dumb"})
     assert result.exit_code == 0
-    assert "Example: probity" in result.output
+    examples = result.output[result.output.index("Example: ") :]
+    assert f"probity {' '.join(SHORT.get(command, command))} " in f"{examples} "
 
 
 @pytest.mark.parametrize("kind", ["config", "report", "decision", "card"])

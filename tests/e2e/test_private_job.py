@@ -15,9 +15,9 @@ EXAMPLES = Path(__file__).parents[2] / "examples/adult_income"
 
 
 @pytest.fixture(scope="module")
-def private(tmp_path_factory, make_project):
+def private(tmp_path_factory, make_project, fewer_features):
     """The small project with the example's public facts and the private trainer, and a cap of epsilon 3.3."""
-    project = make_project(tmp_path_factory.mktemp("private"), rows=6000)
+    project = make_project(tmp_path_factory.mktemp("private"), rows=6000, exclude=fewer_features)
     shutil.copyfile(EXAMPLES / "schema.pbtxt", project.folder / "schema.pbtxt")
     example = yaml.safe_load((EXAMPLES / "dp.yaml").read_text())
     trainer = {**example["trainer"], "target_epsilon": 3.0, "expected_batch_size": 512, "epochs": 10}

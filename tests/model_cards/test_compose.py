@@ -13,6 +13,7 @@ from probity.model import DpSgd, Mitigation
 from probity.model_cards.compose import compose
 from probity.model_cards.publication import Publication
 from probity.model_cards.render import to_markdown
+from probity.owner import RiskAnswers
 
 
 def part_of(card, name):
@@ -118,6 +119,15 @@ def test_what_the_owner_did_not_say_is_not_assessed(parts, reports):
     for gap in (card.out_of_scope, card.trade_offs, card.ethical_considerations, card.details.contact):
         assert isinstance(gap, NotAssessed)
     assert "card.out_of_scope" in card.out_of_scope.reason
+
+
+def test_questions_on_risk_are_open_until_something_is_said(parts, reports, make_config):
+    asked = list(RiskAnswers.model_fields)
+    assert list(compose(**parts, reports=reports).open_risks()) == asked
+    config = make_config(card={"risks": {**dict.fromkeys(asked, "a word"), "legal": "  "}})
+    card = compose(**{**parts, "config": config}, reports=reports)
+    assert card.open_risks() == ("legal",)
+    assert list(card.model_copy(update={"risks": ()}).open_risks()) == asked
 
 
 def test_an_empty_statement_is_a_gap(parts, reports, make_config):

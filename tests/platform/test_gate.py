@@ -17,6 +17,7 @@ from probity.data import Column, ColumnKind, Dataset, Role, SensitiveAttribute
 from probity.decision import GateDecision, GatePolicy
 from probity.findings import AuditReport, Estimate, Finding, JointInterval, PrivacyStatement, Subject, finding_id
 from probity.platform import gate, gate_approval, gate_rules
+from probity.review import Review
 
 MODEL, OTHER = "sha256:" + "a" * 64, "sha256:" + "b" * 64
 EXAMPLES, CARD = "sha256:" + "c" * 64, "sha256:" + "d" * 64
@@ -241,6 +242,30 @@ def test_numbers_that_differ_are_never_written_alike():
     [check] = decision.blocking
     assert "observed 0.88 " not in check.reason
     assert "0.879999999" in check.reason
+
+
+OPEN = ("legal", "safety")
+
+
+@pytest.mark.parametrize(("open_risks", "expected"), [((), "pass"), (OPEN, "insufficient_evidence"), (None, "error")])
+def test_questions_on_risk_are_answered_first_where_the_policy_says_so(open_risks, expected):
+    asked = policy(require_risk_answers=True)
+    decision = decide(asked, open_risks=open_risks)
+    assert outcome(decision, "risk answers") == expected
+    assert decision.verdict == ("release" if expected == "pass" else "hold")
+    assert decide(open_risks=open_risks).verdict == "release"
+
+
+def test_open_questions_are_named_and_no_approval_stands_in_for_them():
+    asked = policy(require_risk_answers=True, approval=Approval(required="on_insufficient_evidence"))
+    review = Review(
+        run="r", model_name="m", model=MODEL, evidence=MODEL, outcome="approve", reviewer="kim", at="2026-01-02"
+    )
+    held = decide(asked, open_risks=OPEN, reports=good_reports(four_fifths=None))
+    assert not held.waits_for_approval
+    approved = decide(asked, open_risks=OPEN, reports=good_reports(four_fifths=None), reviews=[review])
+    assert [check.rule for check in approved.blocking] == ["risk answers"]
+    assert "Nobody answered legal, safety;" in approved.blocking[0].reason
 
 
 EDGE_CASES = Rule(name="edge cases", metric="edge_case_accuracy", at_least=1.0)

@@ -33,7 +33,7 @@ def test_a_cap_per_client_is_spent_by_rounds(ledger):
     assert balance.unit == "client"
     assert balance.spent == pytest.approx(epsilon_of([once], delta=1e-4), rel=1e-9)
     with pytest.raises(BudgetExceededError):
-        ledger.reserve(ACCOUNT, dp_ftrl(0.5, 100, 50), **RUN)
+        ledger.reserve(ACCOUNT, dp_ftrl(0.5, 4, 2), **RUN)
 
 
 def test_a_cap_per_row_does_not_pay_for_clients(ledger):

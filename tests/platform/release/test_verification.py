@@ -29,9 +29,9 @@ from tests.platform.release.candidates import NOON, Candidate, attest, decide, f
 class Released:
     """A pushed version and the key that signed it."""
 
-    def __init__(self, root: Path, **changes):
+    def __init__(self, root: Path, *, weights: bytes = b"weights", **changes):
         self.root, self.keys = root, keys_at(root)
-        self.candidate = Candidate(root / "run")
+        self.candidate = Candidate(root / "run", content=weights)
         values = {"base_path": root / "serving", "keys": self.keys, **changes}
         self.release = push(self.candidate.model, **self.candidate.push_arguments(**values))
         self.path = root / "serving" / "m" / str(self.release.version)
@@ -116,23 +116,45 @@ def regions(size):
     return range(size) if size <= 64 else sorted({0, 1, size // 2, size - 2, size - 1, *range(0, size, size // 24)})
 
 
-def test_no_change_of_a_byte_survives(released, twin):
-    survivors, tried = [], 0
-    for file in files_below(twin):
+def flips(released, path, *, places):
+    """Flips one bit at each of the places of every file, and yields file, place and whether the verifier names it."""
+    for file in files_below(path):
         content = file.read_bytes()
-        for place in regions(len(content)):
-            changed = bytearray(content)
-            changed[place] ^= 1 << (place % 8)
-            file.write_bytes(bytes(changed))
-            tried += 1
-            problems = released.problems(twin)
-            named = any(file.name in problem for problem in problems)
-            if not named:
-                survivors.append((file.name, place, problems))
-        file.write_bytes(content)
-    assert survivors == []
-    assert tried > 150
-    assert released.problems(twin) == []
+        with file.open("r+b", buffering=0) as handle:
+            for place in places(len(content)):
+                handle.seek(place)
+                handle.write(bytes([content[place] ^ 1 << (place % 8)]))
+                yield file.name, place, any(file.name in problem for problem in released.problems(path))
+                handle.seek(place)
+                handle.write(content[place : place + 1])
+    assert released.problems(path) == []
+
+
+def test_no_change_of_a_byte_survives(released, twin):
+    tried = list(flips(released, twin, places=regions))
+    assert [(name, place) for name, place, named in tried if not named] == []
+    assert len(tried) > 150
+
+
+LARGE = 1 << 14
+"""Bytes from which on a file is tried in many places, and not in all."""
+
+
+def everywhere(size):
+    """Every byte of a small file; of a large one a place in every 128 bytes, and both ends."""
+    return range(size) if size <= LARGE else sorted({*range(0, size, 127), *range(64), *range(size - 64, size)})
+
+
+@pytest.mark.heavy
+@pytest.mark.timeout(1200)
+def test_no_change_of_any_byte_survives(tmp_path):
+    """Graph, weights, vocabulary, card, decision, signature and every statement, one bit of each byte in turn."""
+    released = Released(tmp_path, weights=bytes(place % 251 for place in range(4 * LARGE)))
+    tried = list(flips(released, released.path, places=everywhere))
+    assert [(name, place) for name, place, named in tried if not named] == []
+    sizes = {file.name: file.stat().st_size for file in files_below(released.path)}
+    assert len(tried) >= sum(min(size, LARGE // 32) for size in sizes.values())
+    assert sum(name == CLAIMS for name, _, _ in tried) == sizes[CLAIMS] > 5000
 
 
 def test_no_file_goes_or_comes_or_grows_unnoticed(released, twin):

@@ -21,15 +21,22 @@ def largest_difference(one, other):
     return max(float(tf.reduce_max(tf.abs(a - b))) for a, b in zip(one, other, strict=True))
 
 
+def sums_by_clip(engine, model, clips, monkeypatch):
+    """Yields each clip norm with the engine's sum. An engine tries itself on a new model; that is needed once only."""
+    for clip in clips:
+        yield clip, engine.clipped_sum(model, l2_clip_norm=clip)
+        monkeypatch.setattr(book_keeping.verification, "agrees", lambda *of: True)
+
+
 @pytest.mark.parametrize("name", models.KNOWN)
-def test_clipped_sums_equal_a_loop_over_rows(name):
+def test_clipped_sums_equal_a_loop_over_rows(name, monkeypatch):
     model, rows = models.make(models.KNOWN[name]), models.make_rows(7)
-    for clip in CLIPS:
-        summed = book_keeping.clipped_sum(model, l2_clip_norm=clip)
+    gradients = naive.row_gradients(model, *rows)
+    for clip, summed in sums_by_clip(book_keeping, model, CLIPS, monkeypatch):
         assert not isinstance(summed, Refusal), summed
         found = models.compiled(summed)(*rows)
         assert [tensor.shape for tensor in found] == [weight.shape for weight in model.trainable_variables]
-        assert largest_difference(found, naive.clipped_sum(model, l2_clip_norm=clip)(*rows)) < 1e-5
+        assert largest_difference(found, naive.clipped(gradients, l2_clip_norm=clip)) < 1e-5
 
 
 @pytest.mark.parametrize("name", ["dense", "embedding", "conv1d causal", "attention", "shared dense"])
@@ -44,15 +51,16 @@ def test_both_engines_agree(name):
 @pytest.mark.parametrize(
     "engine", [book_keeping, tensorflow_privacy], ids=lambda engine: engine.__name__.split(".")[-1]
 )
-def test_weighted_losses_are_clipped_like_any_other(name, engine):
+def test_weighted_losses_are_clipped_like_any_other(name, engine, monkeypatch):
     """Weights of 1 are no weights; other weights are those of a loop over rows; a weight of 0 leaves a row out."""
     model, (inputs, labels) = models.make(models.KNOWN[name]), models.make_rows(7)
     weights = tf.constant([0.0, 0.3, 1.0, 2.5, 40.0, 1e-3, 7.0])
-    for clip in (0.5, math.inf):  # some rows clipped, none
-        summed = tf.function(engine.clipped_sum(model, l2_clip_norm=clip), autograph=False)
+    gradients = naive.row_gradients(model, inputs, labels, weights)
+    for clip, eager in sums_by_clip(engine, model, (0.5, math.inf), monkeypatch):  # some rows clipped, none
+        summed = tf.function(eager, autograph=False)
         assert largest_difference(summed(inputs, labels, tf.ones(7)), summed(inputs, labels)) < 1e-6
         found = summed(inputs, labels, weights)
-        expected = naive.clipped_sum(model, l2_clip_norm=clip)(inputs, labels, weights)
+        expected = naive.clipped(gradients, l2_clip_norm=clip)
         scale = max(1.0, float(max(tf.reduce_max(tf.abs(part)) for part in expected)))
         assert largest_difference(found, expected) < 1e-5 * scale
         rest = {key: value[1:] for key, value in inputs.items()}
