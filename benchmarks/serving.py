@@ -81,8 +81,7 @@ class RestLoad(asyncio.Protocol):
         head, found, body = self.received.partition(b"\r\n\r\n")
         if not found:
             return
-        length = int(head.lower().partition(b"content-length:")[2].split(b"\r\n", 1)[0])
-        if len(body) < length:
+        if len(body) < _length(head):
             return
         self.seconds.append(time.perf_counter() - self.started)
         self.failures[0] += not head.startswith(b"HTTP/1.1 200")
@@ -97,16 +96,37 @@ async def load_rest(port: int, rows: int, clients: int, duration: float) -> tupl
     """Returns the seconds of every request, and how many failed."""
     body = json.dumps({"signature_name": "predict_columns", "instances": [ROW] * rows}).encode()
     head = f"POST /v1/models/m:predict HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+    request = head.encode() + body
+    if clients == 1:
+        return await asyncio.to_thread(_one_after_another, port, request, duration)
     seconds: list[float] = []
     failures, ended = [0], asyncio.Event()
     loop = asyncio.get_running_loop()
     for _ in range(clients):
-        await loop.create_connection(
-            lambda: RestLoad(head.encode() + body, seconds, failures, ended), "127.0.0.1", port
-        )
+        await loop.create_connection(lambda: RestLoad(request, seconds, failures, ended), "127.0.0.1", port)
     await asyncio.sleep(duration)
     ended.set()
     return seconds, failures[0]
+
+
+def _one_after_another(port: int, request: bytes, duration: float) -> tuple[list[float], int]:
+    """Asks as a single program does: it sends, and waits for the answer."""
+    seconds, failures = [], 0
+    deadline = time.perf_counter() + duration
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        while time.perf_counter() < deadline:
+            started = time.perf_counter()
+            connection.sendall(request)
+            head, found, body = b"", b"", b""
+            while not found or len(body) < _length(head):
+                head, found, body = (head + found + body + connection.recv(65536)).partition(b"\r\n\r\n")
+            seconds.append(time.perf_counter() - started)
+            failures += not head.startswith(b"HTTP/1.1 200")
+    return seconds, failures
+
+
+def _length(head: bytes) -> int:
+    return int(head.lower().partition(b"content-length:")[2].split(b"\r\n", 1)[0])
 
 
 async def load_grpc(port: int, rows: int, clients: int, duration: float) -> tuple[list[float], int]:
@@ -301,9 +321,10 @@ def page(cells: list[Cell], swap: Swap, *, processes: int, echo: float) -> str:
         "",
         "`make bench-serving`: the model of examples/adult_income (10 columns, an MLP of 128 and 64); every client has",
         "one request under way all the time. REST sends the columns as JSON to `predict_columns`, gRPC serialized",
-        "`tf.Example` to `serving_default`. The load generator is one more Python process on the same machine; over",
-        "gRPC it is the dearer half. Server CPU is the processor time of all server processes per request: cores over",
-        "it is what the server could answer if nothing else ran.",
+        "`tf.Example` to `serving_default`. The load generator is one more Python process on the same machine: one",
+        "REST client is a blocking socket, several are an event loop; over gRPC it is the dearer half. Server CPU is the",
+        "processor time of all server processes per request: cores over it is what the server could answer if nothing",
+        "else ran.",
         "",
         f"Measured {time.strftime('%Y-%m-%d')} on {platform.machine()}, {os.cpu_count()} cores, Python "
         f"{platform.python_version()}, {processes} server processes. *Others* are the cores that all other programs",
