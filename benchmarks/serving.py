@@ -322,9 +322,9 @@ def page(cells: list[Cell], swap: Swap, *, processes: int, echo: float) -> str:
         "`make bench-serving`: the model of examples/adult_income (10 columns, an MLP of 128 and 64); every client has",
         "one request under way all the time. REST sends the columns as JSON to `predict_columns`, gRPC serialized",
         "`tf.Example` to `serving_default`. The load generator is one more Python process on the same machine: one",
-        "REST client is a blocking socket, several are an event loop; over gRPC it is the dearer half. Server CPU is the",
-        "processor time of all server processes per request: cores over it is what the server could answer if nothing",
-        "else ran.",
+        "REST client is a blocking socket, several are an event loop; over gRPC it is the dearer half. Server CPU is",
+        "the processor time of all server processes per request: cores over it is what the server could answer if",
+        "nothing else ran.",
         "",
         f"Measured {time.strftime('%Y-%m-%d')} on {platform.machine()}, {os.cpu_count()} cores, Python "
         f"{platform.python_version()}, {processes} server processes. *Others* are the cores that all other programs",
