@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from probity.data import Dataset
 from probity.errors import ConfigError, DataError, ReleaseError, ReleaseHeldError, SignatureError
-from probity.history import EvidenceExpired, Rejected
+from probity.history import DataRejected, EvidenceExpired, Rejected
 from probity.platform.columns import as_trained, from_typed
 from probity.platform.pieces import read_pieces
 from probity.platform.readers import format_of
@@ -33,6 +33,12 @@ if TYPE_CHECKING:
     from probity.predictor import SavedModelPredictor
 
 __all__ = ["predict_file"]
+
+_AGAINST = {
+    "rejected": "a reviewer rejected it",
+    "data_rejected": "a reviewer rejected its data",
+    "evidence_expired": "its evidence was declared expired",
+}
 
 
 def predict_file(run: RunFolder, source: Path, out: Path, *, id_column: str | None = None) -> int:
@@ -71,9 +77,8 @@ def _released(run: RunFolder) -> Release:
     else:
         for entry in Project.of_run(run).verified_history():
             event = entry.event
-            if isinstance(event, Rejected | EvidenceExpired) and event.run == run.id:
-                told = "a reviewer rejected it" if isinstance(event, Rejected) else "its evidence was declared expired"
-                seen = f"{told} at {event.at[:19]}"
+            if isinstance(event, Rejected | DataRejected | EvidenceExpired) and event.run == run.id:
+                seen = f"{_AGAINST[event.kind]} at {event.at[:19]}"
     if release is None or seen is not None:
         raise ReleaseHeldError(
             f"run {run.id}",

@@ -22,6 +22,14 @@ class TestPerformanceContract(AuditContract):
     def make_audit(self):
         return PerformanceAudit()
 
+    @pytest.mark.heavy  # as the next one: each is one more run of TFMA
+    def test_order_of_rows_does_not_matter(self, evidence, report, tmp_path):
+        super().test_order_of_rows_does_not_matter(evidence, report, tmp_path)
+
+    @pytest.mark.heavy
+    def test_three_rows_give_a_report(self, evidence, tmp_path):
+        super().test_three_rows_give_a_report(evidence, tmp_path)
+
     @pytest.fixture(scope="class")
     def evidence(self, tmp_path_factory):
         """With one threshold: TFMA's time grows with them, and it runs seven times here."""

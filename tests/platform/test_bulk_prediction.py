@@ -16,7 +16,7 @@ from probity import runs
 from probity.data import Column, ColumnKind, Dataset, Role
 from probity.digest import digest_tree
 from probity.errors import ConfigError, DataError, ReleaseError, ReleaseHeldError, SignatureError
-from probity.history import EvidenceExpired, Rejected
+from probity.history import DataRejected, EvidenceExpired, Rejected
 from probity.platform import readers
 from probity.platform.bulk_prediction import predict_file
 from probity.platform.cli import app
@@ -191,6 +191,10 @@ def test_a_run_that_was_not_released_scores_nobody(released):
     ("event", "seen"),
     [
         (lambda run: Rejected(at=NOON.isoformat(), by="kim", run=run, evidence=digest_of("e")), "a reviewer rejected"),
+        (
+            lambda run: DataRejected(at=NOON.isoformat(), by="kim", run=run, evidence=digest_of("e")),
+            "rejected its data",
+        ),
         (lambda run: EvidenceExpired(at=NOON.isoformat(), by="kim", run=run), "declared expired"),
     ],
 )

@@ -28,7 +28,18 @@ def sums_by_clip(engine, model, clips, monkeypatch):
         monkeypatch.setattr(book_keeping.verification, "agrees", lambda *of: True)
 
 
-@pytest.mark.parametrize("name", models.KNOWN)
+ALIKE = {
+    f"conv2d {options}"
+    for options in ("valid strides 2 dilation 1", "same strides 1 dilation 1", "same strides 1 dilation 2")
+}
+"""Models whose padding, strides and dilation are each in another one's too."""
+
+
+def default_and_heavy(names, heavy):
+    return [pytest.param(name, marks=pytest.mark.heavy) if name in heavy else name for name in names]
+
+
+@pytest.mark.parametrize("name", default_and_heavy(models.KNOWN, ALIKE))
 def test_clipped_sums_equal_a_loop_over_rows(name, monkeypatch):
     model, rows = models.make(models.KNOWN[name]), models.make_rows(7)
     gradients = naive.row_gradients(model, *rows)
@@ -39,7 +50,10 @@ def test_clipped_sums_equal_a_loop_over_rows(name, monkeypatch):
         assert largest_difference(found, naive.clipped(gradients, l2_clip_norm=clip)) < 1e-5
 
 
-@pytest.mark.parametrize("name", ["dense", "embedding", "conv1d causal", "attention", "shared dense"])
+BY_BOTH = ("dense", "embedding", "conv1d causal", "attention", "shared dense")
+
+
+@pytest.mark.parametrize("name", default_and_heavy(BY_BOTH, BY_BOTH[1:4]))
 def test_both_engines_agree(name):
     model, rows = models.make(models.KNOWN[name]), models.make_rows(7)
     ours = book_keeping.clipped_sum(model, l2_clip_norm=0.5)

@@ -27,7 +27,7 @@ def rows_with_canaries(rows):
     return {name: tf.constant(array) for name, array in padded.items()}, tf.constant(targets)
 
 
-@pytest.mark.parametrize("build", [models.dense, models.sigmoid_dense])
+@pytest.mark.parametrize("build", [models.dense, pytest.param(models.sigmoid_dense, marks=pytest.mark.heavy)])
 @pytest.mark.parametrize("engine", ["book_keeping", "tensorflow_privacy"])
 def test_clipped_canaries_are_their_own_axes_and_other_rows_are_left_alone(build, engine):
     model = models.make(build)
