@@ -11,10 +11,8 @@ import asyncio
 import contextlib
 import gzip
 import json
-import shutil
 import signal
 import subprocess
-from pathlib import Path
 
 import aiohttp
 import numpy as np
@@ -48,9 +46,11 @@ def people() -> pd.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def place(finished, tmp_path_factory) -> Project:
+def place(make_project, tmp_path_factory) -> Project:
     """A project with two released versions, the second one made from faulty data."""
-    project = Project(Path(shutil.copytree(finished.folder, tmp_path_factory.mktemp("live") / "project")))
+    project = make_project(tmp_path_factory.mktemp("live"))
+    first = project.probity("run", "probity.yaml")
+    assert first.returncode == 0, first.stderr + first.stdout
     data = rows_of_adult(26000, 41000)
     data.loc[data["relationship"] == "Wife", "income"] = "<=50K"
     data.to_csv(project.folder / "adult.csv", index=False)
