@@ -36,25 +36,16 @@ def data_check(approval: Approval, words: DataWords, *, started_by: Sequence[str
         started_by: Reviewers who do not count alone.
     """
     asked = approval.data == "always" or (approval.data == "on_anomalies" and words.anomalies > 0)
-    against = sorted(name for name, approves in words.said.items() if not approves)
-    if not asked and not against:
+    if not asked and all(words.said.values()):
         return None
-    required = f"approval of the data by {_people(approval)}"
-    if against:
-        reason = f"{', '.join(against)} rejected these data; train on others."
-        return Check(rule=_DATA_REVIEW, outcome="fail", required=required, reason=reason)
-    approved = sorted(words.said)
-    problem = quorum_problem(approved, quorum=approval.quorum, started_by=started_by)
-    if problem is not None:
-        reason = f"The policy requires {required}, and there is {problem}."
-        return Check(rule=_DATA_REVIEW, outcome="insufficient_evidence", required=required, reason=reason)
-    return Check(
+    wording = _Wording(
         rule=_DATA_REVIEW,
-        outcome="pass",
-        required=required,
-        evidence=tuple(f"data review/{name}" for name in approved),
-        reason=f"The data, their statistics and their anomalies were approved by {', '.join(approved)}.",
+        required=f"approval of the data by {_people(approval)}",
+        evidence="data review/",
+        rejected="{} rejected these data; train on others.",
+        approved="The data, their statistics and their anomalies were approved by {}.",
     )
+    return _judged(wording, words.said, quorum=approval.quorum, started_by=started_by)
 
 
 def with_approval(
@@ -84,32 +75,46 @@ def with_approval(
 
 def _check(approval: Approval, reviews: Sequence[Review], started_by: Sequence[str]) -> Check:
     when = f", {ON_UNCLEAR}" if approval.required == "on_insufficient_evidence" else ""
-    required = f"approval by {_people(approval)}{when}"
-    against = sorted({review.reviewer for review in reviews if review.outcome == "reject"})
-    if against:
-        return Check(
-            rule=APPROVAL,
-            outcome="fail",
-            required=required,
-            reason=f"{', '.join(against)} rejected this run; train or audit another one.",
-        )
-    approved = sorted({review.reviewer for review in reviews if review.outcome == "approve"} - set(against))
-    problem = quorum_problem(approved, quorum=approval.quorum, started_by=started_by)
-    if problem is not None:
-        return Check(
-            rule=APPROVAL,
-            outcome="insufficient_evidence",
-            required=required,
-            reason=f"The policy requires {required}, and there is {problem}; approve with: probity approve RUN --key "
-            "FILE.",
-        )
-    return Check(
+    wording = _Wording(
         rule=APPROVAL,
-        outcome="pass",
-        required=required,
-        evidence=tuple(f"review/{name}" for name in approved),
-        reason=f"Approved by {', '.join(approved)}, on exactly this evidence.",
+        required=f"approval by {_people(approval)}{when}",
+        evidence="review/",
+        rejected="{} rejected this run; train or audit another one.",
+        approved="Approved by {}, on exactly this evidence.",
+        to_do="; approve with: probity approve RUN --key FILE",
     )
+    against = {review.reviewer for review in reviews if review.outcome == "reject"}
+    said = {review.reviewer: review.reviewer not in against for review in reviews}
+    return _judged(wording, said, quorum=approval.quorum, started_by=started_by)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Wording:
+    """How a check of people's words speaks; ``{}`` stands for their names."""
+
+    rule: str
+    required: str
+    evidence: str
+    rejected: str
+    approved: str
+    to_do: str = ""
+
+
+def _judged(wording: _Wording, said: Mapping[str, bool], *, quorum: int, started_by: Sequence[str]) -> Check:
+    """Returns the check of who approved (true) and who rejected: one rejection outweighs any number of approvals."""
+    rule, required = wording.rule, wording.required
+    against = sorted(name for name, approves in said.items() if not approves)
+    if against:
+        reason = wording.rejected.format(", ".join(against))
+        return Check(rule=rule, outcome="fail", required=required, reason=reason)
+    approved = sorted(said)
+    problem = quorum_problem(approved, quorum=quorum, started_by=started_by)
+    if problem is not None:
+        reason = f"The policy requires {required}, and there is {problem}{wording.to_do}."
+        return Check(rule=rule, outcome="insufficient_evidence", required=required, reason=reason)
+    evidence = tuple(f"{wording.evidence}{name}" for name in approved)
+    reason = wording.approved.format(", ".join(approved))
+    return Check(rule=rule, outcome="pass", required=required, evidence=evidence, reason=reason)
 
 
 def _people(approval: Approval) -> str:
