@@ -86,8 +86,13 @@ def review(
     return SealedReview(review=word, line=line, keyid=signer.keyid)
 
 
-def require_reviewer(project: Project, signer: Signer) -> Reviewer:
+def require_reviewer(project: Project, signer: Signer, *, which: str = "") -> Reviewer:
     """Returns whose key this is.
+
+    Args:
+        project: Names the reviewers.
+        signer: The key.
+        which: What is asked of them beside, for the message.
 
     Raises:
         SignatureError: If it is none of the reviewers'.
@@ -97,7 +102,7 @@ def require_reviewer(project: Project, signer: Signer) -> Reviewer:
         raise SignatureError(
             "--key",
             seen="a key that no reviewer has",
-            allowed=f"the key of somebody in {project.config.gate.approval.reviewers}",
+            allowed=f"the key of somebody in {project.config.gate.approval.reviewers}{which}",
             remedy="add the public key to that file, or use another key",
         )
     return reviewer

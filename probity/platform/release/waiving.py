@@ -6,8 +6,9 @@ import os
 
 from filelock import FileLock
 
-from probity.errors import ConfigError, SignatureError
+from probity.errors import ConfigError
 from probity.history import Waived, parse_time
+from probity.platform.release.approval import require_reviewer
 from probity.platform.release.history import add_event, utc_now
 from probity.platform.release.project import Project
 from probity.review import Waiver, seal_waiver, unseal_waiver
@@ -52,14 +53,7 @@ def waive(project: Project, *, rule: str, reason: str, until: str, signer: Signe
             allowed="a day in the future, ISO 8601, and a reason that the card can print",
             remedy="waivers end by themselves; renew it when it ends",
         )
-    owner = project.reviewers().by_key(signer.keyid)
-    if owner is None:
-        raise SignatureError(
-            "--key",
-            seen="a key that no reviewer has",
-            allowed=f"the key of somebody in {project.config.gate.approval.reviewers} with may_waive: true",
-            remedy="add the public key to that file, or use another key",
-        )
+    owner = require_reviewer(project, signer, which=" with may_waive: true")
     waiver = Waiver(
         model_name=project.model_name,
         rule=rule,
