@@ -91,39 +91,38 @@ class RolledBack(_Event):
     claims: Digest
 
 
-class Approved(_Event):
-    """A reviewer approved a run; ``evidence`` is what they looked at."""
+class _Reviewed(_Event):
+    """A reviewer's word; ``evidence`` is what they looked at."""
 
-    kind: Literal["approved"] = "approved"
     run: str
     evidence: Digest
 
 
-class Rejected(_Event):
+class Approved(_Reviewed):
+    """A reviewer approved a run."""
+
+    kind: Literal["approved"] = "approved"
+
+
+class Rejected(_Reviewed):
     """A reviewer rejected a run."""
 
     kind: Literal["rejected"] = "rejected"
-    run: str
-    evidence: Digest
 
 
-class DataApproved(_Event):
+class DataApproved(_Reviewed):
     """A reviewer approved the data of a run before anything was trained on them; it holds for equal data and checks.
 
     ``evidence`` is what they looked at: the data's record, statistics, schema and anomalies.
     """
 
     kind: Literal["data_approved"] = "data_approved"
-    run: str
-    evidence: Digest
 
 
-class DataRejected(_Event):
+class DataRejected(_Reviewed):
     """A reviewer rejected the data of a run."""
 
     kind: Literal["data_rejected"] = "data_rejected"
-    run: str
-    evidence: Digest
 
 
 class Waived(_Event):

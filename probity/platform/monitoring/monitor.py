@@ -28,7 +28,9 @@ from probity.runs import SCORED_ROWS, RunFolder
 __all__ = ["Watched", "look", "watched"]
 
 _DAY_SECONDS = 86_400.0
-_COMPARISONS = frozenset({"skew", "drift", "score_drift", "missing", "selection", "quality"})
+_DRIFT = frozenset({"skew", "drift", "score_drift", "missing"})
+_OUTCOMES = frozenset({"selection", "quality"})
+_COMPARISONS = _DRIFT | _OUTCOMES
 """Kinds of measures that set what was answered beside what was trained on, audited, or answered before."""
 
 
@@ -157,9 +159,9 @@ def _trigger(report: MonitoringReport, manual: str | None) -> Trigger | None:
     if manual is not None:
         return "manual"
     kinds = {measure.kind for measure in report.beyond}
-    if kinds & {"quality", "selection", "not_finite"}:
+    if kinds & (_OUTCOMES | {"not_finite"}):
         return "degradation"
-    if kinds & {"skew", "drift", "score_drift", "missing"}:
+    if kinds & _DRIFT:
         return "drift"
     if "age" in kinds:
         return "schedule"
