@@ -192,6 +192,7 @@ def decide(folder: RunFolder, *, reviews: Sequence[SealedReview] = (), now: date
     """
     reports, moment, project = folder.reports(), now or utc_now(), Project.of_run(folder)
     policy, model, examples = policy_of(folder), folder.model(), folder.examples()
+    history = project.history()
     card_path = folder.path / runs.CARD / "card.json"
     recorded = folder.receipt("card")
     intact = recorded is not None and folder.intact(recorded)
@@ -203,11 +204,11 @@ def decide(folder: RunFolder, *, reviews: Sequence[SealedReview] = (), now: date
         card=digest_file(card_path) if intact else None,
         card_subject=folder.card().subject if intact else None,
         open_risks=folder.card().open_risks() if intact else None,
-        expired=expired_audits(folder, policy, project, now=moment),
+        expired=expired_audits(folder, policy, history, now=moment),
         waivers=[sealed.waiver for sealed in waivers_of(folder, now=moment)],
         reviews=[sealed.review for sealed in reviews],
         started_by=approval_terms(folder, project).started_by,
-        data=data_words(folder, project),
+        data=data_words(folder, project, history[0]),
     )
 
 

@@ -46,8 +46,7 @@ def approve(
 
     Example: probity approve latest --key ~/.keys/kim.pem --comment "looked at the slices of sex x race"
     """
-    word = _review_data if data else _review
-    word(run, "approve", key=key, comment=comment, workspace=workspace, as_json=as_json)
+    _review(run, "approve", data=data, key=key, comment=comment, workspace=workspace, as_json=as_json)
 
 
 def reject(
@@ -64,8 +63,7 @@ def reject(
 
     Example: probity reject latest --key ~/.keys/kim.pem --comment "the proxy for race is too strong"
     """
-    word = _review_data if data else _review
-    word(run, "reject", key=key, comment=comment, workspace=workspace, as_json=as_json)
+    _review(run, "reject", data=data, key=key, comment=comment, workspace=workspace, as_json=as_json)
 
 
 def waive(
@@ -198,59 +196,42 @@ def _review(
     run: str,
     outcome: Literal["approve", "reject"],
     *,
+    data: bool,
     key: Path,
     comment: str,
     workspace: Path | None,
     as_json: bool,
 ) -> None:
     from probity.platform.release.approval import approval_terms, review, reviews_of
-    from probity.platform.release.project import Project
-    from probity.review import quorum_problem
-    from probity.signing import load_key
-
-    folder = workspace_at(workspace).find(run)
-    project = Project.of_run(folder)
-    sealed = review(folder, project, outcome=outcome, signer=load_key(key), comment=comment)
-    _keep_words(folder, project)
-    if as_json:
-        typer.echo(json.dumps(sealed.review.to_json(), indent=1))
-        return
-    typer.echo(f"{sealed.review.reviewer} {outcome}s run {folder.id}, evidence {sealed.review.evidence[:19]}…")
-    if outcome == "approve":
-        terms = approval_terms(folder, project)
-        names = [entry.review.reviewer for entry in reviews_of(folder, project) if entry.review.outcome == "approve"]
-        problem = quorum_problem(names, quorum=terms.quorum, started_by=terms.started_by)
-        typer.echo(f"not enough yet: {problem}" if problem else f"now: probity release {folder.id}")
-
-
-def _review_data(
-    run: str,
-    outcome: Literal["approve", "reject"],
-    *,
-    key: Path,
-    comment: str,
-    workspace: Path | None,
-    as_json: bool,
-) -> None:
-    from probity.platform.release.approval import approval_terms
     from probity.platform.release.data_review import data_words, review_data
     from probity.platform.release.project import Project
     from probity.review import quorum_problem
     from probity.signing import load_key
 
     folder = workspace_at(workspace).find(run)
-    project = Project.of_run(folder)
-    entry = review_data(folder, project, outcome=outcome, signer=load_key(key), comment=comment)
+    project, signer = Project.of_run(folder), load_key(key)
+    if data:
+        entry = review_data(folder, project, outcome=outcome, signer=signer, comment=comment)
+        stated, said = _row(project, entry), f"{entry.event.by} {outcome}s the data of run {folder.id}"
+        then = "now start the run again: probity run CONFIG"
+    else:
+        word = review(folder, project, outcome=outcome, signer=signer, comment=comment).review
+        stated, said = word.to_json(), f"{word.reviewer} {outcome}s run {folder.id}, evidence {word.evidence[:19]}…"
+        then = f"now: probity release {folder.id}"
     _keep_words(folder, project)
     if as_json:
-        typer.echo(json.dumps(_row(project, entry), indent=1))
+        typer.echo(json.dumps(stated, indent=1))
         return
-    typer.echo(f"{entry.event.by} {outcome}s the data of run {folder.id}")
+    typer.echo(said)
     if outcome == "approve":
         terms = approval_terms(folder, project)
-        names = [name for name, approves in data_words(folder, project).said.items() if approves]
-        problem = quorum_problem(names, quorum=terms.quorum, started_by=terms.started_by)
-        typer.echo(f"not enough yet: {problem}" if problem else "now start the run again: probity run CONFIG")
+        approved = (
+            [name for name, approves in data_words(folder, project, project.history()[0]).said.items() if approves]
+            if data
+            else [entry.review.reviewer for entry in reviews_of(folder, project) if entry.review.outcome == "approve"]
+        )
+        problem = quorum_problem(approved, quorum=terms.quorum, started_by=terms.started_by)
+        typer.echo(f"not enough yet: {problem}" if problem else then)
 
 
 def _keep_words(folder: RunFolder, project: Project) -> None:

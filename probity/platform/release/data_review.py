@@ -7,6 +7,7 @@ of it is simply started again, and later runs on the same data are not.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from probity import runs
@@ -23,12 +24,14 @@ from probity.signing import Signer
 __all__ = ["data_words", "require_reviewed_data", "review_data"]
 
 
-def data_words(folder: RunFolder, project: Project) -> DataWords:
-    """Returns what people have said about the data of a run, as the model's history has it now.
+def data_words(folder: RunFolder, project: Project, entries: Sequence[HistoryEntry]) -> DataWords:
+    """Returns what people have said about the data of a run.
 
-    A history that does not verify says nothing from its first problem on.
+    Args:
+        folder: The run.
+        project: Names the reviewers.
+        entries: The model's history; one that does not verify says nothing from its first problem on.
     """
-    entries, _ = project.history()
     return DataWords(
         said=words_on_data(entries, project.reviewers(), evidence=data_evidence_digest(folder)),
         anomalies=len(folder.anomalies().anomalies),
@@ -43,7 +46,7 @@ def require_reviewed_data(folder: RunFolder, project: Project) -> None:
     """
     policy = project.config.gate.approval
     started_by = approval_terms(folder, project).started_by
-    check = data_check(policy, data_words(folder, project), started_by=started_by)
+    check = data_check(policy, data_words(folder, project, project.history()[0]), started_by=started_by)
     if check is None or check.outcome == "pass":
         return
     raise DataHeldError(

@@ -20,8 +20,7 @@ from probity.claims import (
 )
 from probity.decision import GateDecision, GatePolicy, Recipe
 from probity.digest import canonical_json, digest_file, digest_json
-from probity.history import EvidenceExpired, parse_time
-from probity.platform.release.project import Project
+from probity.history import EvidenceExpired, HistoryEntry, parse_time
 from probity.review import SealedReview, SealedWaiver
 from probity.run_reviews import CARD_FILES, evidence_digest, evidence_files
 from probity.runs import RunFolder
@@ -45,18 +44,30 @@ class Evidence:
     """When the first part of it expires; UTC, ISO 8601."""
 
 
-def expired_audits(folder: RunFolder, policy: GatePolicy, project: Project, *, now: datetime) -> dict[str, str]:
+def expired_audits(
+    folder: RunFolder,
+    policy: GatePolicy,
+    history: tuple[Sequence[HistoryEntry], Sequence[str]],
+    *,
+    now: datetime,
+) -> dict[str, str]:
     """Returns the audits whose reports no longer count, each with the reason.
 
     A report expires by its age, where the policy sets one, or because the history says so: monitoring found that the
     data have changed, or somebody asked for a new audit. A history that does not verify might say so: then nothing
     counts.
+
+    Args:
+        folder: The run.
+        policy: Says how long a report counts.
+        history: The model's, and what is wrong with it (:meth:`Project.history`).
+        now: The time.
     """
-    history, problems = project.history()
+    entries, problems = history
     if problems:
         return dict.fromkeys(policy.required_reports, f"the history of the model does not verify ({problems[0]})")
     found = {name: f"it expired on {day}" for name, day in _expiries(folder, policy).items() if day <= now}
-    for entry in history:
+    for entry in entries:
         event = entry.event
         if isinstance(event, EvidenceExpired) and event.run == folder.id:
             for name in event.audits or policy.required_reports:
