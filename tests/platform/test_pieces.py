@@ -25,7 +25,7 @@ def small_pieces(monkeypatch):
 
 def csv(path, lines=LINES, *, header="number, text", start=b""):
     content = start + "\n".join([header, *lines, ""]).encode()
-    path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+    path.write_bytes(gzip.compress(content, mtime=0) if path.suffix == ".gz" else content)
     return path
 
 
@@ -62,7 +62,7 @@ def test_no_rows_are_no_pieces(tmp_path):
         ("a.csv", b"text,text\n1,2\n"),
         ("a.csv", b"number;text\n1;2\n"),
         ("a.csv", b"number,text\n1,\xff\n"),
-        ("a.csv.gz", gzip.compress(b"number,text\n1,2\n" * 500)[:-9]),
+        ("a.csv.gz", gzip.compress(b"number,text\n1,2\n" * 500, mtime=0)[:-9]),
         ("a.csv.gz", b"no gzip"),
         ("a.parquet", b"PAR1"),
         ("a.tfrecord", b"no record, and long enough for the length of one"),
