@@ -54,6 +54,12 @@ def rollout(
     shadow_share: Annotated[
         float, typer.Option("--shadow-share", help="Share of requests that is copied in the shadow stage.")
     ] = 1.0,
+    decision_threshold: Annotated[
+        float | None,
+        typer.Option(
+            "--decision-threshold", help="Of a model that predicts a number: what is decided at. Default: none."
+        ),
+    ] = None,
     selection_drop: Annotated[
         float, typer.Option("--selection-drop", help="Tolerated drop of favourable outcomes, of all and of a group.")
     ] = 0.02,
@@ -129,6 +135,7 @@ def rollout(
         "requests_per_group": requests_per_group,
         "groups": membership.groups if membership else (),
         "latency_limit_milliseconds": latency_limit,
+        **({} if decision_threshold is None else {"decision_threshold": decision_threshold}),
         "tolerance": {"error_rise": error_rise, "slow_rise": slow_rise, "selection_drop": selection_drop},
     }
     plan = prepare(project, candidate=_required(to), incumbent=of, settings=settings)
