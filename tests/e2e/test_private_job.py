@@ -32,14 +32,14 @@ def private(tmp_path_factory, make_project, fewer_features):
         trainer=trainer,
         gate={"rules": rules},
     )
-    granted = project.probity("budget", "grant", "probity.yaml", "--epsilon", "3.3", "--delta", "1e-4")
+    granted = project.here("budget", "grant", "probity.yaml", "--epsilon", "3.3", "--delta", "1e-4")
     assert granted.returncode == 0, granted.stderr
     return project
 
 
 @pytest.fixture(scope="module")
 def released(private):
-    done = private.probity("run", "probity.yaml", "--json")
+    done = private.here("run", "probity.yaml", "--json")
     assert done.returncode == 0, done.stderr + done.stdout
     return private.run_folders()[-1]
 
