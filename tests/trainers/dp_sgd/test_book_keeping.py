@@ -105,14 +105,15 @@ def test_the_fast_way_of_tensorflow_privacy_is_used_where_it_is_right_only():
     assert not tensorflow_privacy.is_fast(dropping)
 
 
-def test_layers_that_book_keeping_does_not_know_are_named_and_taken_by_the_other_engine():
+@pytest.mark.parametrize("layer", [models.layers.SimpleRNN, pytest.param(models.layers.LSTM, marks=pytest.mark.heavy)])
+def test_layers_that_book_keeping_does_not_know_are_named_and_taken_by_the_other_engine(layer):
     def unrolled(x):
-        return models.score(models.layers.LSTM(3, unroll=True, name="memory")(models.sequence(x)))
+        return models.score(layer(3, unroll=True, name="memory")(models.sequence(x)))
 
     model, rows = models.make(unrolled), models.make_rows(5)
     refusal = book_keeping.clipped_sum(model, l2_clip_norm=0.5)
     assert isinstance(refusal, Refusal)
-    assert refusal.layer == "lstm_cell"
+    assert refusal.layer == {"SimpleRNN": "simple_rnn_cell", "LSTM": "lstm_cell"}[layer.__name__]
     assert "tensorflow_privacy" in refusal.remedy
     summed = tensorflow_privacy.clipped_sum(model, l2_clip_norm=0.5)
     expected = naive.clipped_sum(model, l2_clip_norm=0.5)(*rows)
