@@ -84,10 +84,10 @@ def test_logistic_equals_scikit_learn(world, tmp_path):
         world,
         tmp_path,
         model=ModelConfig(kind="logistic"),
-        epochs=80,
+        epochs=40,
         batch_size=120,
-        learning_rate=0.05,
-        patience=80,
+        learning_rate=0.1,
+        patience=40,
     )
     assert record.num_parameters == 2 + 2 + 5 + 1
     import tensorflow as tf

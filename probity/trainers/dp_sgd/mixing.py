@@ -126,8 +126,7 @@ def _values_depend(model: Any, rows: dict[str, Any], *, draws: bool) -> bool:
 
 
 def _number_matters(model: Any, rows: dict[str, Any], *, training: bool) -> bool:
-    """Whether some row's score differs where it is its batch's only row; not in training with dropout, whose masks
-    would differ."""
+    """Whether some row's score differs where it is its batch's only row; in training only if no masks would differ."""
     scores = model(rows, training=training)
     for i in range(ROWS):
         alone = model({name: array[i : i + 1] for name, array in rows.items()}, training=training)
