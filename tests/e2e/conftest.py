@@ -7,6 +7,7 @@ import io
 import os
 import subprocess
 import sys
+import warnings
 from collections.abc import Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -64,9 +65,15 @@ class Project:
     def here(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Runs the command line in this process: the same code to the same exit code, without importing all anew."""
         out, err = io.StringIO(), io.StringIO()
-        with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        with (
+            pytest.MonkeyPatch.context() as patch,
+            warnings.catch_warnings(),
+            redirect_stdout(out),
+            redirect_stderr(err),
+        ):
             patch.chdir(self.folder)
             patch.setattr(sys, "argv", ["probity", *arguments])
+            patch.setattr(sys, "unraisablehook", sys.unraisablehook)  # which a command sets for its process
             for name, value in TERMINAL.items():
                 patch.setenv(name, value)
             with pytest.raises(SystemExit) as ended:

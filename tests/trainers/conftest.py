@@ -16,8 +16,11 @@ def world(tmp_path_factory):
 @pytest.fixture
 def no_export(monkeypatch):
     """Exports nothing, which is tested elsewhere and takes most of the time."""
-    digest = lambda model, *_, workdir, **__: digest_bytes(str(workdir).encode())  # noqa: E731
-    monkeypatch.setattr("probity.trainers.export.export", digest)
+
+    def export(model, *_, workdir, **__):
+        return digest_bytes(str(workdir).encode())
+
+    monkeypatch.setattr("probity.trainers.export.export", export)
 
 
 @pytest.fixture(autouse=True)
