@@ -67,7 +67,10 @@ def expired_audits(
     entries, problems = history
     if problems:
         return dict.fromkeys(policy.required_reports, f"the history of the model does not verify ({problems[0]})")
-    found = {name: f"it expired on {day}" for name, day in _expiries(folder, policy).items() if day <= now}
+    expiries = _expiries(folder, policy)
+    found = {name: f"it expired on {day}" for name, day in expiries.items() if day <= now}
+    for name in policy.expires_after_days.keys() - expiries.keys():
+        found[name] = "the policy lets it expire, and nothing on record says when it was made"
     for entry in entries:
         event = entry.event
         if isinstance(event, EvidenceExpired) and event.run == folder.id:

@@ -11,7 +11,7 @@ from probity.config import Rule
 from probity.decision import GatePolicy
 from probity.findings import AuditReport, Subject
 from probity.history import HistoryEntry, Promoted
-from probity.platform.release.evidence import outdated_comparison
+from probity.platform.release.evidence import expired_audits, outdated_comparison
 
 CANDIDATE, EARLIER, LATER, ROWS = (f"sha256:{letter * 64}" for letter in "abcd")
 NO_REGRESSION = Rule(name="no regression", metric="auc", change_from_baseline_at_least=-0.01)
@@ -60,3 +60,9 @@ def test_a_comparison_does_not_count_once_another_model_is_live(against, seen):
 )
 def test_a_comparison_counts_while_what_it_saw_is_live(folder, rules, history):
     assert outdated_comparison(folder, policy(*rules), history) == {}
+
+
+def test_evidence_that_may_expire_and_has_no_date_does_not_count():
+    asked = policy(FLOOR).model_copy(update={"expires_after_days": {"fairness": 30}})
+    undated = SimpleNamespace(id="r", receipts=lambda: [])
+    assert list(expired_audits(undated, asked, ((), ()), now=datetime(2026, 1, 1, tzinfo=UTC))) == ["fairness"]
