@@ -733,6 +733,7 @@ def _release(plan: Plan, folder: RunFolder, stages: Stages, observer: Observer) 
             evidence=evidence,
             keys=keys,
             writers=project.writers(),
+            recheck=partial(require_permission, folder),
         )
         write_record(out / runs.RELEASE, pushed)
         if pushed.run == folder.id:
