@@ -42,7 +42,7 @@ from probity.platform.plan import EDGE_CASES, Plan, make_plan
 from probity.platform.release import push
 from probity.platform.release.approval import approval_terms, reviews_of
 from probity.platform.release.data_review import data_words, require_reviewed_data
-from probity.platform.release.evidence import collect, expired_audits
+from probity.platform.release.evidence import collect, expired_audits, outdated_comparison
 from probity.platform.release.history import utc_now
 from probity.platform.release.project import Project
 from probity.platform.release.registry import mirror
@@ -204,7 +204,10 @@ def decide(folder: RunFolder, *, reviews: Sequence[SealedReview] = (), now: date
         card=digest_file(card_path) if intact else None,
         card_subject=folder.card().subject if intact else None,
         open_risks=folder.card().open_risks() if intact else None,
-        expired=expired_audits(folder, policy, history, now=moment),
+        expired={
+            **outdated_comparison(folder, policy, history[0]),
+            **expired_audits(folder, policy, history, now=moment),
+        },
         waivers=[sealed.waiver for sealed in waivers_of(folder, now=moment)],
         reviews=[sealed.review for sealed in reviews],
         started_by=approval_terms(folder, project).started_by,
@@ -623,11 +626,12 @@ def _compare(
     candidate pass: then there is no comparison, and the gate holds.
     """
     scored: task_rows.AnyRows | None = None
+    subject = evidence.subject.model_copy(update={"baseline": digest})
     if path is not None:
         found = verify(path, trusted_keys=project.trusted(), signing=project.config.signing)
         if not found.intact:
             reason = f"the released model does not verify ({found.problems[0]})"
-            return AuditReport(audit="baseline", status="failed", subject=evidence.subject, reasons=(reason,))
+            return AuditReport(audit="baseline", status="failed", subject=subject, reasons=(reason,))
     if path is not None and digest == evidence.model.digest:
         scored = evidence.scored  # the candidate is what is live: its scores are known
     elif path is not None:
@@ -635,11 +639,11 @@ def _compare(
             scored = task_rows.score_rows(path, dataset=evidence.dataset, examples=evidence.examples)
         except Exception as error:  # TensorFlow has errors of its own; any of them means that there is no comparison
             reason = f"the released model cannot score these rows ({type(error).__name__})"
-            return AuditReport(audit="baseline", status="failed", subject=evidence.subject, reasons=(reason,))
+            return AuditReport(audit="baseline", status="failed", subject=subject, reasons=(reason,))
     return compare_rows(
         evidence.scored,
         scored,
-        subject=evidence.subject,
+        subject=subject,
         settings=evidence.settings,
         seed=evidence.seed,
         intersections=evidence.dataset.intersections,
@@ -729,6 +733,7 @@ def _release(plan: Plan, folder: RunFolder, stages: Stages, observer: Observer) 
             evidence=evidence,
             keys=keys,
             writers=project.writers(),
+            recheck=partial(require_permission, folder),
         )
         write_record(out / runs.RELEASE, pushed)
         if pushed.run == folder.id:

@@ -1,9 +1,10 @@
 """Checkpoints: an interrupted training goes on where its last checkpoint was, and no step is counted twice.
 
 A checkpoint holds the model after some number of steps of the mechanism. Steps after it died with their process: nobody
-saw their results, so executing them again with fresh noise is the same mechanism, and the model that comes out has gone
-through exactly the steps that are counted. All that a checkpoint holds was made from noisy sums, which the guarantee of
-DP-SGD covers step by step, but for the numbers on the eval split. Keys and noise are never written.
+saw their results, which are told only once they are in a checkpoint, so executing them again with fresh noise is the
+same mechanism, and the model that comes out has gone through exactly the steps that are counted. All that a checkpoint
+holds was made from noisy sums, which the guarantee of DP-SGD covers step by step, but for the numbers on the eval
+split. Keys and noise are never written.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ __all__ = ["CHECKPOINT_SECONDS", "Checkpoints", "Snapshot"]
 CHECKPOINT_SECONDS = 20.0
 """Time between two checkpoints: what an interruption costs at most, beside the start."""
 
+_WORTH = 20
+"""Writing a large model takes seconds; one part in so many of the time is spent on it at most."""
 _FILE = "dp_sgd.checkpoint"
 _FORMAT = 2
 _GROUPS = ("weights", "optimizer", "average", "best_weights", "watched", "batches")
@@ -82,12 +85,21 @@ class Checkpoints:
         self._path = None if folder is None else folder / _FILE
         self._identity = identity
         self._every_seconds = every_seconds
-        self._written = time.monotonic()
+        self._written, self._took = time.monotonic(), 0.0
+
+    @property
+    def kept(self) -> bool:
+        """Whether there are any: without, an interrupted training is begun anew, as another one."""
+        return self._path is not None
 
     @property
     def due(self) -> bool:
         """Whether it is time for the next one."""
-        return self._path is not None and time.monotonic() - self._written >= self._every_seconds
+        return self.kept and time.monotonic() - self._written >= self._every_seconds
+
+    def worth(self, seconds: float) -> bool:
+        """Whether one may be written before: after so many seconds, and twenty times those that the last one took."""
+        return self.kept and time.monotonic() - self._written >= max(seconds, _WORTH * self._took)
 
     def write(self, snapshot: Snapshot) -> None:
         """Replaces the checkpoint."""
@@ -95,6 +107,7 @@ class Checkpoints:
 
         if self._path is None:
             return
+        began = time.monotonic()
         arrays = {f"{group}_{i}": array for group in _GROUPS for i, array in enumerate(getattr(snapshot, group))}
         facts = {
             "format": _FORMAT,
@@ -111,6 +124,7 @@ class Checkpoints:
         body = content.getvalue()
         write_atomically(self._path, digest_bytes(body).encode() + b"\n" + body)
         self._written = time.monotonic()
+        self._took = self._written - began
 
     def read(self) -> Snapshot | None:
         """Returns the last checkpoint of this very training, or ``None``."""
