@@ -64,5 +64,5 @@ def test_a_comparison_counts_while_what_it_saw_is_live(folder, rules, history):
 
 def test_evidence_that_may_expire_and_has_no_date_does_not_count():
     asked = policy(FLOOR).model_copy(update={"expires_after_days": {"fairness": 30}})
-    undated = SimpleNamespace(id="r", receipts=lambda: [])
+    undated = SimpleNamespace(id="r", receipts=list)
     assert list(expired_audits(undated, asked, ((), ()), now=datetime(2026, 1, 1, tzinfo=UTC))) == ["fairness"]

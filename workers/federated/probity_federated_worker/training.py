@@ -211,7 +211,7 @@ def _write(task: Task, model: tf.keras.Model) -> None:
 def _warnings(
     request: Request, history: list[Mapping[str, Any]], execution: Execution, *, isolated: bool
 ) -> tuple[str, ...]:
-    """Returns what the parent must know, and prints on the card: under privacy no exact fact about the clients' rows."""
+    """Returns what the parent must know, and prints on the card: under privacy no exact fact about clients' rows."""
     found = []
     failed, empty = sum(record["failed"] for record in history), sum(not one.num_examples for one in request.clients)
     if failed and request.privacy is None:
