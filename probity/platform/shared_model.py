@@ -25,7 +25,7 @@ from pydantic import Field
 from probity.data import Transform
 from probity.digest import digest_tree, require_digest
 from probity.errors import DataError, DigestMismatchError, ReleaseError
-from probity.platform.pipeline import require_permission
+from probity.platform.verdict import require_permission
 from probity.record import Digest, Record
 from probity.run_reviews import SAVED_MODEL
 from probity.runs import MODEL, TRANSFORM, RunFolder, Workspace
