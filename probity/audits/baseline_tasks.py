@@ -25,6 +25,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from probity.audit_plan import AuditsConfig
 from probity.audits.baseline import NAME, compare_with_baseline
 from probity.audits.intervals import bonferroni, normal_quantile, paired_difference
 from probity.audits.mean_intervals import METHOD, mean_interval, mean_statistics
@@ -33,7 +34,6 @@ from probity.audits.multiclass import ClassGroup, class_groups, macro_influence
 from probity.audits.regression import NUMBERS, RegressionGroup, regression_groups
 from probity.audits.scoring import ScoredRows
 from probity.audits.task_rows import AnyRows, ClassifiedRows, PredictedRows
-from probity.config import AuditsConfig
 from probity.errors import AuditError
 from probity.findings import AuditReport, Estimate, Finding, JointInterval, Subject, finding_id
 from probity.metric import metric as vocabulary

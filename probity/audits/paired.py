@@ -26,6 +26,7 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
+from probity.audit_plan import AuditsConfig
 from probity.audits.intervals import bonferroni, compare_auc, delong, normal_mean, paired_difference
 from probity.audits.measures import NO_WIDTH, joint_interval
 from probity.audits.scoring import ScoredRows
@@ -39,7 +40,6 @@ from probity.audits.slices import (
     row_losses,
     undefined_reason,
 )
-from probity.config import AuditsConfig
 from probity.errors import AuditError
 from probity.findings import Estimate, Finding, JointInterval, finding_id
 from probity.metric import metric as vocabulary

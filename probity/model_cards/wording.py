@@ -6,9 +6,9 @@ import math
 from collections.abc import Iterator, Sequence
 
 from probity.card import CardNumber
-from probity.config import Rule
 from probity.metric import METRICS
 from probity.model import Mitigation
+from probity.rule import Rule
 
 __all__ = [
     "ABSENT",

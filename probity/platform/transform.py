@@ -20,7 +20,6 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from probity.config import SPLITS, TransformConfig
 from probity.data import (
     Column,
     ColumnKind,
@@ -34,12 +33,14 @@ from probity.data import (
     TransformedExamples,
     TransformedFeature,
 )
+from probity.data_source import SPLITS
 from probity.digest import digest_file, digest_json
 from probity.errors import ConfigError, DataError
 from probity.platform import preprocessing, private_statistics
 from probity.platform.analysis import run_analysis, sparse_specs
 from probity.platform.labels import training_labels
 from probity.platform.preprocessing import SUFFIX, UNKNOWN, Recipe
+from probity.recipe import TransformConfig
 from probity.tfexample import LabelKind, read_records, write_arrays
 from probity.transform_graph import Arrays, graph_function
 from probity.usercode import load_function, module_path, user_error

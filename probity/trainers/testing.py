@@ -32,7 +32,6 @@ import pyarrow as pa
 import pytest
 from pydantic import TypeAdapter
 
-from probity.config import ModelConfig
 from probity.data import (
     Column,
     ColumnKind,
@@ -47,6 +46,7 @@ from probity.data import (
 from probity.digest import digest_bytes, digest_file, digest_tree
 from probity.model import UNMITIGATED, Mechanism, TrainedModel
 from probity.predictor import SavedModelPredictor
+from probity.recipe import ModelConfig
 from probity.task import TASKS, Task
 from probity.tfexample import LabelKind, encode, write_arrays
 from probity.trainers.base import Groups, Population, Trainer, TrainerSettings, TrainingRequest, Uncalibrated

@@ -323,7 +323,7 @@ def small(tmp_path_factory):
     import random
     from types import SimpleNamespace
 
-    from probity.config import DataConfig
+    from probity.data_source import DataConfig
     from probity.platform.ingest import ingest
     from probity.platform.profile import profile
 

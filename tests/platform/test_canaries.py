@@ -6,8 +6,8 @@ import shutil
 import numpy as np
 import pytest
 
+from probity.audit_plan import CanariesConfig
 from probity.canaries import Canaries, Coins
-from probity.config import CanariesConfig
 from probity.data import ColumnKind, FeatureSpec, Schema
 from probity.digest import digest_bytes
 from probity.platform import canaries

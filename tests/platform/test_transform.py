@@ -7,7 +7,6 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from probity.config import TransformConfig
 from probity.data import (
     Column,
     ColumnKind,
@@ -23,6 +22,7 @@ from probity.digest import digest_bytes, digest_file
 from probity.errors import ConfigError, DataError, DigestMismatchError
 from probity.platform.preprocessing import MISSING, UNKNOWN
 from probity.platform.transform import transform
+from probity.recipe import TransformConfig
 from probity.tfexample import write_table
 
 COLUMNS = (

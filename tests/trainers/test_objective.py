@@ -7,10 +7,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from probity.config import ModelConfig
 from probity.errors import ConfigError, TrainingError
 from probity.platform import plan
 from probity.predictor import SavedModelPredictor
+from probity.recipe import ModelConfig
 from probity.trainers.architecture import Head, build
 from probity.trainers.dp_sgd.trainer import DpSgdTrainer
 from probity.trainers.objective import objective_of

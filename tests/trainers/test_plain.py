@@ -9,9 +9,9 @@ import sys
 import numpy as np
 import pytest
 
-from probity.config import ModelConfig
 from probity.errors import ConfigError, TrainingError
 from probity.model import NonPrivate
+from probity.recipe import ModelConfig
 from probity.trainers.plain import PlainSettings, PlainTrainer
 from probity.trainers.testing import TrainerContract, make_request
 

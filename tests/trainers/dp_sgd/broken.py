@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from probity.audits import one_run
 from probity.audits.accounting import calibrate, epsilon_of
-from probity.config import ModelConfig
+from probity.recipe import ModelConfig
 from probity.trainers.base import Population
 from probity.trainers.dp_sgd import book_keeping, trainer
 from probity.trainers.dp_sgd.settings import DpSgdSettings, propose

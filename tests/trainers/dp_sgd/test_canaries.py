@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from probity.canaries import GRADIENT_SCORES, read_array
-from probity.config import ModelConfig
+from probity.recipe import ModelConfig
 from probity.trainers.base import Population
 from probity.trainers.dp_sgd import choice
 from probity.trainers.dp_sgd.canaries import plant, planted_rows, planted_units

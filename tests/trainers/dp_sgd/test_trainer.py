@@ -11,10 +11,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from probity.config import ModelConfig
 from probity.digest import digest_bytes, digest_tree
 from probity.errors import ConfigError, TrainingError
 from probity.model import NonPrivate
+from probity.recipe import ModelConfig
 from probity.trainers.base import Population, TrainerSettings, Uncalibrated
 from probity.trainers.dp_sgd import choice
 from probity.trainers.dp_sgd import trainer as module

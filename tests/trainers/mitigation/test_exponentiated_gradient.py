@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from probity.config import ModelConfig
 from probity.model import NonPrivate
+from probity.recipe import ModelConfig
 from probity.trainers.architecture import build
 from probity.trainers.base import Groups
 from probity.trainers.fitting import rows_of

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from probity.config import ModelConfig
 from probity.errors import TrainingError
 from probity.model import NonPrivate
+from probity.recipe import ModelConfig
 from probity.trainers.base import Groups
 from probity.trainers.fitting import fit, rows_of
 from probity.trainers.mitigation.mindiff import make_penalty
