@@ -887,7 +887,7 @@ def test_the_gate_imports_nothing_that_reads_or_computes(module):
         "platform.gate_approval",
         "platform.gate_rules",
     }
-    nouns |= {"release_policy", "review", "task"}
+    nouns |= {"release_policy", "review", "rule", "task"}
     assert ours <= {f"probity.{name}" for name in nouns}
     calls = {node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
     assert not calls & {"open", "print", "exec", "eval", "__import__"}
