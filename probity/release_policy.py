@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from probity.pkcs11 import is_token_uri, parse_token_uri
 from probity.record import Record
 from probity.signing import PublicKey, read_public_key, trusted
 
@@ -37,35 +38,34 @@ class SigningConfig(Record):
     """Whose key signs a release, and whose signatures are believed."""
 
     key: str = "keys/release.pem"
-    """Private key that signs what is released, relative to the config file; P-256, mode 0600. The default one is
-    created when it is first needed."""
+    """Private key that signs what is released, on P-256: a file relative to the config, mode 0600 (the default one is
+    created when it is first needed), or a key in a token, named by a ``pkcs11:`` URI (RFC 7512) without the PIN."""
+    public_key: str | None = Field(default=None, exclude_if=lambda path: path is None)
+    """For a key in a token: its public half, relative to the config; ``probity key public`` writes it."""
     trusted: tuple[str, ...] = ()
     """Public keys that are believed beside this one, for example those of earlier releases; relative to the config."""
-    model_signer: Literal["key", "sigstore", "pkcs11"] = "key"
-    """What signs the SavedModel itself, in the format of OpenSSF model-signing: the same key, Sigstore (asks its public
-    services), or a token that PKCS #11 reaches."""
+    model_signer: Literal["key", "sigstore"] = "key"
+    """What signs the SavedModel itself, in the format of OpenSSF model-signing: the same key, or Sigstore (asks its
+    public services)."""
     sigstore_identity: str | None = None
     """For ``sigstore``: the identity that must have signed, for example an e-mail address."""
     sigstore_issuer: str | None = None
     """For ``sigstore``: who vouches for that identity, an OpenID Connect issuer."""
-    pkcs11_uri: str | None = None
-    """For ``pkcs11``: the key's URI (RFC 7512), without the PIN."""
-    pkcs11_public_key: str | None = None
-    """For ``pkcs11``: the public key of that token, relative to the config."""
 
     @model_validator(mode="after")
     def _signer_is_complete(self) -> SigningConfig:
-        needed = {
-            "key": (),
-            "sigstore": ("sigstore_identity", "sigstore_issuer"),
-            "pkcs11": ("pkcs11_uri", "pkcs11_public_key"),
-        }
-        absent = [name for name in needed[self.model_signer] if getattr(self, name) is None]
-        if absent:
-            raise ValueError(f"model_signer {self.model_signer} needs {' and '.join(absent)}")
-        if self.pkcs11_uri is not None and "pin-value" in self.pkcs11_uri:
-            raise ValueError("a config is recorded and shared: leave pin-value out of pkcs11_uri, use pin-source")
+        if self.model_signer == "sigstore" and None in (self.sigstore_identity, self.sigstore_issuer):
+            raise ValueError("model_signer sigstore needs sigstore_identity and sigstore_issuer")
+        if is_token_uri(self.key):
+            parse_token_uri(self.key)
+        if is_token_uri(self.key) != (self.public_key is not None):
+            raise ValueError("public_key belongs to a key in a token, and only there: a file's lies beside it")
         return self
+
+    @property
+    def in_token(self) -> bool:
+        """Whether the private key lies in a token, not in a file."""
+        return is_token_uri(self.key)
 
 
 def trusted_in_project(signing: SigningConfig, *, root: Path) -> dict[str, PublicKey]:
@@ -78,7 +78,6 @@ def trusted_in_project(signing: SigningConfig, *, root: Path) -> dict[str, Publi
     Raises:
         SignatureError: If a key that the config names cannot be read.
     """
-    own = (root / signing.key).with_suffix(".pub")
-    token = () if signing.pkcs11_public_key is None else (signing.pkcs11_public_key,)
-    named = [root / name for name in (*signing.trusted, *token)]
-    return trusted(*(read_public_key(path) for path in [*([own] if own.is_file() else []), *named]))
+    own = root / signing.public_key if signing.public_key else (root / signing.key).with_suffix(".pub")
+    known = [own] if signing.in_token or own.is_file() else []
+    return trusted(*(read_public_key(path) for path in [*known, *(root / name for name in signing.trusted)]))

@@ -4,13 +4,15 @@ A sealed line is a DSSE envelope (secure-systems-lab/dsse, protocol v1) whose pa
 is canonical JSON itself. So one signed value has exactly one line: another spacing, another base64 or another
 spelling of the same signature is refused, and every byte of a line can be tied to the next one by a digest.
 
-Keys are files: ECDSA on NIST P-256 (which OpenSSF model-signing can use too) or Ed25519. A key is known by the SHA-256
-of its public half (SubjectPublicKeyInfo, DER).
+Keys are files, ECDSA on NIST P-256 (which OpenSSF model-signing can use too) or Ed25519, or lie in a token
+(:mod:`probity.pkcs11`), on P-256. A key is known by the SHA-256 of its public half (SubjectPublicKeyInfo, DER).
 """
 
 from __future__ import annotations
 
 import base64
+import dataclasses
+import hashlib
 import json
 import os
 import stat
@@ -23,6 +25,7 @@ import rfc8785
 
 from probity.digest import digest_bytes
 from probity.errors import SignatureError
+from probity.pkcs11 import TokenUri, is_token_uri, parse_token_uri, public_point, sign_digest, uri_problem
 
 __all__ = [
     "PAYLOAD_TYPE",
@@ -31,6 +34,8 @@ __all__ = [
     "PublicKey",
     "Sealed",
     "Signer",
+    "SigningKey",
+    "TokenKey",
     "TrustedKeys",
     "create_key",
     "load_key",
@@ -39,6 +44,7 @@ __all__ = [
     "seal",
     "trusted",
     "unseal",
+    "write_public_key",
 ]
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
@@ -58,6 +64,14 @@ class Signer(Protocol):
 
     def sign(self, data: bytes) -> bytes:
         """Returns the signature of these bytes."""
+
+
+class SigningKey(Signer, Protocol):
+    """A private key, wherever it lies."""
+
+    @property
+    def public(self) -> PublicKey:
+        """The half that verifies."""
 
 
 @dataclass(frozen=True)
@@ -113,8 +127,28 @@ class FileKey:
         from cryptography.hazmat.primitives.asymmetric import ec, utils
         from cryptography.hazmat.primitives.hashes import SHA256
 
-        r, s = utils.decode_dss_signature(self._private.sign(data, ec.ECDSA(SHA256())))
-        return utils.encode_dss_signature(r, min(s, _P256_ORDER - s))
+        return _one_form(*utils.decode_dss_signature(self._private.sign(data, ec.ECDSA(SHA256()))))
+
+
+@dataclass(frozen=True)
+class TokenKey:
+    """A private key that stays in a token."""
+
+    uri: TokenUri
+    public: PublicKey
+
+    @property
+    def keyid(self) -> str:
+        """Id of the public key that verifies."""
+        return self.public.keyid
+
+    def sign(self, data: bytes) -> bytes:
+        """Returns the signature of these bytes.
+
+        Raises:
+            SignatureError: If the token is not there, refuses the PIN, or does not sign.
+        """
+        return _one_form(*sign_digest(self.uri, hashlib.sha256(data).digest()))
 
 
 TrustedKeys = Mapping[str, PublicKey]
@@ -149,26 +183,51 @@ def create_key(path: Path, *, kind: KeyKind = "p256") -> PublicKey:
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
     public = _public_of(private.public_key())
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _write_new(path, content, mode=0o600)
-        _write_new(path.with_suffix(".pub"), public.pem.encode(), mode=0o644)
-    except OSError as error:
-        raise SignatureError(
-            path.name,
-            seen=f"a key cannot be created there ({error.strerror})",
-            allowed="a path in a writable folder where no file is yet",
-            remedy="choose another path; a key is never overwritten",
-        ) from error
+    _write_new(path, content, mode=0o600)
+    write_public_key(public, path.with_suffix(".pub"))
     return public
 
 
-def load_key(path: Path) -> FileKey:
-    """Reads a private key.
+def write_public_key(key: PublicKey, path: Path) -> None:
+    """Writes a public key as PEM.
 
     Raises:
-        SignatureError: If it is absent, not a P-256 or Ed25519 key in PEM, readable by others, or in a run's folder.
+        SignatureError: If a file is there already, or the folder cannot be written.
     """
+    _write_new(path, key.pem.encode(), mode=0o644)
+
+
+def load_key(where: Path | str, *, pin: str | None = None) -> SigningKey:
+    """Returns a private key: a file's, or one in a token.
+
+    Args:
+        where: The file, or a ``pkcs11:`` URI.
+        pin: The token's PIN where a person entered it; else it comes from where :mod:`probity.pkcs11` says.
+
+    Raises:
+        SignatureError: If a file is absent, not a P-256 or Ed25519 key in PEM, readable by others, or in a run's
+            folder; if a URI is none, or its token or key is not there.
+    """
+    return _token_key(where, pin) if isinstance(where, str) and is_token_uri(where) else _file_key(Path(where))
+
+
+def _token_key(text: str, pin: str | None) -> TokenKey:
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    problem = uri_problem(text)
+    if problem is not None:
+        raise SignatureError(
+            "a key's URI",
+            seen=problem,
+            allowed="pkcs11:token=NAME;object=NAME?module-path=LIBRARY&pin-source=FILE",
+            remedy="mend the URI",
+        )
+    uri = dataclasses.replace(parse_token_uri(text), typed_pin=pin)
+    point = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), public_point(uri))
+    return TokenKey(uri, _public_of(point))
+
+
+def _file_key(path: Path) -> FileKey:
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
     _refuse_run_folder(path)
@@ -250,6 +309,13 @@ def _public_of(key: Any) -> PublicKey:
     )
 
 
+def _one_form(r: int, s: int) -> bytes:
+    """Returns the one of ECDSA's two signature forms that is taken."""
+    from cryptography.hazmat.primitives.asymmetric import utils
+
+    return utils.encode_dss_signature(r, min(s, _P256_ORDER - s))
+
+
 def _refuse_run_folder(path: Path) -> None:
     """A run's folder is copied, tracked and shown; a private key has no place in it."""
     if any((folder / ".run").is_dir() for folder in path.absolute().parents):
@@ -262,12 +328,21 @@ def _refuse_run_folder(path: Path) -> None:
 
 
 def _write_new(path: Path, content: bytes, *, mode: int) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    with os.fdopen(descriptor, "wb") as file:
-        os.fchmod(descriptor, mode)  # whatever the umask says
-        file.write(content)
-        file.flush()
-        os.fsync(descriptor)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(descriptor, mode)  # whatever the umask says
+            file.write(content)
+            file.flush()
+            os.fsync(descriptor)
+    except OSError as error:
+        raise SignatureError(
+            path.name,
+            seen=f"a key cannot be written there ({error.strerror})",
+            allowed="a path in a writable folder where no file is yet",
+            remedy="choose another path; a key is never overwritten",
+        ) from error
 
 
 # --- sealed lines ---------------------------------------------------------------------------------------------------

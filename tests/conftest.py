@@ -1,7 +1,7 @@
 """The order of the suite and the names of its tests.
 
-Whole runs come first, so that at the end no process is left alone with a long file. Names are the same in every process:
-pytest-xdist refuses a suite whose processes disagree about them.
+Whole runs come first, so that at the end no process is left alone with a long file. Names are the same in every
+process: pytest-xdist refuses a suite whose processes disagree about them.
 """
 
 from __future__ import annotations

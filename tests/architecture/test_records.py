@@ -57,6 +57,7 @@ SPECIAL: dict[str, dict[str, Any]] = {
     "GateDecision": {"verdict": "release"},
     "DpSgd": {"sampling": "shuffled"},
     "DpFedAvg": {"clipping": {"kind": "fixed", "l2_clip_norm": 1.0}},
+    "SigningConfig": {"key": "pkcs11:token=a;object=b?module-path=/c.so"},
     "_Noise": {"target_epsilon": None},
     "DpFedAvgSettings": {"target_epsilon": None},
     "DpFtrlSettings": {"target_epsilon": None},

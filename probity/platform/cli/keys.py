@@ -40,3 +40,22 @@ def create(
 
     public = create_key(path, kind="ed25519" if kind is Kind.ED25519 else "p256")
     typer.echo(f"wrote {path} and {path.with_suffix('.pub')}, key {public.keyid[:19]}…")
+
+
+@app.command()
+def public(
+    key: Annotated[
+        str, typer.Argument(metavar="KEY", help="A private key's file, or the pkcs11: URI of a key in a token.")
+    ],
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="Where the public half goes.")],
+) -> None:
+    """Write the public half of a key, for those who verify; a token's is read without its PIN.
+
+    Example: probity key public 'pkcs11:token=release;object=model?module-path=/usr/lib/softhsm/libsofthsm2.so'
+    keys/release.pub
+    """
+    from probity.signing import load_key, write_public_key
+
+    found = load_key(key).public
+    write_public_key(found, path)
+    typer.echo(f"wrote {path}, key {found.keyid[:19]}…")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -18,11 +20,14 @@ if TYPE_CHECKING:
     from probity.platform.release.project import Project
     from probity.platform.release.verification import Verification
     from probity.runs import RunFolder
-    from probity.signing import TrustedKeys
+    from probity.signing import SigningKey, TrustedKeys
 
 __all__ = ["approve", "reject", "releases", "rollback", "verify", "waive"]
 
-KeyOption = Annotated[Path, typer.Option("--key", metavar="FILE", help="Your private key.")]
+KeyOption = Annotated[
+    str,
+    typer.Option("--key", metavar="KEY", help="Your private key: a file, or the pkcs11: URI of a key in a token."),
+]
 DataOption = Annotated[
     bool, typer.Option("--data", help="The word is about the run's data: statistics, schema, anomalies.")
 ]
@@ -81,10 +86,9 @@ def waive(
     from probity.config_file import load_config
     from probity.platform.release.project import Project
     from probity.platform.release.waiving import waive as sign
-    from probity.signing import load_key
 
     project = Project(config=load_config(config), root=config.resolve().parent)
-    waiver = sign(project, rule=rule, reason=reason, until=until, signer=load_key(key))
+    waiver = sign(project, rule=rule, reason=reason, until=until, signer=_signer(key))
     typer.echo(f"{waiver.owner} waives the rule {waiver.rule} of {waiver.model_name} until {waiver.until}")
 
 
@@ -197,7 +201,7 @@ def _review(
     outcome: Literal["approve", "reject"],
     *,
     data: bool,
-    key: Path,
+    key: str,
     comment: str,
     workspace: Path | None,
     as_json: bool,
@@ -206,10 +210,9 @@ def _review(
     from probity.platform.release.data_review import data_words, review_data
     from probity.platform.release.project import Project
     from probity.review import quorum_problem
-    from probity.signing import load_key
 
     folder = workspace_at(workspace).find(run)
-    project, signer = Project.of_run(folder), load_key(key)
+    project, signer = Project.of_run(folder), _signer(key)
     if data:
         entry = review_data(folder, project, outcome=outcome, signer=signer, comment=comment)
         stated, said = _row(project, entry), f"{entry.event.by} {outcome}s the data of run {folder.id}"
@@ -232,6 +235,20 @@ def _review(
         )
         problem = quorum_problem(approved, quorum=terms.quorum, started_by=terms.started_by)
         typer.echo(f"not enough yet: {problem}" if problem else then)
+
+
+def _signer(key: str) -> SigningKey:
+    """Returns a person's key; where a person sits at a terminal, the token's PIN is asked for."""
+    from probity.pkcs11 import PIN_VARIABLE, is_token_uri
+    from probity.signing import load_key
+
+    told = "pin-source=" in key or PIN_VARIABLE in os.environ
+    asks = is_token_uri(key) and not told and _at_a_terminal()
+    return load_key(key, pin=typer.prompt("PIN of the token", hide_input=True, err=True) if asks else None)
+
+
+def _at_a_terminal() -> bool:
+    return sys.stdin.isatty()
 
 
 def _keep_words(folder: RunFolder, project: Project) -> None:

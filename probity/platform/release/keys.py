@@ -8,7 +8,7 @@ from pathlib import Path
 
 from probity.errors import SignatureError
 from probity.release_policy import SigningConfig, trusted_in_project
-from probity.signing import FileKey, PublicKey, create_key, load_key, read_public_key, trusted
+from probity.signing import PublicKey, SigningKey, create_key, load_key, read_public_key, trusted
 
 __all__ = ["KEYS_FOLDER", "ReleaseKeys", "create_release_key", "keys_in", "project_keys"]
 
@@ -20,7 +20,7 @@ _DEFAULT = SigningConfig().key
 class ReleaseKeys:
     """The key that signs, and the keys that are believed (its own among them)."""
 
-    signer: FileKey
+    signer: SigningKey
     trusted: dict[str, PublicKey]
     signing: SigningConfig
     root: Path
@@ -48,13 +48,21 @@ def project_keys(signing: SigningConfig, *, root: Path) -> ReleaseKeys:
     A key that the config names and that is absent is not created: somebody meant another key than a new one.
 
     Raises:
-        SignatureError: If a key cannot be read, is not P-256, or may be read by others.
+        SignatureError: If a key cannot be read, is not P-256, may be read by others, or is in a token that is not there
+            or holds another key than the config says.
     """
     path = root / signing.key
     created = signing.key == _DEFAULT and not path.exists()
     if created:
         create_release_key(path)
-    signer = load_key(path)
+    signer = load_key(signing.key if signing.in_token else path)
+    if signing.public_key and read_public_key(root / signing.public_key) != signer.public:
+        raise SignatureError(
+            "signing.public_key",
+            seen="another key than the one in the token",
+            allowed="the public half of signing.key, which is what others verify with",
+            remedy="if the key in the token is the right one: probity key public URI FILE",
+        )
     if signer.public.kind != "p256":
         raise SignatureError(
             "signing.key",

@@ -20,9 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from probity.errors import SignatureError
+from probity.pkcs11 import token_answer
 from probity.platform.release.keys import ReleaseKeys
 from probity.release_policy import SigningConfig
-from probity.signing import PublicKey
+from probity.signing import PublicKey, TokenKey
 
 __all__ = ["MODEL_SIGNATURE", "model_signature_problem", "sign_model"]
 
@@ -50,18 +51,18 @@ def sign_model(model: Path, signature: Path, *, keys: ReleaseKeys, ignoring: Pat
         )
         how = keys.signing.model_signer
         try:
-            if how == "key":
-                config.use_elliptic_key_signer(private_key=keys.signer.path)
-            elif how == "pkcs11":
-                config.use_pkcs11_signer(pkcs11_uri=str(keys.signing.pkcs11_uri))
-            else:
+            if how == "sigstore":
                 # In a pipeline the identity comes from its surroundings; at a desk a browser asks for it.
                 config.use_sigstore_signer(use_ambient_credentials="CI" in os.environ)
+            elif isinstance(keys.signer, TokenKey):
+                config.use_pkcs11_signer(pkcs11_uri=keys.signer.uri.with_pin())
+            else:
+                config.use_elliptic_key_signer(private_key=keys.root / keys.signing.key)
             config.sign(model, signature)
         except Exception as error:  # every back end has errors of its own
             raise SignatureError(
                 f"signing.model_signer {how}",
-                seen=f"the SavedModel was not signed ({type(error).__name__})",
+                seen=f"the SavedModel was not signed ({token_answer(error) or type(error).__name__})",
                 allowed="a key, a token or a service that signs",
                 remedy="check signing in the config, that the token is plugged in, or that Sigstore can be reached",
             ) from error

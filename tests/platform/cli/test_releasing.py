@@ -4,6 +4,7 @@ import json
 import stat
 
 import pytest
+import typer
 import yaml
 from typer.testing import CliRunner
 
@@ -12,13 +13,14 @@ from probity.config_file import load_config
 from probity.decision import APPROVAL, Check
 from probity.digest import digest_bytes
 from probity.history import Promoted, StageEntered
-from probity.platform.cli import app
+from probity.platform.cli import app, releasing
 from probity.platform.release.history import add_event
 from probity.platform.release.project import Project
 from probity.run_reviews import REVIEWS
 from probity.signing import load_key
 from probity.storage import write_record
 from tests.platform.release.test_rollback import Place
+from tests.tokens import PIN, SoftToken, needs_token
 
 CONFIG = {
     "name": "a",
@@ -219,6 +221,29 @@ def test_a_reviewers_word_is_sealed_and_told_in_the_history(waiting, tmp_path, o
     (row,) = json.loads(printed("releases", "m", "--config", tmp_path / "probity.yaml", "--json"))
     told = {"approve": "approved", "reject": "rejected"}[outcome]
     assert (row["kind"], row["by"], row["run"], row["why"]) == (told, "kim", waiting.id, "looked at it")
+
+
+@needs_token
+def test_a_reviewer_signs_with_a_key_in_a_token_and_types_its_pin(waiting, tmp_path, monkeypatch):
+    token = SoftToken(tmp_path / "token", monkeypatch)
+    printed("key", "create", tmp_path / "lee.pem")
+    named = token.take(tmp_path / "lee.pem", name="lee")
+    printed("key", "public", named, tmp_path / "public" / "lee.pub")
+    assert (tmp_path / "public" / "lee.pub").read_bytes() == (tmp_path / "lee.pub").read_bytes()
+    (tmp_path / "lee.pem").unlink()
+    person = {"name": "lee", "key": (tmp_path / "lee.pub").read_text()}
+    (tmp_path / "reviewers.yaml").write_text(yaml.safe_dump({"reviewers": [person]}))
+
+    asked = []
+    monkeypatch.setattr(releasing, "_at_a_terminal", lambda: True)
+    monkeypatch.setattr(typer, "prompt", lambda text, **options: asked.append((text, options["hide_input"])) or PIN)
+    done = review(waiting, "approve", token.uri("lee"))
+    assert done.exit_code == 0, done.output
+    assert f"lee approves run {waiting.id}" in done.output
+    assert asked == [("PIN of the token", True)]
+    assert review(waiting, "approve", named).exit_code == 0  # the PIN lies in a file: nobody is asked
+    assert len(asked) == 1
+    assert PIN not in "".join(file.read_text() for file in waiting.path.rglob("*.jsonl"))
 
 
 def test_a_word_as_json_names_the_evidence_it_is_about(waiting, tmp_path):
