@@ -18,7 +18,7 @@ from probity.record import Record
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["read_record", "reading_table", "write_atomically", "write_record"]
+__all__ = ["files_below", "read_record", "reading_table", "write_atomically", "write_record"]
 
 _Noun = TypeVar("_Noun", bound=Record)
 
@@ -37,6 +37,11 @@ def write_atomically(path: Path, content: bytes) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise
+
+
+def files_below(root: Path) -> Iterator[Path]:
+    """Yields every file below a folder, sorted."""
+    yield from sorted(path for path in root.rglob("*") if path.is_file())
 
 
 def write_record(path: Path, record: Record) -> None:

@@ -15,8 +15,9 @@ from probity.config import RunConfig
 from probity.errors import TrackingError
 from probity.model import Mechanism
 from probity.platform import tracking
-from probity.runs import RunFolder, Workspace
+from probity.runs import RunFolder
 from probity.storage import write_atomically
+from probity.workspace import Workspace
 
 __all__ = ["LiveRounds"]
 

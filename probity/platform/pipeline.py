@@ -33,8 +33,9 @@ from probity.platform.release_stage import release_model
 from probity.platform.stages import Observer, Stages, Stopped, environment, installed_digest
 from probity.platform.training_stages import ADOPTED, TRAINING_STAGES, adopt_model, train_model
 from probity.platform.verdict import require_permission
-from probity.runs import RunError, RunFolder, Workspace
+from probity.runs import RunError, RunFolder
 from probity.storage import write_atomically
+from probity.workspace import Workspace
 
 __all__ = ["audit", "release", "run", "stage_names"]
 

@@ -28,12 +28,13 @@ from probity.errors import DataError, DigestMismatchError, ReleaseError
 from probity.platform.verdict import require_permission
 from probity.record import Digest, Record
 from probity.run_reviews import SAVED_MODEL
-from probity.runs import MODEL, TRANSFORM, RunFolder, Workspace
+from probity.runs import MODEL, TRANSFORM, RunFolder
 from probity.storage import read_record, write_record
 from probity.trainers.encrypted.messages import INITIAL, party_file, write_arrays
 from probity.trainers.encrypted.settings import SERVERS
 from probity.trainers.worker import Runner, run_worker
 from probity.trainers.worker_messages import PROBE, PROBE_INPUTS
+from probity.workspace import Workspace
 
 if TYPE_CHECKING:
     import numpy as np

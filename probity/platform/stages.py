@@ -21,7 +21,9 @@ from typing import Protocol
 
 from probity.digest import digest_file, digest_json
 from probity.errors import ConfigError, ProbityError, TrackingError
-from probity.runs import Receipt, RunFolder, Workspace, copy_outputs, files_below
+from probity.runs import Receipt, RunFolder
+from probity.storage import files_below
+from probity.workspace import Workspace, copy_outputs
 
 __all__ = [
     "Execution",

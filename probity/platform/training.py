@@ -22,7 +22,6 @@ from probity.data import Dataset, Examples, PrivateStatistics
 from probity.errors import ConfigError, DataError, TrainingError
 from probity.groups import group_codes
 from probity.model import CLIENT, Mechanism, TrainedModel, Unknown, adds_noise
-from probity.runs import Workspace
 from probity.suggestion import did_you_mean
 from probity.trainers.base import (
     Groups,
@@ -33,6 +32,7 @@ from probity.trainers.base import (
     TrainingRequest,
     Uncalibrated,
 )
+from probity.workspace import Workspace
 
 if TYPE_CHECKING:
     import numpy as np

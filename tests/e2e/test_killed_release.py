@@ -11,7 +11,8 @@ from probity.platform import pipeline, release_stage
 from probity.platform.release.project import Project
 from probity.platform.release.run_verification import verify_run
 from probity.platform.release.verification import verify
-from probity.runs import CLAIMS, RELEASE, Workspace
+from probity.runs import CLAIMS, RELEASE
+from probity.workspace import Workspace
 from tests.platform.observers import Quiet
 from tests.platform.release.killed import Scenario, sweep_in_child
 

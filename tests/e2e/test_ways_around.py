@@ -28,10 +28,11 @@ from probity.platform.release.verification import verify
 from probity.platform.shared_model import share_model
 from probity.platform.verdict import decide
 from probity.run_reviews import REVIEWS, waiting_runs
-from probity.runs import CLAIMS, RELEASE, RunFolder, Workspace
+from probity.runs import CLAIMS, RELEASE, RunFolder
 from probity.signing import create_key, load_key
 from probity.storage import write_record
 from probity.trainers.worker_environments import WorkerEnvironment
+from probity.workspace import Workspace
 from tests.platform.observers import Quiet
 
 pytestmark = pytest.mark.heavy  # the default suite tries a swapped model on the run that it has

@@ -34,8 +34,9 @@ from probity.decision import Check, GateDecision, Release
 from probity.digest import digest_bytes, digest_file
 from probity.findings import AuditReport, Estimate, Finding, PrivacyStatement, Subject, finding_id
 from probity.model import NonPrivate, TrainedModel
-from probity.runs import Receipt, RunFolder, Workspace
+from probity.runs import Receipt, RunFolder
 from probity.storage import write_atomically, write_record
+from probity.workspace import Workspace
 
 STAGES = {
     "ingest": (),

@@ -34,7 +34,7 @@ from probity.platform.budget.entries import GENESIS, Account, Entry, Event, Gran
 from probity.platform.budget.rules import covers, require_allowed, require_same_account
 from probity.platform.budget.store import Pages, Store, sqlite_url
 from probity.platform.person import current_user
-from probity.runs import Workspace
+from probity.workspace import Workspace
 
 __all__ = ["Ledger", "Reservation", "account_of", "ledger_at", "open_ledger"]
 

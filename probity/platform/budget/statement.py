@@ -13,8 +13,8 @@ from probity.model import DpSgd
 from probity.platform.budget.balance import Accountant, Standing, composed, private
 from probity.platform.budget.entries import Entry, Granted
 from probity.platform.budget.ledger import Ledger
-from probity.runs import Workspace
 from probity.storage import write_record
+from probity.workspace import Workspace
 
 __all__ = ["leave_statement", "spending_words", "statement_of"]
 

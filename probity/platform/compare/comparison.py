@@ -31,8 +31,8 @@ from probity.platform.compare.table import cell_rows, summarize, to_markdown, wr
 from probity.platform.plan import Plan, make_plan
 from probity.platform.stages import Observer
 from probity.record import Record
-from probity.runs import Workspace
 from probity.storage import read_record, write_atomically, write_record
+from probity.workspace import Workspace
 
 if TYPE_CHECKING:
     import pandas as pd
