@@ -258,9 +258,7 @@ def _library() -> Iterator[tuple[Any, Any]]:
         warnings.simplefilter("ignore")
         logging.disable(logging.WARNING)
         try:
-            from tensorflow_privacy.privacy.privacy_tests.membership_inference_attack import (
-                data_structures,
-            )
+            from tensorflow_privacy.privacy.privacy_tests.membership_inference_attack import data_structures
             from tensorflow_privacy.privacy.privacy_tests.membership_inference_attack import (
                 membership_inference_attack as attack,
             )

@@ -62,7 +62,8 @@ class LiveRounds:
         By Rényi accounting, which is faster than the accounting of the final statement and never below it. ``None``
         where nothing is claimed, and within two seconds of the last answer.
         """
-        from probity.audits.accounting import Noisy, renyi_epsilon_of, unaccountable
+        from probity.audits.accounting import renyi_epsilon_of, unaccountable
+        from probity.audits.privacy_events import Noisy
 
         mechanism = self._mechanism
         if not isinstance(mechanism, Noisy) or not hasattr(mechanism, "rounds"):

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import pyarrow as pa
 
-    from probity.audits.accounting import Spent
+    from probity.audits.privacy_events import Spent
 
 __all__ = [
     "RunBudget",
@@ -205,7 +205,7 @@ def settle(
     """
     if not isinstance(proposal, Uncalibrated):
         return proposal
-    from probity.audits.accounting import calibrate
+    from probity.audits.noise_calibration import calibrate
 
     return calibrate(
         proposal.with_noise_multiplier,

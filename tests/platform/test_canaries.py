@@ -14,7 +14,7 @@ from probity.platform import canaries
 from probity.platform.training import planted_units, population_of
 from probity.runs import CANARIES, TRANSFORM, RunFolder, write_splits
 from probity.storage import write_record
-from probity.trainers.testing import make_world
+from probity.trainers.testing_world import make_world
 
 SPECS = {
     "hours-per-week": FeatureSpec(name="hours-per-week", kind=ColumnKind.INT, required=True, minimum=1, maximum=80),

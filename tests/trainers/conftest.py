@@ -2,7 +2,7 @@
 
 import pytest
 
-from probity.trainers.testing import make_world
+from probity.trainers.testing_world import make_world
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from probity.recipe import ModelConfig
 from probity.tfexample import encode
 from probity.trainers import export as exporting
 from probity.trainers.architecture import build
-from probity.trainers.testing import transformed
+from probity.trainers.testing_world import transformed
 
 BARE = """
 import importlib.abc, sys

@@ -23,7 +23,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from probity.audits.accounting import Spent, epsilon_of, renyi_epsilon_of
+from probity.audits.accounting import epsilon_of, renyi_epsilon_of
+from probity.audits.privacy_events import Spent
 from probity.card import CumulativeSpending
 from probity.config import RunConfig
 from probity.data import Dataset

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Sequence
 from typing import Any
 
-from probity.audits.accounting import Spent
+from probity.audits.privacy_events import Spent
 from probity.budget import BudgetLine, BudgetStatement, statement_path
 from probity.data import PrivateStatistics
 from probity.model import DpSgd

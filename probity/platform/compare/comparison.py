@@ -156,7 +156,8 @@ def _batches(missing: Sequence[Cell], jobs: int) -> list[tuple[Sequence[Cell], i
 
 def _require_budget(plans: Sequence[Plan], workspace: Workspace, observer: Observer) -> None:
     """Raises if the cells together would pass the cap, before any of them is trained."""
-    from probity.audits.accounting import Spent, default_delta
+    from probity.audits.accounting import default_delta
+    from probity.audits.privacy_events import Spent
 
     first = plans[0]
     if open_ledger(first.config, workspace).is_unlimited():

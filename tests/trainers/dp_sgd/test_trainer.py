@@ -22,7 +22,8 @@ from probity.trainers.dp_sgd.choice import Choice
 from probity.trainers.dp_sgd.settings import DpSgdSettings
 from probity.trainers.dp_sgd.steps import Steps
 from probity.trainers.dp_sgd.trainer import DpSgdTrainer
-from probity.trainers.testing import TrainerContract, agreed, make_request
+from probity.trainers.testing import TrainerContract
+from probity.trainers.testing_world import agreed, make_request
 from tests.trainers.dp_sgd import naive
 
 ROWS = 480

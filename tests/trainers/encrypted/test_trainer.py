@@ -17,7 +17,8 @@ from probity.model import PLAINTEXT, Encrypted
 from probity.recipe import ModelConfig
 from probity.trainers.encrypted.settings import EncryptedSettings
 from probity.trainers.encrypted.trainer import EncryptedTrainer
-from probity.trainers.testing import TrainerContract, agreed, make_request, make_world
+from probity.trainers.testing import TrainerContract
+from probity.trainers.testing_world import agreed, make_request, make_world
 
 COLUMNS = {"hospital": ("hours-per-week", "city"), "bank": ("balance",)}
 

@@ -12,7 +12,7 @@ from probity.trainers.fitting import rows_of
 from probity.trainers.mitigation.exponentiated_gradient import Ensemble, combined, reduce
 from probity.trainers.mitigation.settings import ExponentiatedGradientSettings
 from probity.trainers.plain import PlainSettings
-from probity.trainers.testing import make_request
+from probity.trainers.testing_world import make_request
 
 SETTINGS = PlainSettings(epochs=3, batch_size=120, learning_rate=0.1)
 
