@@ -35,7 +35,8 @@ class MonitoringConfig(Record):
     selection_drop: float = Field(default=0.05, ge=0.0, lt=1.0)
     """Drop of the share of favourable outcomes below that of the audited test rows, overall and in a group."""
     quality_drop: float = Field(default=0.05, ge=0.0, lt=1.0)
-    """Drop of accuracy or true positive rate below that of the audited test rows, overall and in a group."""
+    """Drop of accuracy or true positive rate below that of the audited test rows, overall and in a group; of a number,
+    the rise of the mean absolute error as a share of the audited one."""
     confidence: float = Field(default=0.95, gt=0.0, lt=1.0)
     """Joint level of all rates of one report; a limit counts as passed when the whole interval lies beyond it."""
     retrain_after_days: int | None = Field(default=None, ge=1)

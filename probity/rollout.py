@@ -10,6 +10,7 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from probity.record import Record, Slug
+from probity.task import Task
 
 __all__ = [
     "SHADOW",
@@ -71,10 +72,16 @@ class RolloutPlan(Record):
     stage shows a drop of five points for one group nearly always, with 50 no stage does."""
     groups: tuple[str, ...] = ()
     """The groups that are watched one by one, as ``attribute=group``."""
-    decision_threshold: float = 0.5
-    """A score above it is the positive outcome."""
+    task: Task = Field(default="binary", exclude_if=lambda task: task == "binary")
+    """What the model answers."""
+    decision_threshold: float | None = 0.5
+    """A score above it is the positive outcome; of a number, a prediction above it. Null: nothing is decided by one."""
     favourable_outcome: Literal["positive", "negative"] = "positive"
     """Which outcome benefits a person."""
+    classes: tuple[str, ...] = Field(default=(), exclude_if=lambda classes: not classes)
+    """The classes of a multi-class label, in the order of the scores."""
+    favourable: tuple[str, ...] = Field(default=(), exclude_if=lambda classes: not classes)
+    """Those whose prediction benefits a person."""
     latency_limit_milliseconds: float = Field(default=100.0, gt=0.0)
     """A request that takes longer is slow."""
     tolerance: Tolerance = Tolerance()
@@ -96,7 +103,31 @@ class RolloutPlan(Record):
             raise ValueError("a rollout is from one version to another")
         if len(set(self.groups)) < len(self.groups):
             raise ValueError("groups names one twice")
+        if self.groups and not self.decides:
+            how = "name the classes that benefit a person (data.label.favourable)"
+            how = how if self.task == "multiclass" else "give --decision-threshold"
+            raise ValueError(f"what a {self.task} model answers to a group is compared by favourable outcomes: {how}")
         return self
+
+    @property
+    def decides(self) -> bool:
+        """Whether an answer is an outcome for a person, or else only the health of the server is compared."""
+        return bool(self.favourable) if self.task == "multiclass" else self.decision_threshold is not None
+
+    def is_favourable(self, scores: tuple[float, ...]) -> bool | None:
+        """Returns whether the answer to one row benefits a person.
+
+        Args:
+            scores: The finite scores of the row, one for each class of a multi-class label.
+
+        Returns:
+            ``None`` if they are not what this model decides by.
+        """
+        if not self.decides or len(scores) != (len(self.classes) if self.task == "multiclass" else 1):
+            return None
+        if self.task == "multiclass":
+            return self.classes[scores.index(max(scores))] in self.favourable
+        return (scores[0] > float(self.decision_threshold or 0.0)) == (self.favourable_outcome == "positive")
 
     @property
     def steps(self) -> tuple[str, ...]:
@@ -106,12 +137,8 @@ class RolloutPlan(Record):
     @property
     def compared(self) -> tuple[tuple[RolloutMetric, str | None], ...]:
         """Every comparison of a stage: metric, and group or ``None`` for all requests."""
-        overall: tuple[tuple[RolloutMetric, str | None], ...] = (
-            ("error_rate", None),
-            ("slow_rate", None),
-            ("selection_rate", None),
-        )
-        return (*overall, *(("selection_rate", group) for group in self.groups))
+        health: tuple[tuple[RolloutMetric, str | None], ...] = (("error_rate", None), ("slow_rate", None))
+        return (*health, *(("selection_rate", group) for group in ((None, *self.groups) if self.decides else ())))
 
     @property
     def error_of_one(self) -> float:

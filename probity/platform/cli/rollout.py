@@ -15,6 +15,7 @@ from probity.platform.cli.rollout_options import (
     CandidateGrpcServerOption,
     CandidateServerOption,
     ConfigOption,
+    DecisionThresholdOption,
     ErrorRiseOption,
     FromOption,
     GroupsOption,
@@ -92,6 +93,7 @@ def rollout(
     requests_per_stage: RequestsPerStageOption = 1000,
     requests_per_group: RequestsPerGroupOption = 4000,
     shadow_share: ShadowShareOption = 1.0,
+    decision_threshold: DecisionThresholdOption = None,
     selection_drop: SelectionDropOption = 0.02,
     error_rise: ErrorRiseOption = 0.01,
     slow_rise: SlowRiseOption = 0.05,
@@ -141,6 +143,7 @@ def rollout(
         "requests_per_group": requests_per_group,
         "groups": membership.groups if membership else (),
         "latency_limit_milliseconds": latency_limit,
+        **({} if decision_threshold is None else {"decision_threshold": decision_threshold}),
         "tolerance": {"error_rise": error_rise, "slow_rise": slow_rise, "selection_drop": selection_drop},
     }
     plan = prepare(project, candidate=_required(to), incumbent=of, settings=settings)

@@ -12,6 +12,7 @@ __all__ = [
     "CandidateGrpcServerOption",
     "CandidateServerOption",
     "ConfigOption",
+    "DecisionThresholdOption",
     "ErrorRiseOption",
     "FromOption",
     "GroupsOption",
@@ -63,6 +64,10 @@ RequestsPerGroupOption = Annotated[
 ]
 ShadowShareOption = Annotated[
     float, typer.Option("--shadow-share", help="Share of requests that is copied in the shadow stage.")
+]
+DecisionThresholdOption = Annotated[
+    float | None,
+    typer.Option("--decision-threshold", help="Of a model that predicts a number: what is decided at. Default: none."),
 ]
 SelectionDropOption = Annotated[
     float, typer.Option("--selection-drop", help="Tolerated drop of favourable outcomes, of all and of a group.")

@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from probity.data import Column, ColumnKind
 from probity.monitoring import Measure
+from probity.platform.monitoring.prediction_log import INPUT
 from probity.platform.profile import statistics_of
 
 __all__ = ["as_trained", "column_measures", "score_measure"]
@@ -31,8 +32,8 @@ def as_trained(log: pa.Table, features: tuple[Column, ...]) -> pa.Table:
     columns = {}
     for feature in features:
         kind = arrow[feature.kind]
-        if feature.name in log.column_names:
-            columns[feature.name] = log.column(feature.name).cast(kind, safe=False)
+        if f"{INPUT}{feature.name}" in log.column_names:
+            columns[feature.name] = log.column(f"{INPUT}{feature.name}").cast(kind, safe=False)
         else:
             columns[feature.name] = pa.nulls(log.num_rows, kind)
     return pa.table(columns)
@@ -68,8 +69,8 @@ def column_measures(
     ]
 
 
-def score_measure(scores: Any, reference: Any, *, limit: float) -> Measure:
-    """Returns the distance between the scores of the audited test rows and those that were served."""
+def score_measure(scores: Any, reference: Any, *, limit: float, of: str = "score") -> Measure:
+    """Returns the distance of served scores from those of the audited test rows; ``of`` names them."""
     now, then = (
         pa.table({"score": pa.array(scores, pa.float32())}),
         pa.table({"score": pa.array(reference, pa.float32())}),
@@ -77,7 +78,7 @@ def score_measure(scores: Any, reference: Any, *, limit: float) -> Measure:
     distance = _distances(now, then, {"score": limit}).get("score")
     return Measure(
         kind="score_drift",
-        of="score",
+        of=of,
         status="insufficient" if distance is None else ("beyond" if distance > limit else "within"),
         observed=distance,
         limit=limit,

@@ -4,9 +4,9 @@
 what came back                 what it says of the label
 ============================  ==========================================================================================
 ``label``: the true one        that label (a correction, an expert's annotation, or what happened later)
-``verdict``: ``correct``       the label is what was predicted
-``verdict``: ``wrong``         the other one (of more than two classes it would say nothing; those are not joined)
-``clicked``: true              the positive label, but only an implicit one
+``verdict``: ``correct``       the label is the class that was predicted; of a number it says nothing
+``verdict``: ``wrong``         of two classes the other one; of several, and of a number, nothing
+``clicked``: true              of two classes the positive label, but only an implicit one; else nothing
 ``clicked``: false             nothing: not clicking is no answer
 ============================  ==========================================================================================
 
@@ -17,8 +17,10 @@ measured on it is quality on them.
 
 from __future__ import annotations
 
+import math
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -27,8 +29,11 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
+from probity.data import Dataset
 from probity.errors import DataError
 from probity.groups import value_texts
+from probity.platform.monitoring.answers import Label
+from probity.platform.monitoring.prediction_log import INPUT
 from probity.storage import write_atomically
 
 __all__ = ["IMPLICIT_MINIMUM", "Labelled", "add_feedback", "labels", "read_feedback", "training_rows"]
@@ -44,7 +49,7 @@ class Labelled:
     """What feedback says of one prediction."""
 
     tracking_id: str
-    positive: bool
+    label: Label
     source: Literal["label", "verdict", "clicked"]
 
 
@@ -91,7 +96,7 @@ def read_feedback(register: Path) -> pa.Table:
     return pa.concat_tables([empty, *tables], promote=True)
 
 
-def labels(feedback: pa.Table, predicted: dict[str, bool], *, positive: str) -> dict[str, Labelled]:
+def labels(feedback: pa.Table, predicted: Mapping[str, Label | None], dataset: Dataset) -> dict[str, Labelled]:
     """Joins feedback with predictions: what is known of the label of each prediction.
 
     Guarantees: feedback on what was never predicted is left out; of several answers the strongest kind counts (a label
@@ -99,43 +104,57 @@ def labels(feedback: pa.Table, predicted: dict[str, bool], *, positive: str) -> 
 
     Args:
         feedback: As :func:`read_feedback` gives it.
-        predicted: Tracking id to whether the positive class was predicted.
-        positive: The label's positive value, as text.
+        predicted: Tracking id to what was predicted; ``None`` where the model answered no number.
+        dataset: Says what a label is.
     """
     found: dict[str, Labelled] = {}
     columns = {name: feedback.column(name).to_pylist() for name in ("tracking_id", *_KINDS)}
     for tracking_id, label, verdict, clicked in zip(*columns.values(), strict=True):
         if tracking_id not in predicted:
             continue
-        known = _meaning(label, verdict, clicked, predicted=predicted[tracking_id], positive=positive)
+        source: Literal["label", "verdict", "clicked"]
+        if label is not None:
+            known, source = _of_label(label, dataset), "label"
+        elif verdict is not None:
+            known, source = _of_verdict(verdict == "correct", predicted[tracking_id], dataset), "verdict"
+        else:
+            known, source = _of_click(clicked, dataset), "clicked"
         if known is None:
             continue
-        entry = Labelled(tracking_id=tracking_id, positive=known[0], source=known[1])
+        entry = Labelled(tracking_id=tracking_id, label=known, source=source)
         earlier = found.get(tracking_id)
         if earlier is None or _KINDS.index(entry.source) <= _KINDS.index(earlier.source):
             found[tracking_id] = entry
     return found
 
 
-def _meaning(
-    label: str | None, verdict: str | None, clicked: str | None, *, predicted: bool, positive: str
-) -> tuple[bool, Literal["label", "verdict", "clicked"]] | None:
-    if label is not None:
-        return label == positive, "label"
-    if verdict is not None:
-        return predicted == (verdict == "correct"), "verdict"
-    if clicked is not None and clicked.lower() in ("true", "1"):
-        return True, "clicked"
-    return None
+def _of_label(text: str, dataset: Dataset) -> Label | None:
+    if dataset.task == "binary":
+        return text == str(dataset.positive)
+    if dataset.task == "multiclass":
+        return text if text in dataset.classes else None  # a class that the model does not know
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _of_verdict(correct: bool, predicted: Label | None, dataset: Dataset) -> Label | None:
+    if predicted is None or dataset.task == "regression":
+        return None
+    if dataset.task == "binary":
+        return bool(predicted) == correct
+    return predicted if correct else None
+
+
+def _of_click(clicked: str | None, dataset: Dataset) -> Label | None:
+    yes = clicked is not None and clicked.lower() in ("true", "1")
+    return True if yes and dataset.task == "binary" else None
 
 
 def training_rows(
-    log: pa.Table,
-    known: dict[str, Labelled],
-    *,
-    label: str,
-    texts: tuple[str, str],
-    implicit_minimum: int = IMPLICIT_MINIMUM,
+    log: pa.Table, known: dict[str, Labelled], dataset: Dataset, *, implicit_minimum: int = IMPLICIT_MINIMUM
 ) -> pa.Table:
     """Returns new examples: the logged inputs with the label that feedback gave, and the tracking id of each.
 
@@ -144,8 +163,8 @@ def training_rows(
     Args:
         log: As :func:`probity.platform.monitoring.prediction_log.read_log` gives it.
         known: As :func:`labels` gives it.
-        label: Name of the label's column.
-        texts: The label's negative and positive value.
+        dataset: Says what the label's column is called. Of a binary label only the positive value is known; the other
+            one is written as ``not`` and that value.
         implicit_minimum: See :data:`IMPLICIT_MINIMUM`.
     """
     clicks = sum(entry.source == "clicked" for entry in known.values())
@@ -154,9 +173,14 @@ def training_rows(
         return log.slice(0, 0)
     ids, kept = log.column("tracking_id").to_pylist(), log.column("has_inputs").to_pylist()
     rows = [row for row, name in enumerate(ids) if kept[row] and name in usable]
-    table = log.take(pa.array(rows, pa.int64())).drop(["answered_at", "score", "has_inputs"])
-    given = [texts[usable[ids[row]].positive] for row in rows]
-    return table.append_column(label, pa.array(given, pa.string()))
+    inputs = [name for name in log.column_names if name.startswith(INPUT)]
+    table = log.select(["tracking_id", *inputs]).take(pa.array(rows, pa.int64()))
+    table = table.rename_columns(["tracking_id", *(name.removeprefix(INPUT) for name in inputs)])
+    given = [usable[ids[row]].label for row in rows]
+    if dataset.task == "binary":
+        given = [str(dataset.positive) if label else f"not {dataset.positive}" for label in given]
+    kind = pa.float64() if dataset.task == "regression" else pa.string()
+    return table.append_column(dataset.label, pa.array(given, kind))
 
 
 def _unusable(seen: str) -> DataError:

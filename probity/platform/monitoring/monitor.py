@@ -5,22 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from probity.audits.scoring import ScoredRows
+from probity.audits.task_rows import read_rows
 from probity.data import Dataset
 from probity.decision import Release
 from probity.errors import ConfigError
 from probity.history import Moved
 from probity.monitoring import Measure, MonitoringConfig, MonitoringReport, Trigger
-from probity.platform.monitoring.distances import as_trained, column_measures, score_measure
+from probity.platform.monitoring.answers import Answers
+from probity.platform.monitoring.distances import as_trained, column_measures
 from probity.platform.monitoring.feedback import Labelled, labels
-from probity.platform.monitoring.outcomes import quality_measures, selection_measures
 from probity.platform.monitoring.prediction_log import read_log
 from probity.platform.monitoring.server_metrics import ServerCounts, read_page, server_measures
+from probity.platform.monitoring.tasks import answer_measures, quality_measures
 from probity.platform.release.project import Project
 from probity.platform.rollout.membership import Membership
 from probity.runs import SCORED_ROWS, RunFolder
@@ -44,6 +44,8 @@ class Watched:
     """Those that carry the run's model, lowest first."""
     log: pa.Table
     """Rows of the period."""
+    answers: Answers
+    """What was answered, by row of the log."""
     before: pa.Table
     """Rows of the period before, as long."""
     known: dict[str, Labelled]
@@ -81,30 +83,31 @@ def watched(
         metrics: Address of the server's metrics page.
 
     Raises:
-        ConfigError: If the run has no release, or predicts no binary label, or there is no metrics page.
+        ConfigError: If the run has no release, or there is no metrics page.
         DataError: If the log cannot be read.
         SignatureError: If the model's history does not verify.
     """
     release, dataset = run.release(), run.dataset()
-    if release is None or dataset.task != "binary":
+    if release is None:
         raise ConfigError(
             f"run {run.id}",
-            seen="no release" if release is None else f"task {dataset.task}",
-            allowed="a released run with a binary label",
+            seen="no release",
+            allowed="a released run",
             remedy="name the run whose version serves: probity runs",
         )
     end, period = now.timestamp(), days * _DAY_SECONDS
     name, versions = release.model_name, _versions(run, release)
     log = read_log(predictions, name, versions, since=end - period, until=end)
     ids = log.column("tracking_id").to_pylist()
-    predicted = dict(zip(ids, (_scores(log) > _threshold(run)).tolist(), strict=True))
+    answers = Answers.of(log, dataset, threshold=run.config().audits.decision_threshold)
     return Watched(
         run=run,
         release=release,
         versions=versions,
         log=log,
+        answers=answers,
         before=read_log(predictions, name, versions, since=end - 2 * period, until=end - period),
-        known=labels(feedback, predicted, positive=str(dataset.positive)),
+        known=labels(feedback, dict(zip(ids, answers.predicted(), strict=True)), dataset),
         groups=membership.of(ids) if membership else tuple(frozenset() for _ in ids),
         since=now - timedelta(days=days),
         until=now,
@@ -130,12 +133,11 @@ def look(entry: Watched, config: MonitoringConfig, *, manual: str | None = None)
         where statistics or rates leave the limits. Where nothing could be compared, it is not conclusive.
     """
     dataset, log = entry.run.dataset(), entry.log
-    audited = ScoredRows.read(entry.run.path / SCORED_ROWS)
     measures = [
         *_age(entry, config),
-        *_not_finite(log),
+        *_not_finite(entry.answers),
         *_of_inputs(entry, dataset, config),
-        *_of_scores(entry, dataset, audited, config),
+        *_of_answers(entry, config),
         *([] if entry.server is None else server_measures(entry.server, config)),
     ]
     report = MonitoringReport(
@@ -168,14 +170,6 @@ def _trigger(report: MonitoringReport, manual: str | None) -> Trigger | None:
     return "operation" if kinds & {"error_rate", "latency"} else None
 
 
-def _threshold(run: RunFolder) -> float:
-    return run.config().audits.decision_threshold
-
-
-def _scores(log: pa.Table) -> np.ndarray[Any, Any]:
-    return np.asarray(log.column("score").to_numpy(), np.float64)
-
-
 def _with_inputs(log: pa.Table) -> pa.Table:
     if "has_inputs" not in log.column_names:
         return log.slice(0, 0)
@@ -192,14 +186,13 @@ def _age(entry: Watched, config: MonitoringConfig) -> list[Measure]:
     ]
 
 
-def _not_finite(log: pa.Table) -> list[Measure]:
-    if not log.num_rows:
+def _not_finite(answers: Answers) -> list[Measure]:
+    rows = len(answers.scores)
+    if not rows:
         return []
-    bad = int((~np.isfinite(_scores(log))).sum())
+    bad = int((~answers.finite).sum())
     status = "beyond" if bad else "within"
-    return [
-        Measure(kind="not_finite", of="score", status=status, observed=bad / log.num_rows, limit=0.0, n=log.num_rows)
-    ]
+    return [Measure(kind="not_finite", of="score", status=status, observed=bad / rows, limit=0.0, n=rows)]
 
 
 def _of_inputs(entry: Watched, dataset: Dataset, config: MonitoringConfig) -> list[Measure]:
@@ -239,34 +232,19 @@ def _missing(rows: pa.Table, run: RunFolder) -> list[Measure]:
     ]
 
 
-def _of_scores(entry: Watched, dataset: Dataset, audited: ScoredRows, config: MonitoringConfig) -> list[Measure]:
-    scores = _scores(entry.log)
-    finite = np.isfinite(scores)
-    if finite.sum() < config.min_rows:
-        reason = f"{int(finite.sum())} scores, {config.min_rows} are needed"
-        return [Measure(kind="score_drift", of="score", status="insufficient", n=int(finite.sum()), reason=reason)]
-    threshold, groups = _threshold(entry.run), entry.groups
-    favourable = dataset.favourable_outcome == "positive"
-    found = [score_measure(scores[finite], audited.scores, limit=config.score_jensen_shannon)]
-    found += selection_measures(
-        (scores[finite] > threshold) == favourable,
-        [groups[row] for row in np.flatnonzero(finite)],
-        audited,
-        threshold=threshold,
-        favourable_positive=favourable,
-        config=config,
-    )
+def _of_answers(entry: Watched, config: MonitoringConfig) -> list[Measure]:
+    answers, rows = entry.answers, np.flatnonzero(entry.answers.finite)
+    if len(rows) < config.min_rows:
+        reason = f"{len(rows)} scores, {config.min_rows} are needed"
+        return [Measure(kind="score_drift", of="score", status="insufficient", n=len(rows), reason=reason)]
+    audited = read_rows(entry.run.path / SCORED_ROWS, answers.dataset.task)
+    found = answer_measures(answers.taken(rows), [entry.groups[row] for row in rows], audited, config)
     # What people clicked on is what they were shown; it measures the display, not the model.
-    said = {name: label for name, label in entry.known.items() if label.source != "clicked"}
+    said = {name: known for name, known in entry.known.items() if known.source != "clicked"}
     ids = entry.log.column("tracking_id").to_pylist()
-    rows = [row for row in np.flatnonzero(finite) if ids[row] in said]
-    if rows:
-        found += quality_measures(
-            scores[rows] > threshold,
-            np.array([said[ids[row]].positive for row in rows], bool),
-            [groups[row] for row in rows],
-            audited,
-            threshold=threshold,
-            config=config,
-        )
+    labelled = np.array([row for row in rows if ids[row] in said], np.intp)
+    if len(labelled):
+        true = [said[ids[row]].label for row in labelled]
+        groups = [entry.groups[row] for row in labelled]
+        found += quality_measures(answers.taken(labelled), true, groups, audited, config)
     return found

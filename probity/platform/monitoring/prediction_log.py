@@ -4,10 +4,10 @@
 
     <folder>/<model_name>/<version>/<milliseconds>-<process>-<number>.parquet    one row per row of a request
 
-Columns: ``tracking_id``, ``answered_at`` (seconds since the epoch), ``score``, ``has_inputs``, and one column per
-input of the model. Whether inputs are kept is the consent policy's to say: ``none``; ``consented``, for the tracking
-ids of a list; or ``all``, where the law or the contract already allows it. Groups are never in here; they are joined
-when the log is read.
+Columns: ``tracking_id``, ``answered_at`` (seconds since the epoch), ``score`` (``score:0``, ``score:1`` and so on of a
+model of several classes), ``has_inputs``, and ``input:NAME`` for each input of the model. Whether inputs are kept is
+the consent policy's to say: ``none``; ``consented``, for the tracking ids of a list; or ``all``, where the law or the
+contract already allows it. Groups are never in here; they are joined when the log is read.
 
 The files hold personal data: folders are made for their owner alone (0700), and :func:`forget` removes what is older
 than it has to be kept. A file appears by rename, whole; what a killed process still held in memory is lost, at most
@@ -34,14 +34,16 @@ from probity.errors import DataError
 if TYPE_CHECKING:
     from probity.platform.serving.prediction_log import Prediction
 
-__all__ = ["POLICIES", "Inputs", "ParquetLog", "forget", "read_log", "row_ids"]
+__all__ = ["INPUT", "POLICIES", "Inputs", "ParquetLog", "forget", "read_log", "row_ids", "score_columns"]
 
 Inputs = Literal["none", "consented", "all"]
 
 POLICIES: tuple[Inputs, ...] = ("none", "consented", "all")
 """The consent policies."""
 
-_INPUT = "input:"
+INPUT = "input:"
+"""What the columns of inputs begin with; an input may be called as one of the others."""
+
 _NUMBERS = itertools.count()
 
 
@@ -51,6 +53,11 @@ def row_ids(tracking_id: str, rows: int) -> list[str]:
     if len(named) == rows:
         return named
     return [f"{tracking_id}/{number}" for number in range(rows)]
+
+
+def score_columns(num_scores: int) -> list[str]:
+    """Returns the names of the columns that hold a row's scores."""
+    return ["score"] if num_scores == 1 else [f"score:{number}" for number in range(num_scores)]
 
 
 class ParquetLog:
@@ -113,19 +120,19 @@ class ParquetLog:
 
     def _rows(self, prediction: Prediction) -> pa.Table | None:
         scores = prediction.outputs.get("scores")
-        if scores is None or (np.ndim(scores) > 1 and np.shape(scores)[1] != 1):
-            return None  # not one score for a row: metadata of another signature, or several classes
-        flat = np.asarray(scores, np.float64).reshape(-1)
-        ids = row_ids(prediction.tracking_id, len(flat))
+        if scores is None or np.ndim(scores) not in (1, 2):
+            return None  # what another signature answers
+        by_row = np.asarray(scores, np.float64).reshape(len(scores), -1 if len(scores) else 1)
+        ids = row_ids(prediction.tracking_id, len(by_row))
         kept = [self._inputs == "all" or (self._inputs == "consented" and name in self._consented) for name in ids]
         columns: dict[str, Any] = {
             "tracking_id": pa.array(ids, pa.string()),
-            "answered_at": pa.array([prediction.answered_at] * len(flat), pa.float64()),
-            "score": pa.array(flat, pa.float64()),
+            "answered_at": pa.array([prediction.answered_at] * len(by_row), pa.float64()),
+            **{name: pa.array(column) for name, column in zip(score_columns(by_row.shape[1]), by_row.T, strict=True)},
             "has_inputs": pa.array(kept, pa.bool_()),
         }
         if any(kept):
-            columns |= {f"{_INPUT}{name}": _kept(column, kept) for name, column in _columns(prediction.inputs).items()}
+            columns |= {f"{INPUT}{name}": _kept(column, kept) for name, column in _columns(prediction.inputs).items()}
         return pa.table(columns)
 
 
@@ -176,7 +183,7 @@ def _write(table: pa.Table, folder: Path) -> None:
 
 
 def read_log(folder: Path, model_name: str, versions: Collection[int], *, since: float, until: float) -> pa.Table:
-    """Reads what some versions answered in a period, inputs under their own names.
+    """Reads what some versions answered in a period.
 
     Guarantees: a tracking id that was asked several times stands once, with its last answer.
 
@@ -202,7 +209,7 @@ def read_log(folder: Path, model_name: str, versions: Collection[int], *, since:
             remedy="restore the file, or take it out of the folder",
         ) from error
     if not tables:
-        return pa.table({"tracking_id": pa.array([], pa.string()), "score": pa.array([], pa.float64())})
+        return pa.table({"tracking_id": pa.array([], pa.string())})
     table = pa.concat_tables(tables, promote=True)
     times = table.column("answered_at").to_numpy()
     table = table.take(pa.array(np.flatnonzero((times >= since) & (times < until))))
@@ -211,8 +218,7 @@ def read_log(folder: Path, model_name: str, versions: Collection[int], *, since:
         name: int(row)
         for row, name in zip(order, table.column("tracking_id").take(pa.array(order)).to_pylist(), strict=True)
     }
-    table = table.take(pa.array(sorted(last.values()), pa.int64()))
-    return table.rename_columns([name.removeprefix(_INPUT) for name in table.column_names])
+    return table.take(pa.array(sorted(last.values()), pa.int64()))
 
 
 def forget(folder: Path, *, before: float) -> int:

@@ -146,8 +146,6 @@ def alert(report: MonitoringReport, asked: Path | None, *, variable: str | None)
 
 
 def _write_examples(entry: Watched, path: Path) -> None:
-    dataset = entry.run.dataset()
-    positive = str(dataset.positive)
-    rows = training_rows(entry.log, entry.known, label=dataset.label, texts=(f"not {positive}", positive))
+    rows = training_rows(entry.log, entry.known, entry.run.dataset())
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(rows, path)

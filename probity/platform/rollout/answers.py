@@ -29,44 +29,48 @@ def read_answer(plan: RolloutPlan, *, status: int | None, body: bytes, milliseco
     return judged(plan, None if failed else scores_of(body), failed=failed, milliseconds=milliseconds)
 
 
-def judged(plan: RolloutPlan, scores: Sequence[float] | None, *, failed: bool, milliseconds: float) -> Answer:
+def judged(
+    plan: RolloutPlan, scores: Sequence[tuple[float, ...]] | None, *, failed: bool, milliseconds: float
+) -> Answer:
     """Returns what scores decide.
 
     Args:
         plan: Says which score is the favourable outcome.
-        scores: By row; ``None`` if the answer has not one score for a row.
+        scores: By row; ``None`` if the answer has no scores.
         failed: Whether there was no answer of the model.
         milliseconds: How long it took.
     """
-    if scores is None or not all(math.isfinite(score) for score in scores):
+    if scores is None or not all(math.isfinite(score) for of_row in scores for score in of_row):
         return Answer(failed=failed or scores is not None, milliseconds=milliseconds)
-    favourable = plan.favourable_outcome == "positive"
-    chosen = tuple((score > plan.decision_threshold) == favourable for score in scores)
-    return Answer(failed=False, milliseconds=milliseconds, favourable=chosen)
+    outcomes = [plan.is_favourable(of_row) for of_row in scores]
+    decided = tuple(outcome for outcome in outcomes if outcome is not None)
+    whole = len(decided) == len(outcomes)
+    return Answer(failed=False, milliseconds=milliseconds, favourable=decided if whole else ())
 
 
-def scores_of(body: bytes) -> tuple[float, ...] | None:
-    """Returns the score of each row; ``None`` if the answer has not one score for a row.
+def scores_of(body: bytes) -> tuple[tuple[float, ...], ...] | None:
+    """Returns the scores of each row; ``None`` if the answer has none.
 
     Understood are ``predictions`` (row format), ``outputs`` (column format) and the ``results`` of ``:regress``, with
-    scores as numbers, lists of one number, or under the name ``scores``; and the ``results`` of ``:classify`` into a
-    single class.
+    scores as numbers, lists of numbers, or under the name ``scores``; and the ``results`` of ``:classify``.
     """
     try:
         answer = json.loads(body)
         rows = next(answer[name] for name in ("predictions", "outputs", "results") if name in answer)
         if isinstance(rows, dict):
             rows = rows["scores"]
-        return tuple(_score(entry) for entry in rows)
+        return tuple(_scores(entry) for entry in rows)
     except (ValueError, TypeError, LookupError, StopIteration):
         return None
 
 
-def _score(entry: Any) -> float:
+def _scores(entry: Any) -> tuple[float, ...]:
     if isinstance(entry, dict):
         entry = entry["scores"]
-    if isinstance(entry, list):
-        (entry,) = entry
+    return tuple(_score(part) for part in entry) if isinstance(entry, list) else (_score(entry),)
+
+
+def _score(entry: Any) -> float:
     if isinstance(entry, list):
         label, entry = entry
         if not isinstance(label, str):

@@ -222,30 +222,32 @@ def _specs(request: Any) -> list[Any]:
     return [task.model_spec for task in request.tasks] if hasattr(request, "tasks") else [request.model_spec]
 
 
-def _scores(response: Any) -> tuple[float, ...] | None:
-    """Returns the score of each row; ``None`` if the answer has not one score for a row."""
+def _scores(response: Any) -> tuple[tuple[float, ...], ...] | None:
+    """Returns the scores of each row; ``None`` if the answer has none."""
     if hasattr(response, "outputs"):
         return _of_outputs(response.outputs)
     if hasattr(response, "results"):
-        found = (_of_result(getattr(entry, entry.WhichOneof("result") or "", None)) for entry in response.results)
-        return next((scores for scores in found if scores is not None), None)
+        given = (_of_result(getattr(entry, entry.WhichOneof("result") or "", None)) for entry in response.results)
+        found = sorted((scores for scores in given if scores), key=lambda scores: len(scores[0]))
+        return found[0] if found else None  # one score for a row says what a model of two classes says by two
     return _of_result(response.result)
 
 
-def _of_outputs(outputs: Any) -> tuple[float, ...] | None:
+def _of_outputs(outputs: Any) -> tuple[tuple[float, ...], ...] | None:
+    import numpy as np
     import tensorflow as tf
 
     named = dict(outputs)
     tensor = named.get("scores", next(iter(named.values())) if len(named) == 1 else None)
     array = None if tensor is None else tf.make_ndarray(tensor)
-    if array is None or array.dtype.kind != "f" or array.size != (len(array) if array.ndim else 0):
+    if array is None or array.dtype.kind != "f" or array.ndim not in (1, 2):
         return None
-    return tuple(array.reshape(-1).tolist())
+    return tuple(map(tuple, (array[:, np.newaxis] if array.ndim == 1 else array).tolist()))
 
 
-def _of_result(result: Any) -> tuple[float, ...] | None:
-    """Returns the values of a regression, or the scores of a classification into a single class."""
+def _of_result(result: Any) -> tuple[tuple[float, ...], ...] | None:
+    """Returns the values of a regression, or the scores of a classification."""
     if hasattr(result, "regressions"):
-        return tuple(entry.value for entry in result.regressions)
+        return tuple((entry.value,) for entry in result.regressions)
     rows = [row.classes for row in getattr(result, "classifications", ())]
-    return tuple(row[0].score for row in rows) if rows and all(len(row) == 1 for row in rows) else None
+    return tuple(tuple(entry.score for entry in row) for row in rows) or None

@@ -41,8 +41,8 @@ def project_of(model_name: str, config: Path) -> Project:
 def prepare(project: Project, *, candidate: int, incumbent: int | None, settings: Mapping[str, Any]) -> RolloutPlan:
     """Returns the plan that puts one released version in the place of another.
 
-    Guarantees: the candidate verifies and has not expired, the incumbent still is what was released; threshold and
-    favourable outcome are those of the candidate's card, by which it was audited.
+    Guarantees: the candidate verifies and has not expired, the incumbent still is what was released; threshold, classes
+    and favourable outcome are those of the candidate's card, by which it was audited.
 
     Args:
         project: Config and folder of the model.
@@ -77,14 +77,20 @@ def prepare(project: Project, *, candidate: int, incumbent: int | None, settings
             remedy="restore it, or name another with --from",
         )
     card = read_record(folders[candidate] / EXTRA / "card.json", ModelCard)
+    if "decision_threshold" in settings and card.metrics.task != "regression":
+        raise ConfigError(
+            "--decision-threshold",
+            seen=f"a {card.metrics.task} model",
+            allowed="a model that predicts a number; others decide as they were audited",
+            remedy="leave it out",
+        )
     try:
         return RolloutPlan.model_validate(
             {
                 "model_name": model_name,
                 "incumbent": chosen,
                 "candidate": candidate,
-                "decision_threshold": card.metrics.decision_threshold,
-                "favourable_outcome": card.metrics.favourable_outcome,
+                **_deciding(card),
                 **settings,
             }
         )
@@ -96,6 +102,18 @@ def prepare(project: Project, *, candidate: int, incumbent: int | None, settings
             allowed="stages such as 1,10,50,100, shares and tolerances in their ranges",
             remedy="see probity rollout --help",
         ) from error
+
+
+def _deciding(card: ModelCard) -> dict[str, Any]:
+    """Returns how a model's answers are outcomes for people, as it was audited."""
+    chosen, task = card.metrics, card.metrics.task
+    return {
+        "task": task,
+        "decision_threshold": chosen.decision_threshold if task == "binary" else None,
+        "favourable_outcome": chosen.favourable_outcome,
+        "classes": card.data.classes,
+        "favourable": card.data.favourable,
+    }
 
 
 def set_aside(path: Path, *, now: datetime) -> None:

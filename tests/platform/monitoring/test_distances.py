@@ -6,6 +6,7 @@ import pytest
 
 from probity.data import Column, ColumnKind, Role
 from probity.platform.monitoring.distances import as_trained, column_measures, score_measure
+from probity.platform.monitoring.prediction_log import INPUT
 
 FEATURES = tuple(
     Column(name=name, kind=kind, roles=(Role.FEATURE,))
@@ -18,9 +19,9 @@ def rows(*, age=40.0, men=0.5, seed=0, count=4000):
     return as_trained(
         pa.table(
             {
-                "age": generator.normal(age, 10, count).round(),
-                "job": np.where(generator.random(count) < men, "Sales", "Care").tolist(),
-                "pay": generator.normal(0, 1, count),
+                f"{INPUT}age": generator.normal(age, 10, count).round(),
+                f"{INPUT}job": np.where(generator.random(count) < men, "Sales", "Care").tolist(),
+                f"{INPUT}pay": generator.normal(0, 1, count),
             }
         ),
         FEATURES,
@@ -47,7 +48,8 @@ def test_what_moved_is_beyond_and_nothing_else():
 
 def test_a_column_that_was_never_sent_is_insufficient_and_not_equal():
     sent = rows().drop(["pay"])
-    found = measures(as_trained(sent, FEATURES), rows(seed=2))
+    logged = sent.rename_columns([f"{INPUT}{name}" for name in sent.column_names])
+    found = measures(as_trained(logged, FEATURES), rows(seed=2))
     assert found["pay"].status == "insufficient"
     assert found["pay"].observed is None
 

@@ -12,14 +12,15 @@ import pytest
 
 from probity import runs
 from probity.audits.scoring import ScoredRows
+from probity.audits.task_rows import ClassifiedRows, PredictedRows
 from probity.config_file import load_config
-from probity.data import SplitFile
+from probity.data import Dataset, SplitFile
 from probity.digest import digest_file
 from probity.errors import ConfigError, SignatureError
 from probity.history import EvidenceExpired, history_path
 from probity.monitoring import MonitoringReport
 from probity.platform.monitoring import monitor
-from probity.platform.monitoring.feedback import read_feedback
+from probity.platform.monitoring.feedback import add_feedback, read_feedback
 from probity.platform.monitoring.monitor import look, watched
 from probity.platform.monitoring.prediction_log import ParquetLog
 from probity.platform.monitoring.server_metrics import ServerCounts
@@ -68,7 +69,7 @@ class Served:
         arguments = candidate.push_arguments(base_path=self.project.base_path, keys=keys, now=lambda: now)
         return push(candidate.model, **arguments)
 
-    def answer(self, scores, *, at=NOW - timedelta(hours=1), version=None, inputs=None, name="p"):
+    def answer(self, scores, *, at=NOW - timedelta(hours=1), version=None, inputs=None, name="p", shape=(-1, 1)):
         """Logs answers to one request with many rows; ``inputs`` are ages."""
         log = ParquetLog(self.log, inputs="none" if inputs is None else "all")
         log.record(
@@ -78,7 +79,7 @@ class Served:
                 version=version or self.release.version,
                 signature_name="predict_columns",
                 inputs={} if inputs is None else {"age": np.asarray(inputs, np.float32)},
-                outputs={"scores": np.asarray(scores, np.float32).reshape(-1, 1)},
+                outputs={"scores": np.asarray(scores, np.float32).reshape(shape)},
                 answered_at=at.timestamp(),
             )
         )
@@ -249,6 +250,51 @@ def test_a_drop_for_one_group_is_a_degradation_before_a_drift(served, tmp_path):
     assert found["selection", "selection_rate of sex=Male"] == "within"
     assert found["skew", "age"] == "beyond"
     assert report.trigger == "degradation"
+
+
+def as_task(served, **changes):
+    """Makes the run one of another task."""
+    record = {**served.run.dataset().to_json(), "positive": None, **changes}
+    write_record(served.run.path / runs.DATASET, Dataset.from_json(record))
+
+
+def test_a_model_of_several_classes_is_watched_class_by_class(served):
+    as_task(served, task="multiclass", classes=["no", "later", "yes"])
+    chosen = np.arange(ROWS) % 3
+    scores = np.full((ROWS, 3), 0.1, np.float32)
+    scores[np.arange(ROWS), chosen] = 0.8
+    sex = {"groups": {"sex": np.arange(ROWS, dtype=np.int32) % 2}, "names": {"sex": ("Female", "Male")}}
+    rows = ClassifiedRows(scores=scores, labels=chosen.astype(np.int32), classes=("no", "later", "yes"), **sex)
+    rows.write(served.run.path / runs.SCORED_ROWS)
+
+    served.answer(scores, shape=(-1, 3))
+    assert (served.look().trigger, served.look().conclusive) == (None, True)
+    scores[chosen == 2] = (0.8, 0.1, 0.1)
+    scores[0, 0] = np.nan
+    served.answer(scores, shape=(-1, 3), at=NOW - timedelta(minutes=30))
+    report = served.look()
+    found = statuses(report)
+    assert found["selection", "selection_rate of yes"] == found["score_drift", "score of yes"] == "beyond"
+    assert found["selection", "selection_rate of later"] == "within"
+    (bad,) = [entry for entry in report.measures if entry.kind == "not_finite"]
+    assert (bad.observed, bad.n, report.trigger) == (1 / ROWS, ROWS, "degradation")
+
+
+def test_a_model_of_a_number_is_watched_by_its_error(served):
+    as_task(served, task="regression")
+    rng = np.random.default_rng(5)
+    predictions = rng.normal(40, 8, ROWS).astype(np.float32)
+    labels = predictions + rng.normal(0, 5, ROWS)
+    rows = PredictedRows(predictions=predictions, labels=labels, groups={}, names={})
+    rows.write(served.run.path / runs.SCORED_ROWS)
+    served.answer(predictions)
+    feedback = pa.table({"tracking_id": [f"p/{row}" for row in range(ROWS)], "label": labels + 20})
+    pq.write_table(feedback, served.root / "feedback.parquet")
+    add_feedback(served.root / "feedback.parquet", served.root / "feedback")
+    report = served.look()
+    found = statuses(report)
+    assert (found["score_drift", "prediction"], found["quality", "mean_absolute_error"]) == ("within", "beyond")
+    assert (report.rows_with_feedback, report.trigger) == (ROWS, "degradation")
 
 
 def test_an_old_release_is_asked_for_by_schedule_and_its_evidence_stays(served):

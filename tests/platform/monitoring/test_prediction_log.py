@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from probity.errors import DataError
-from probity.platform.monitoring.prediction_log import ParquetLog, forget, read_log, row_ids
+from probity.platform.monitoring.prediction_log import ParquetLog, forget, read_log, row_ids, score_columns
 from probity.platform.serving.prediction_log import Prediction
 
 
@@ -46,8 +46,8 @@ def test_only_who_agreed_has_inputs(tmp_path):
     agreed.write_text("a\n")
     folder = tmp_path / "log"
     table = logged(folder, prediction("a"), prediction("b", age=61.0), inputs="consented", consented=agreed)
-    assert table.column("age").to_pylist() == [39.0, None]
-    assert table.column("job").to_pylist() == ["Sales", None]
+    assert table.column("input:age").to_pylist() == [39.0, None]
+    assert table.column("input:job").to_pylist() == ["Sales", None]
     for path in folder.glob("m/3/*.parquet"):
         assert b"61" not in b"".join(str(entry).encode() for entry in pq.read_table(path).to_pydict()["input:age"])
 
@@ -66,8 +66,8 @@ def test_missing_values_and_examples_are_read_as_they_were_sent(tmp_path):
     entry = prediction("x", [0.1, 0.2])
     by_examples = Prediction(**{**entry.__dict__, "inputs": {"examples": np.array(records, object)}})
     table = logged(tmp_path, by_examples, prediction("y", age=float("nan"), job=b""), inputs="all")
-    assert table.select(["tracking_id", "age", "job"]).to_pydict() == {
-        "tracking_id": ["x/0", "x/1", "y"], "age": [39.0, 39.0, None], "job": ["Sales", None, None],
+    assert table.select(["tracking_id", "input:age", "input:job"]).to_pydict() == {
+        "tracking_id": ["x/0", "x/1", "y"], "input:age": [39.0, 39.0, None], "input:job": ["Sales", None, None],
     }  # fmt: skip
 
 
@@ -87,11 +87,27 @@ def test_the_last_answer_counts_and_the_period_is_half_open(tmp_path):
     assert read_log(tmp_path, "m", (4,), since=0.0, until=60.0).num_rows == 0
 
 
-def test_answers_without_one_score_for_a_row_are_left_out(tmp_path):
+def test_every_score_of_several_classes_is_kept(tmp_path):
     entry = prediction("a")
-    classes = Prediction(**{**entry.__dict__, "outputs": {"scores": np.ones((1, 3))}})
+    outputs = {"scores": np.array([[0.5, 0.25, 0.25], [0.125, 0.75, 0.125]])}
+    table = logged(tmp_path, Prediction(**{**entry.__dict__, "outputs": outputs}))
+    assert "score" not in table.column_names
+    assert [table.column(name).to_pylist() for name in score_columns(3)] == [[0.5, 0.125], [0.25, 0.75], [0.25, 0.125]]
+
+
+def test_an_input_may_be_called_as_a_column_of_the_log(tmp_path):
+    entry = prediction("a", 0.25)
+    inputs = {"score": np.array([712.0]), "tracking_id": np.array([b"x"], object)}
+    table = logged(tmp_path, Prediction(**{**entry.__dict__, "inputs": inputs}), inputs="all")
+    assert (table["score"].to_pylist(), table["input:score"].to_pylist()) == ([0.25], [712.0])
+    assert (table["tracking_id"].to_pylist(), table["input:tracking_id"].to_pylist()) == (["a"], ["x"])
+
+
+def test_answers_without_scores_are_left_out(tmp_path):
+    entry = prediction("a")
+    images = Prediction(**{**entry.__dict__, "outputs": {"scores": np.ones((1, 3, 3))}})
     other = Prediction(**{**entry.__dict__, "outputs": {"classes": np.ones((1, 1))}})
-    assert logged(tmp_path, classes, other).num_rows == 0
+    assert logged(tmp_path, images, other).num_rows == 0
 
 
 def test_files_are_for_their_owner_and_are_forgotten(tmp_path):

@@ -3,11 +3,12 @@
 import asyncio
 
 import grpc
+import numpy as np
 import pyarrow as pa
 import pytest
 
 from probity.platform.rollout.control import Rollout, position
-from probity.platform.rollout.grpc_router import GrpcRouter
+from probity.platform.rollout.grpc_router import GrpcRouter, _scores
 from probity.platform.rollout.membership import Membership
 from probity.platform.rollout.router import Router
 from probity.rollout import RolloutPlan
@@ -178,3 +179,29 @@ def test_a_server_that_is_gone_is_unavailable_and_no_crash(tmp_path):
             rollout.close()
 
     assert through(tmp_path, scenario, backend=Backend())[0] is grpc.StatusCode.UNAVAILABLE
+
+
+def test_the_scores_of_every_kind_of_answer_are_read_row_by_row():
+    import tensorflow as tf
+    from tensorflow_serving.apis import classification_pb2, predict_pb2, regression_pb2
+
+    predicted = predict_pb2.PredictResponse()
+    for scores, rows in (
+        ([0.25, 0.75], ((0.25,), (0.75,))),
+        ([[0.25], [0.75]], ((0.25,), (0.75,))),
+        ([[0.5, 0.25, 0.25]], ((0.5, 0.25, 0.25),)),
+        (np.zeros((0, 3)), ()),
+    ):
+        predicted.outputs["scores"].CopyFrom(tf.make_tensor_proto(scores, tf.float32))
+        assert _scores(predicted) == rows
+    predicted.outputs["scores"].CopyFrom(tf.make_tensor_proto([[b"yes"]]))
+    assert _scores(predicted) is None
+
+    classified = classification_pb2.ClassificationResponse()
+    row = classified.result.classifications.add()
+    for label, score in (("a", 0.5), ("b", 0.25), ("c", 0.25)):
+        row.classes.add(label=label, score=score)
+    assert _scores(classified) == ((0.5, 0.25, 0.25),)
+    regressed = regression_pb2.RegressionResponse()
+    regressed.result.regressions.add(value=39.5)
+    assert _scores(regressed) == ((39.5,),)

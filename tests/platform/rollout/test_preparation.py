@@ -17,7 +17,13 @@ from probity.rollout import state_path
 from tests.platform.conftest import make_config
 from tests.platform.release.candidates import NOON, Candidate, keys_at
 
-CARD = ModelCard.model_construct(metrics=SimpleNamespace(decision_threshold=0.3, favourable_outcome="negative"))
+
+def card(task="binary", **data):
+    chosen = SimpleNamespace(task=task, decision_threshold=0.3, favourable_outcome="negative")
+    return ModelCard.model_construct(metrics=chosen, data=SimpleNamespace(**{"classes": (), "favourable": (), **data}))
+
+
+CARD = card()
 
 
 @pytest.fixture
@@ -45,6 +51,28 @@ def test_threshold_and_favourable_outcome_are_those_of_the_candidates_card(relea
     assert (plan.incumbent, plan.candidate, plan.stages) == (one, three, (50, 100))
     assert (plan.decision_threshold, plan.favourable_outcome) == (0.3, "negative")
     assert [path.parents[2].name for path in released.read] == [str(three)]
+
+
+def test_the_classes_and_those_that_benefit_a_person_are_the_cards_too(released, monkeypatch):
+    one, two, _ = released.versions
+    several = card("multiclass", classes=("a", "b", "c"), favourable=("c",))
+    monkeypatch.setattr(preparation, "read_record", lambda path, kind: several)
+    plan = prepare(released.project, candidate=two, incumbent=one, settings={"groups": ("sex=Female",)})
+    assert (plan.task, plan.classes, plan.favourable) == ("multiclass", ("a", "b", "c"), ("c",))
+    assert (plan.decision_threshold, plan.decides) == (None, True)
+
+
+def test_a_model_of_a_number_compares_groups_only_at_a_threshold_that_is_given(released, monkeypatch):
+    one, two, _ = released.versions
+    monkeypatch.setattr(preparation, "read_record", lambda path, kind: card("regression"))
+    settings = {"groups": ("sex=Female",)}
+    with pytest.raises(ConfigError, match="give --decision-threshold"):
+        prepare(released.project, candidate=two, incumbent=one, settings=settings)
+    plan = prepare(released.project, candidate=two, incumbent=one, settings={**settings, "decision_threshold": 40.0})
+    assert ("selection_rate", "sex=Female") in plan.compared
+    monkeypatch.setattr(preparation, "read_record", lambda path, kind: CARD)
+    with pytest.raises(ConfigError, match="others decide as they were audited"):
+        prepare(released.project, candidate=two, incumbent=one, settings={"decision_threshold": 40.0})
 
 
 def test_the_incumbent_is_the_newest_other_version_unless_named(released):
