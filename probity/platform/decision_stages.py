@@ -10,8 +10,8 @@ from probity.model_cards.compose import compose
 from probity.model_cards.publication import Publication
 from probity.platform.audit_stages import BASELINE, SERVING
 from probity.platform.plan import Plan
+from probity.platform.run_budget import cumulative_spending
 from probity.platform.stages import Progress, Stages, subfolder
-from probity.platform.training import cumulative_spending
 from probity.platform.training_stages import TRAINED
 from probity.platform.verdict import decide
 from probity.run_publication import waived_in

@@ -15,8 +15,10 @@ from probity.canaries import Coins
 from probity.digest import digest_tree
 from probity.model import Mechanism
 from probity.platform import adopt, canaries, shadows, training, transform
+from probity.platform.checkpoints import checkpoint_folder
 from probity.platform.live_rounds import LiveRounds
 from probity.platform.plan import Plan
+from probity.platform.run_budget import RunBudget
 from probity.platform.stages import Progress, Stages, environment, subfolder
 from probity.runs import RunFolder
 from probity.storage import write_record
@@ -56,7 +58,7 @@ class Terms:
     coins: Coins
     population: Population
     proposal: Mechanism | Uncalibrated
-    budget: training.RunBudget
+    budget: RunBudget
 
     @property
     def is_private(self) -> bool:
@@ -93,7 +95,7 @@ def _settle(plan: Plan, stages: Stages) -> Terms:
     proposal = plan.trainer.propose(settings, population)
     if config.audits.shadow_models:
         shadows.require_trainable(plan.trainer, settings, dataset, examples)
-    budget = training.RunBudget(
+    budget = RunBudget(
         config,
         stages.workspace,
         dataset,
@@ -217,7 +219,7 @@ def _train_shadows(plan: Plan, stages: Stages, *, terms: Terms) -> None:
     def train(out: Path, report: Progress) -> None:
         key = stages.key("shadows", settings=settings, inputs=inputs)
         place = stages.workspace.root / "checkpoints" / key.removeprefix("sha256:")
-        with training.checkpoint_folder(place) as kept:
+        with checkpoint_folder(place) as kept:
             shadows.train_shadows(
                 plan.trainer,
                 request,
