@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import traceback
 
 from probity.errors import ProbityError
 
@@ -23,8 +24,9 @@ def main() -> None:
         app(arguments)
     except ProbityError as error:
         if debug:
-            raise
-        print(f"probity: {error}", file=sys.stderr)  # noqa: T201 - the one message of an expected error
+            traceback.print_exception(error)
+        else:
+            print(f"probity: {error}", file=sys.stderr)  # noqa: T201 - the one message of an expected error
         sys.exit(error.exit_code)
     except Exception as error:
         if debug:

@@ -194,6 +194,8 @@ class Subject(Record):
     """Digest of the SavedModel; ``None`` for a report about the data alone."""
     examples: Digest
     """Digest of the raw examples of the test split."""
+    baseline: Digest | None = Field(default=None, exclude_if=lambda digest: digest is None)
+    """Of a comparison with the latest release: digest of its SavedModel; ``None``: there was no release."""
 
 
 class AuditReport(Record):

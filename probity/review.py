@@ -58,6 +58,9 @@ class Waiver(Record):
     model_name: str
     rule: str = Field(min_length=1)
     """Name of the rule, as the config has it."""
+    condition: Digest
+    """Digest of the rule as it was answered for, its threshold resolved: a rule that has come to ask for something else
+    under the same name is not waived."""
     owner: str = Field(min_length=1)
     reason: str = Field(min_length=1)
     until: Moment

@@ -83,7 +83,15 @@ def test_a_rule_that_was_waived_when_the_card_was_made_stands_on_it_for_good(run
     signer = load_key(tmp_path / "lee.pem")
     people = Reviewers(reviewers=(Reviewer(name="lee", key=signer.public.pem, may_waive=True),))
     waivers = [
-        Waiver(model_name="m", rule=rule, owner="lee", reason="pilot", at="2026-01-01T00:00:00+00:00", until=until)
+        Waiver(
+            model_name="m",
+            rule=rule,
+            condition=digest_bytes(rule.encode()),
+            owner="lee",
+            reason="pilot",
+            at="2026-01-01T00:00:00+00:00",
+            until=until,
+        )
         for rule, until in (("floor", "2026-03-01T00:00:00+00:00"), ("ended", "2026-01-15T00:00:00+00:00"))
     ]
     run.written = {"reviewers": people.to_json(), "waivers": [seal_waiver(waiver, signer) for waiver in waivers]}

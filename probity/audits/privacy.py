@@ -352,6 +352,8 @@ def _not_covered(model: TrainedModel, uncovered: tuple[str, ...]) -> list[str]:
         *found,
         "the rows of the eval and test splits: metrics per epoch, the audits, the card and the gate read them "
         "without noise",
+        "what attacks on this model found: they read training rows and their scores without noise, and the card prints "
+        "their success, also by group",
         "the statistics and an inferred schema, which are exact and stay in the run folder",
         "the choice of settings, and other models trained on the same data; the ledger of the data set adds up what "
         "it was "

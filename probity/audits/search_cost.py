@@ -21,18 +21,14 @@ class SearchCost:
     """What choosing the best of several trainings costs.
 
     Attributes:
-        epsilon: Of the cheaper valid way.
-        method: That way: ``composition`` is valid however the number of trainings was chosen and whatever is published
-            of each; ``repeat_and_select`` only if their number was drawn from the stated distribution beforehand and
-            nothing but the best one is ever seen.
-        by_composition: Epsilon of composing all trainings; ``None`` where their number is random.
-        by_selection: Epsilon of repeat-and-select; ``None`` where it is not valid.
+        epsilon: What is proven.
+        method: By which way of counting: ``composition`` is valid however the number of trainings was chosen and
+            whatever is published of each; ``repeat_and_select`` only if their number was drawn from the stated
+            distribution beforehand and nothing but the best one is ever seen, their number included.
     """
 
     epsilon: float
     method: Literal["composition", "repeat_and_select"]
-    by_composition: float | None
-    by_selection: float | None
 
 
 def search_epsilon(
@@ -45,6 +41,9 @@ def search_epsilon(
 ) -> SearchCost:
     """Returns what it costs to train several times with different settings and keep the best.
 
+    The two ways of counting exclude each other: once the number of trainings, or more than the best of them, is known,
+    repeat-and-select proves nothing, however much smaller its epsilon is.
+
     Args:
         spent: Each of the trainings.
         delta: In (0, 1).
@@ -54,24 +53,18 @@ def search_epsilon(
         distribution: Of the number of trainings.
 
     Raises:
-        ValueError: If neither or both numbers are given for one way of counting to be valid.
+        ValueError: Unless exactly one of both numbers is given.
 
     References:
         Papernot and Steinke (2022), theorems 2 and 6.
     """
-    if trainings is None and mean is None:
-        raise ValueError("give trainings, mean, or both")
-    composed = None if trainings is None else epsilon_of((spent,) * trainings, delta=delta)
-    selected = None
-    if mean is not None:
-        from dp_accounting import dp_event, rdp
+    if (trainings is None) == (mean is None):
+        raise ValueError("give either trainings or mean")
+    if trainings is not None:
+        return SearchCost(epsilon=epsilon_of((spent,) * trainings, delta=delta), method="composition")
+    from dp_accounting import dp_event, rdp
 
-        shape = {"logarithmic": 0.0, "geometric": 1.0, "poisson": math.inf}[distribution]
-        accountant = rdp.RdpAccountant()
-        accountant.compose(dp_event.RepeatAndSelectDpEvent(event_of(spent), mean, shape))
-        selected = float(accountant.get_epsilon(delta))
-    if selected is None or (composed is not None and composed <= selected):
-        if composed is None:
-            raise AssertionError("one of the two was computed")
-        return SearchCost(epsilon=composed, method="composition", by_composition=composed, by_selection=selected)
-    return SearchCost(epsilon=selected, method="repeat_and_select", by_composition=composed, by_selection=selected)
+    shape = {"logarithmic": 0.0, "geometric": 1.0, "poisson": math.inf}[distribution]
+    accountant = rdp.RdpAccountant()
+    accountant.compose(dp_event.RepeatAndSelectDpEvent(event_of(spent), mean, shape))
+    return SearchCost(epsilon=float(accountant.get_epsilon(delta)), method="repeat_and_select")

@@ -252,14 +252,15 @@ def _follower(job: _Job, report: Progress) -> Any:
 
     def follow(progress: dict[str, Any]) -> None:
         finished = parse_round(progress)
-        text, numbers = _shown(finished, job.private), _numbers(finished, job.private)
+        words, numbers = _shown(finished, job.private), _numbers(finished, job.private)
         if told is not None:
             epsilon = told.epsilon_after(finished.round)
             if epsilon is not None:
-                text += f", epsilon below {epsilon:.3g} so far"
+                words.append(f"epsilon below {epsilon:.3g} so far")
                 numbers["epsilon_so_far"] = epsilon
             told.finished(finished.round, numbers)
-        report(min(finished.round / total, 1.0), f"round {finished.round} of {total}: {text}")
+        text = ": ".join([f"round {finished.round} of {total}", *([", ".join(words)] if words else [])])
+        report(min(finished.round / total, 1.0), text)
 
     return follow
 
@@ -277,15 +278,15 @@ def _numbers(finished: Round, private: bool) -> dict[str, float]:
     return {name: float(value) for name, value in found.items() if value is not None}
 
 
-def _shown(finished: Round, private: bool) -> str:
-    parts = [f"{finished.participants} clients"]
+def _shown(finished: Round, private: bool) -> list[str]:
+    parts = [] if private else [f"{finished.participants} clients"]
     if finished.l2_clip_norm is not None:
         parts.append(f"clip norm {finished.l2_clip_norm:.3g}")
     if not private:
         parts += [f"loss {finished.loss:.4f}"] if finished.loss is not None else []
         parts += [f"{finished.dropped} absent"] if finished.dropped else []
         parts += [f"{finished.failed} not finite"] if finished.failed else []
-    return ", ".join(parts)
+    return parts
 
 
 def _export(

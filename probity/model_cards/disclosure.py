@@ -8,7 +8,8 @@ The rules, with ``m`` the minimum group size:
 3. A gap or ratio is withheld where a number of rule 2 is among those it compares, because it may be that number. The
    fairness audit leaves groups below ``m`` out of its gaps and ratios, and the audit of the mitigation out of their
    changes, so these give no small group away and are published as the insufficient evidence they are; such a comparison
-   by any other audit is withheld.
+   by any other audit is withheld. So is every impact ratio of a table in which a group that rules 1 or 2 withhold has
+   the highest rate: a group's own rate over its ratio is that rate, and the rows behind the ratio hold that group's.
 4. Totals give small groups away: where subtraction finds the size of one withheld group of a table, or that several
    hold fewer than ``m`` rows together (:mod:`probity.model_cards.differencing`), no size is printed in that table, and
    its numbers are rounded to three decimals, since an exact rate or interval gives its size away as well.
@@ -30,7 +31,7 @@ they do not hide how many predictions of a kind a group got: a selection rate ti
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from probity.card import CardNumber
@@ -54,6 +55,8 @@ from probity.model_cards.differencing import Slice, gives_away
 __all__ = ["FEWEST_ROWS", "Disclosure", "disclosure_of"]
 
 PUBLIC_DECIMALS = 3
+_RELATIVE = {"impact_ratio": ("impact_ratio", "four_fifths_p_value"), "scoring_impact_ratio": ("scoring_impact_ratio",)}
+"""Metrics that are relative to the group with the highest rate, by the one whose value is exact for that group."""
 _CLIENT_SIZES = frozenset({"smallest_client", "median_client", "largest_client"})
 """Metrics whose value is the number of rows of one client, or nearly."""
 
@@ -66,6 +69,7 @@ class Disclosure:
         minimum: The smallest publishable number of rows.
         small: Slices with fewer rows.
         partial: Metric, threshold, class and table of the numbers that rule 2 withholds.
+        relative: Measures of tables whose numbers are relative to a withheld group (rule 3).
         uncounted: Tables, as sets of attributes, in which no size is printed and numbers are rounded (rules 4 and 6).
         unnumbered: Measures whose rows are not printed (rule 7).
         rare: Findings that count too few rows with a label, or would give such a count away (rule 6).
@@ -77,6 +81,7 @@ class Disclosure:
     partial: frozenset[Measure]
     uncounted: frozenset[frozenset[str]]
     unnumbered: frozenset[Measure] = frozenset()
+    relative: frozenset[Measure] = frozenset()
     rare: frozenset[str] = frozenset()
     rare_class: bool = False
 
@@ -144,6 +149,8 @@ class Disclosure:
             return self._withheld_comparison(finding) if finding.across else None
         if key in self.small:
             return f"fewer than {self.minimum} rows"
+        if measure_of(finding) in self.relative:
+            return "it is relative to a group that is too small for publication"
         if table in self.uncounted and finding.metric in COUNTS:
             return "size withheld, because totals would give the size of a smaller group away"
         if finding.metric not in COUNTS and finding.estimate.n < FEWEST_ROWS:
@@ -188,9 +195,20 @@ def disclosure_of(reports: Mapping[str, AuditReport], *, minimum: int) -> Disclo
         unnumbered=frozenset(
             measure for table in tables for measure in counts_give_away(rows, table, small, label=False)
         ),
+        relative=frozenset(_relative_to(small, reports)),
         rare=frozenset(rare(reports)),
         rare_class=any(is_of_a_class(entry) and entry.estimate.n < FEWEST_ROWS for entry in findings_of(reports)),
     )
+
+
+def _relative_to(small: frozenset[Slice], reports: Mapping[str, AuditReport]) -> Iterator[Measure]:
+    """Yields the measures whose reference, the group with the highest rate, is withheld."""
+    for finding in findings_of(reports):
+        is_reference = finding.metric in _RELATIVE and finding.estimate.method == "exact"
+        if is_reference and (frozenset(finding.slice.items()) in small or finding.estimate.n < FEWEST_ROWS):
+            _, *rest = measure_of(finding)
+            for metric in _RELATIVE[finding.metric]:
+                yield metric, rest[0], rest[1], rest[2]
 
 
 def _decimals(finding: Finding) -> int:

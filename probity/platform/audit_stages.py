@@ -174,11 +174,12 @@ def _compare(evidence: AuditInput[AnyRows], path: Path | None, *, digest: str | 
     candidate pass: then there is no comparison, and the gate holds.
     """
     scored: AnyRows | None = None
+    subject = evidence.subject.model_copy(update={"baseline": digest})
     if path is not None:
         found = verify(path, trusted_keys=project.trusted(), signing=project.config.signing)
         if not found.intact:
             reason = f"the released model does not verify ({found.problems[0]})"
-            return AuditReport(audit=BASELINE, status="failed", subject=evidence.subject, reasons=(reason,))
+            return AuditReport(audit=BASELINE, status="failed", subject=subject, reasons=(reason,))
     if path is not None and digest == evidence.model.digest:
         scored = evidence.scored  # the candidate is what is live: its scores are known
     elif path is not None:
@@ -186,11 +187,11 @@ def _compare(evidence: AuditInput[AnyRows], path: Path | None, *, digest: str | 
             scored = score_rows(path, dataset=evidence.dataset, examples=evidence.examples)
         except Exception as error:  # TensorFlow has errors of its own; any of them means that there is no comparison
             reason = f"the released model cannot score these rows ({type(error).__name__})"
-            return AuditReport(audit=BASELINE, status="failed", subject=evidence.subject, reasons=(reason,))
+            return AuditReport(audit=BASELINE, status="failed", subject=subject, reasons=(reason,))
     return compare_rows(
         evidence.scored,
         scored,
-        subject=evidence.subject,
+        subject=subject,
         settings=evidence.settings,
         seed=evidence.seed,
         intersections=evidence.dataset.intersections,

@@ -25,8 +25,8 @@ a question on risk to be answered, and open                 ``insufficient_evide
 =========================================================== =====================
 
 What did not pass holds the release, with three exceptions, each stated in the check: a rule of severity ``warn``; a
-rule that is waived, by name, signature and until a day; and, where the policy says so, a rule that the data cannot
-judge and that reviewers approved. An ``error`` is never lifted: nobody can answer for what nobody looked at.
+rule that is waived as it stands, by signature and until a day; and, where the policy says so, a rule that the data
+cannot judge and that reviewers approved. An ``error`` is never lifted: nobody can answer for what nobody looked at.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from probity.review import Review, Waiver
 from probity.rule import Rule
 from probity.task import Task
 
-__all__ = ["decide", "make_policy"]
+__all__ = ["decide", "make_policy", "resolved"]
 
 _EPSILON = finding_id("privacy", "epsilon")
 _LOWER_BOUND = finding_id("attacks", "audited_epsilon_lower_bound")
@@ -68,7 +68,7 @@ def make_policy(config: RunConfig, dataset: Dataset, *, required_reports: tuple[
     """
     at = config.audits.decision_threshold
     return GatePolicy(
-        rules=tuple(_with_threshold(rule, at, task=dataset.task) for rule in config.gate.rules),
+        rules=tuple(resolved(rule, decision_threshold=at, task=dataset.task) for rule in config.gate.rules),
         decision_threshold=at,
         attributes={attribute.name: attribute.groups for attribute in dataset.sensitive},
         required_reports=required_reports,
@@ -82,7 +82,8 @@ def make_policy(config: RunConfig, dataset: Dataset, *, required_reports: tuple[
     )
 
 
-def _with_threshold(rule: Rule, decision_threshold: float, *, task: Task) -> Rule:
+def resolved(rule: Rule, *, decision_threshold: float, task: Task) -> Rule:
+    """Returns a rule as the policy has it: one on a rate of a binary label names the threshold that it means."""
     is_rate = task == "binary" and METRICS[rule.metric].kind is MetricKind.RATE
     asked = decision_threshold if rule.threshold is None else rule.threshold
     return rule.model_copy(update={"threshold": asked if is_rate else None})
@@ -375,7 +376,8 @@ def _check_rule(rule: Rule, candidate: _Candidate, policy: GatePolicy) -> Check:
 def _waive(check: Check, rule: Rule, waivers: Sequence[Waiver]) -> Check:
     """Returns the check of a rule as its severity and a waiver, if one is in force, leave it."""
     check = check.model_copy(update={"severity": rule.severity})
-    waiver = next((waiver for waiver in waivers if waiver.rule == rule.name), None)
+    condition = rule.record_digest()
+    waiver = next((entry for entry in waivers if (entry.rule, entry.condition) == (rule.name, condition)), None)
     if waiver is None or not check.blocks or check.outcome == "error":
         return check
     return check.model_copy(

@@ -20,6 +20,10 @@ __all__ = ["Condition", "condition_of", "judge", "unusable"]
 _PRIVACY_METRICS = ("epsilon", "delta")
 """Stated by the audit ``privacy``; the other privacy metrics are measured by the audit ``attacks``."""
 
+_PROVEN = ("audited_epsilon_lower_bound",)
+"""Metrics whose value is an end of an interval already: what an attack proves. Nothing is known of the other end, and
+no rule can ask for it."""
+
 _REPORTS = {
     "change_from_baseline_at_least": "baseline",
     "change_from_baseline_at_most": "baseline",
@@ -199,7 +203,7 @@ def _bounds_hold(condition: Condition, finding: Finding, judged_by: JudgedBy, *,
     answer another question: whether all the intervals that are shown are right at once. Where the policy asks for them
     and there is none, the narrower interval does not stand in for it.
     """
-    if judged_by == "estimate":
+    if judged_by == "estimate" or condition.rule.metric in _PROVEN:
         return True
     interval: JointInterval | Estimate = finding.estimate
     if judged_by == "joint_interval" and condition.rule.is_statistical and statements > 1:
@@ -267,6 +271,8 @@ def _observed(estimate: Estimate, condition: Condition) -> str:
     rows = f"n = {estimate.n:,}"
     if lower is None or upper is None or estimate.confidence is None:
         return f"{words} ({rows})"
+    if condition.rule.metric in _PROVEN:
+        return f"{words} (proven with {estimate.confidence * 100:g} % confidence, {rows})"
     interval = f"{words} ({estimate.confidence * 100:g} % interval {_number(lower)} to {_number(upper)}, {rows})"
     if condition.holds_for(lower) != condition.holds_for(upper):
         interval += "; the interval holds values on both sides of the bound"

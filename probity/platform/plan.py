@@ -23,6 +23,10 @@ EDGE_CASES = "edge_cases"
 """The audit that only a run that asks for it has."""
 
 
+_REPORTS = ("baseline", "serving")
+"""Reports that the pipeline makes itself, beside those of the audits."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """A config that can be run: plug-ins found, settings parsed, files there."""
@@ -87,12 +91,26 @@ def make_plan(config: RunConfig, *, root: Path) -> Plan:
     ingest.source_files(config.data, root=root)
     if config.audits.edge_cases is not None:
         require_edge_cases(root / config.audits.edge_cases)
+    _require_reports(config)
     return Plan(config=config, root=root.resolve(), trainer=trainer, settings=settings, audits=_audits(config))
 
 
 def _audits(config: RunConfig) -> tuple[str, ...]:
     """Returns every installed audit; that of edge cases only where somebody named some."""
     return tuple(name for name in audits.names() if name != EDGE_CASES or config.audits.edge_cases is not None)
+
+
+def _require_reports(config: RunConfig) -> None:
+    """Raises if evidence is to expire that nobody makes: by a slip of the pen it would count for ever."""
+    known = sorted({*audits.names(), *_REPORTS})
+    for name in config.gate.expires_after_days:
+        if name not in known:
+            raise ConfigError(
+                f"gate.expires_after_days.{name}",
+                seen=f"no audit of this name{did_you_mean(name, known)}",
+                allowed=", ".join(known),
+                remedy="correct the name",
+            )
 
 
 def _require_task(trainer: Trainer, task: Task) -> None:

@@ -12,7 +12,7 @@ from probity.errors import ReleaseHeldError
 from probity.platform import gate
 from probity.platform.release.approval import approval_terms, reviews_of
 from probity.platform.release.data_review import data_words
-from probity.platform.release.evidence import expired_audits
+from probity.platform.release.evidence import expired_audits, outdated_comparison
 from probity.platform.release.history import utc_now
 from probity.platform.release.project import Project
 from probity.review import SealedReview
@@ -44,7 +44,10 @@ def decide(folder: RunFolder, *, reviews: Sequence[SealedReview] = (), now: date
         card=digest_file(card_path) if intact else None,
         card_subject=folder.card().subject if intact else None,
         open_risks=folder.card().open_risks() if intact else None,
-        expired=expired_audits(folder, policy, history, now=moment),
+        expired={
+            **outdated_comparison(folder, policy, history[0]),
+            **expired_audits(folder, policy, history, now=moment),
+        },
         waivers=[sealed.waiver for sealed in waivers_of(folder, now=moment)],
         reviews=[sealed.review for sealed in reviews],
         started_by=approval_terms(folder, project).started_by,

@@ -69,6 +69,8 @@ def test_a_private_model_states_everything_that_a_claim_needs(tmp_path):
     stated = float(re.search(r"\(([0-9.]+), 1e-05\)", statement.text).group(1))
     assert statement.epsilon <= stated < statement.epsilon * 1.001  # words never promise more than was proven
     assert not any("preprocessing" in text or "early stopping" in text for text in statement.not_covered)
+    # The attack audit reads training rows, and the card prints what came of it.
+    assert any("attacks" in text and "training rows" in text for text in statement.not_covered)
 
 
 def test_what_had_been_spent_after_single_epochs_is_kept_beside_the_report(tmp_path):

@@ -7,6 +7,7 @@ import typer
 import yaml
 from typer.testing import CliRunner
 
+from probity.__main__ import main
 from probity.errors import ProbityError
 from probity.platform.cli import app
 
@@ -61,6 +62,16 @@ def test_a_wrong_config_or_argument_is_refused_before_anything_runs(project, cha
     folder = project(**changes)
     assert expected in invoke(folder, "run", "c.yaml", *arguments)
     assert not (folder / ".probity/runs").exists()
+
+
+@pytest.mark.parametrize("debug", [(), ("--debug",)], ids=["plain", "debug"])
+def test_an_expected_error_ends_with_its_own_code_also_where_a_traceback_is_shown(project, monkeypatch, capsys, debug):
+    project(seed="abc")
+    monkeypatch.setattr("sys.argv", ["probity", *debug, "run", "c.yaml"])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert caught.value.code == 2
+    assert ("Traceback" in capsys.readouterr().err) == bool(debug)
 
 
 @pytest.mark.parametrize("text", ["- a\n- b\n", "", "a: [", "\x00", "just text"])

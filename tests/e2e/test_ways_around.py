@@ -15,7 +15,7 @@ import yaml
 from probity.__main__ import main
 from probity.digest import digest_file
 from probity.errors import DigestMismatchError, ReleaseError, ReleaseHeldError, SignatureError
-from probity.history import EvidenceExpired
+from probity.history import EvidenceExpired, Promoted
 from probity.platform import pipeline
 from probity.platform.lineage import Lineage
 from probity.platform.release.approval import review
@@ -428,6 +428,18 @@ def test_evidence_that_monitoring_declared_expired(place):
     keys = project.keys()
     add_event(project.base_path, project.model_name, event, keys=project.writers(), signer=keys.signer)
     with pytest.raises(ReleaseHeldError, match="data"):
+        place.release()
+    assert place.versions == []
+
+
+def test_a_run_that_waited_while_another_one_was_released(place):
+    """Its rule compares with the latest release, and its audit saw none."""
+    assert place.folder.decision().verdict == "release"
+    project, keys = place.project, place.project.keys()
+    other = "sha256:" + "7" * 64
+    event = Promoted(at=utc_now().isoformat(), by="kim", run="another", version=7, claims=other)
+    add_event(project.base_path, project.model_name, event, model=other, keys=project.writers(), signer=keys.signer)
+    with pytest.raises(ReleaseHeldError, match="no regression"):
         place.release()
     assert place.versions == []
 

@@ -245,3 +245,36 @@ def test_no_class_has_its_rows_printed_where_one_is_too_rare():
     assert publish(reports, rates[1].id).n is None
     assert publish(reports, others[0].id).n is None
     assert publish(reports, overall.id).n == 506
+
+
+def impact_ratios(**groups):
+    """Sizes and favourable rates by group, as the tables of a rule state them: relative to the highest rate."""
+    best = max(groups, key=lambda name: groups[name][1])
+    found = []
+    for name, (rows, rate) in groups.items():
+        at = {"slice_": {"g": name}}
+        is_best = name == best
+        ratio = finding("regulatory", "impact_ratio", rows, value=rate / groups[best][1], threshold=0.5, **at)
+        if not is_best:
+            estimate = ratio.estimate.model_copy(update={"method": "mover_wilson", "n": rows + groups[best][0]})
+            ratio = ratio.model_copy(update={"estimate": estimate})
+        found += [
+            finding("regulatory", "example_count", rows, value=float(rows), **at),
+            finding("regulatory", "favourable_rate", rows, value=rate, threshold=0.5, **at),
+            ratio,
+        ]
+    return {"regulatory": report("regulatory", *found)}
+
+
+@pytest.mark.parametrize("small", [{"c": (3, 1.0)}, {"c": (60, 0.9), "d": (60, 0.1)}], ids=["one", "two"])
+def test_an_impact_ratio_does_not_give_the_rate_or_the_size_of_a_withheld_group_away(small):
+    reports = impact_ratios(a=(500, 0.4), b=(300, 0.2), **small)
+    for name in ("a", "b"):
+        assert publish(reports, f"regulatory/favourable_rate/g={name}@0.5").status == "measured"
+        shown = publish(reports, f"regulatory/impact_ratio/g={name}@0.5")
+        assert (shown.status, shown.value, shown.n) == ("withheld", None, None)
+
+
+def test_impact_ratios_relative_to_a_large_group_are_published():
+    reports = impact_ratios(a=(500, 0.4), b=(300, 0.2), c=(3, 0.1))
+    assert publish(reports, "regulatory/impact_ratio/g=b@0.5").value == 0.5

@@ -565,6 +565,14 @@ def test_attacks_that_prove_more_than_the_accountant_states_hold_whatever_the_ru
         assert set(check.evidence) == {"privacy/epsilon/overall", "attacks/audited_epsilon_lower_bound/overall"}
 
 
+@pytest.mark.parametrize(("bound", "expected"), [(0.0, "pass"), (1.0, "pass"), (1.01, "fail"), (math.inf, "fail")])
+def test_a_rule_on_what_attacks_prove_is_judged_by_what_they_prove(bound, expected):
+    """The other end of a lower bound is infinity whatever was found: with it, no model could ever keep such a rule."""
+    rule = Rule(name="proven leak", metric="audited_epsilon_lower_bound", at_most=1.0)
+    decision = decide(policy(rules=(rule,)), reports={**good_reports(), "attacks": attacks(bound)})
+    assert outcome(decision, "proven leak") == expected
+
+
 def test_an_infinite_epsilon_cannot_be_contradicted():
     reports = {**good_reports(privacy_budget=math.inf), "attacks": attacks(5.0)}
     assert AGAINST not in [check.rule for check in decide(policy(rules=RULES[:1]), reports=reports).checks]

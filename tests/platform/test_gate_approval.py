@@ -6,6 +6,7 @@ import itertools
 
 import pytest
 
+from probity.config import Rule
 from probity.decision import Check, GateDecision
 from probity.digest import digest_bytes
 from probity.platform import gate
@@ -23,7 +24,10 @@ def word(name, outcome="approve"):
 
 
 def waiver(rule):
-    return Waiver(model_name="m", rule=rule, owner="lee", reason="a pilot", until="2027-01-01", at=AT)
+    condition = next((entry for entry in RULES if entry.name == rule), RULES[0]).record_digest()
+    return Waiver(
+        model_name="m", rule=rule, condition=condition, owner="lee", reason="a pilot", until="2027-01-01", at=AT
+    )
 
 
 def softened(name, **changes):
@@ -76,6 +80,18 @@ def test_a_waiver_lifts_its_rule_and_names_its_owner(reports):
 
 def test_a_waiver_of_another_rule_lifts_nothing():
     assert decide(reports=BROKEN, waivers=[waiver(RULES[0].name), waiver("evidence: fairness")]).verdict == "hold"
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [RULES[4].model_copy(update={"ratio_at_least": 0.9}), Rule(name="four fifths", metric="auc", at_least=0.95)],
+    ids=["another bound", "another metric"],
+)
+def test_a_waiver_of_a_rule_that_came_to_ask_for_something_else_lifts_nothing(asked):
+    """Whoever edits the config has no key; what was answered for is the rule as it was signed."""
+    rules = tuple(asked if rule.name == asked.name else rule for rule in RULES)
+    decision = decide(policy(rules), reports=BROKEN, waivers=[waiver("four fifths")])
+    assert [check.rule for check in decision.blocking] == ["four fifths"]
 
 
 def test_what_nobody_looked_at_cannot_be_waived():

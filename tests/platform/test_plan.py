@@ -8,7 +8,7 @@ from probity.platform.plan import make_plan
 from probity.trainers.mitigation import settings
 
 
-def plan(folder, mitigation, *, trainer="plain", audits=None, **others):
+def plan(folder, mitigation, *, trainer="plain", audits=None, gate=None, **others):
     (folder / "x.csv").write_text("a,sex,y\n1,F,0\n")
     value = {
         "name": "x",
@@ -16,6 +16,7 @@ def plan(folder, mitigation, *, trainer="plain", audits=None, **others):
         "model": {"kind": "logistic"},
         "trainer": {"name": trainer, "mitigation": mitigation, **others},
         "audits": audits or {},
+        "gate": gate or {},
         "serving": {"model_name": "x"},
     }
     return make_plan(parse_config(value), root=folder)
@@ -44,6 +45,15 @@ def test_edge_cases_are_audited_where_somebody_names_some(tmp_path):
 def test_a_list_of_edge_cases_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(ConfigError, match=r"audits\.edge_cases: no such file"):
         plan(tmp_path, "none", audits={"edge_cases": "cases.csv"})
+
+
+def test_evidence_of_no_audit_cannot_expire(tmp_path):
+    """A misspelt name would let the evidence count for ever, and nobody would know."""
+    plan(tmp_path, "none", gate={"expires_after_days": {"fairness": 30, "baseline": 30, "serving": 30}})
+    with pytest.raises(
+        ConfigError, match=r"expires_after_days\.fairnes: no audit of this name - did you mean 'fairness'"
+    ):
+        plan(tmp_path, "none", gate={"expires_after_days": {"fairnes": 30}})
 
 
 def test_a_method_whose_library_is_absent_is_refused(tmp_path, monkeypatch):

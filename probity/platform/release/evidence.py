@@ -20,7 +20,7 @@ from probity.claims import (
 )
 from probity.decision import GateDecision, GatePolicy, Recipe
 from probity.digest import canonical_json, digest_file, digest_json
-from probity.history import EvidenceExpired, HistoryEntry, parse_time
+from probity.history import EvidenceExpired, HistoryEntry, Moved, live_at, parse_time
 from probity.review import SealedReview, SealedWaiver
 from probity.run_reviews import CARD_FILES, evidence_digest, evidence_files
 from probity.runs import RunFolder
@@ -29,6 +29,7 @@ __all__ = [
     "Evidence",
     "collect",
     "expired_audits",
+    "outdated_comparison",
     "recipe_of",
 ]
 
@@ -66,7 +67,10 @@ def expired_audits(
     entries, problems = history
     if problems:
         return dict.fromkeys(policy.required_reports, f"the history of the model does not verify ({problems[0]})")
-    found = {name: f"it expired on {day}" for name, day in _expiries(folder, policy).items() if day <= now}
+    expiries = _expiries(folder, policy)
+    found = {name: f"it expired on {day}" for name, day in expiries.items() if day <= now}
+    for name in policy.expires_after_days.keys() - expiries.keys():
+        found[name] = "the policy lets it expire, and nothing on record says when it was made"
     for entry in entries:
         event = entry.event
         if isinstance(event, EvidenceExpired) and event.run == folder.id:
@@ -75,6 +79,31 @@ def expired_audits(
                     name, f"{event.by} declared it expired on {event.at} ({event.why or 'no reason given'})"
                 )
     return {name: reason.replace("+00:00", " UTC") for name, reason in found.items()}
+
+
+def outdated_comparison(folder: RunFolder, policy: GatePolicy, history: Sequence[HistoryEntry]) -> dict[str, str]:
+    """Returns the baseline audit with the reason, if a rule rests on it and another model than it saw is live.
+
+    "The latest release" is the latest one when the gate decides, not when the run was audited: a run that waited while
+    another one was released may be a step back from that. Nor does a release whose folder is gone or cannot be read
+    count as none: the history says what is live.
+
+    Args:
+        folder: The run; one that was released was decided about before, and whatever was released since is no matter.
+        policy: Says whether a rule compares with the latest release.
+        history: The model's, oldest first.
+    """
+    report, live = folder.reports().get("baseline"), live_at(history)
+    asked = any(name.startswith("change_from_baseline") for rule in policy.rules for name in rule.conditions)
+    if not asked or report is None or live is None or not isinstance(live.event, Moved) or folder.release() is not None:
+        return {}
+    if live.model in (report.subject.baseline, folder.model().digest):
+        return {}
+    seen = "no release" if report.subject.baseline is None else "another release"
+    return {
+        "baseline": f"version {live.event.version} is live, and the candidate was compared with {seen} (if that "
+        "version cannot be read, restore it or roll back)"
+    }
 
 
 def collect(

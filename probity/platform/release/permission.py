@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 from probity.claims import ApprovalClaim, ApprovalTerms, Claim, DecisionClaim, ReleaseClaim, WaiverClaim
-from probity.decision import GateDecision, Release
+from probity.decision import GateDecision, GatePolicy, Release
 from probity.errors import SignatureError
 from probity.history import parse_time
 from probity.review import Reviewer, Reviewers, SealedReview, Waiver, quorum_problem, unseal_review
@@ -41,6 +42,8 @@ def approval_problems(claims: tuple[Claim, ...], decision: DecisionClaim, releas
 
 def waiver_problems(claims: tuple[Claim, ...], decision: GateDecision, last: ReleaseClaim) -> Iterator[str]:
     """Yields what is wrong with the waivers and approvals that lift checks of the decision."""
+    stated = next((claim for claim in claims if isinstance(claim, DecisionClaim)), None)
+    asked = {} if stated is None else _conditions(stated)
     waived = {}
     for claim in claims:
         if isinstance(claim, WaiverClaim):
@@ -49,9 +52,10 @@ def waiver_problems(claims: tuple[Claim, ...], decision: GateDecision, last: Rel
                 yield "it was not sealed by its owner"
             elif found.model_name != last.release.model_name:
                 yield f"the waiver of rule {found.rule} is for another model"
+            elif asked.get(found.rule) != found.condition:
+                yield f"the waiver of rule {found.rule} is for another condition than the policy's"
             else:
                 waived[found.rule] = parse_time(found.until)
-    stated = next((claim for claim in claims if isinstance(claim, DecisionClaim)), None)
     first = next(claim.release for claim in claims if isinstance(claim, ReleaseClaim))
     for check in decision.checks:
         if check.lifted_by == "waiver":
@@ -59,6 +63,15 @@ def waiver_problems(claims: tuple[Claim, ...], decision: GateDecision, last: Rel
                 yield f"no waiver in force lifts the rule {check.rule}"
         elif check.lifted_by == "approval" and (stated is None or stated.approval is None):
             yield f"no approval lifts the rule {check.rule}"
+
+
+def _conditions(stated: DecisionClaim) -> dict[str, str]:
+    """Returns the rules of the policy that was applied, name to digest; none of one that this version cannot read."""
+    try:
+        policy = GatePolicy.from_json(json.loads(stated.policy))
+    except ValueError:
+        return {}
+    return {rule.name: rule.record_digest() for rule in policy.rules}
 
 
 def _review(claim: ApprovalClaim, terms: ApprovalTerms) -> SealedReview | None:

@@ -8,6 +8,7 @@ from filelock import FileLock
 
 from probity.errors import ConfigError
 from probity.history import Waived, parse_time
+from probity.platform.gate import resolved
 from probity.platform.release.approval import require_reviewer
 from probity.platform.release.history import add_event, utc_now
 from probity.platform.release.project import Project
@@ -19,7 +20,7 @@ __all__ = ["waive"]
 
 
 def waive(project: Project, *, rule: str, reason: str, until: str, signer: Signer) -> Waiver:
-    """Seals a waiver, and writes it beside the config and into the model's history.
+    """Seals a waiver of a rule as it is now, and writes it beside the config and into the model's history.
 
     Args:
         project: The config that has the rule.
@@ -33,12 +34,16 @@ def waive(project: Project, *, rule: str, reason: str, until: str, signer: Signe
         SignatureError: If the key's owner may not waive.
         ReleaseError: If the history cannot be written.
     """
-    names = [entry.name for entry in project.config.gate.rules]
-    if rule not in names:
+    config = project.config
+    rules = {
+        entry.name: resolved(entry, decision_threshold=config.audits.decision_threshold, task=config.data.task)
+        for entry in config.gate.rules
+    }
+    if rule not in rules:
         raise ConfigError(
             f"--rule {rule}",
-            seen=f"no such rule{did_you_mean(rule, names)}",
-            allowed=", ".join(names) or "a config with rules",
+            seen=f"no such rule{did_you_mean(rule, list(rules))}",
+            allowed=", ".join(rules) or "a config with rules",
             remedy="name a rule of gate.rules",
         )
     now = utc_now()
@@ -57,6 +62,7 @@ def waive(project: Project, *, rule: str, reason: str, until: str, signer: Signe
     waiver = Waiver(
         model_name=project.model_name,
         rule=rule,
+        condition=rules[rule].record_digest(),
         owner=owner.name,
         reason=reason,
         until=end.isoformat(),

@@ -62,10 +62,17 @@ def _summing(model: Any, l2_clip_norm: float) -> ClippedSum:
         gradients = tape.gradient(loss, watched, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         found = _by_weight(calls, gradients, rules)
         squared = tf.add_n([found[id(weight)].squared_norms() for weight in model.trainable_variables])
-        clipping = coefficients(squared, l2_clip_norm)
-        return [
-            tf.reshape(found[id(weight)].weighted_sum(clipping), weight.shape) for weight in model.trainable_variables
-        ]
+        clipping, finite = coefficients(squared, l2_clip_norm), tf.math.is_finite(squared)
+
+        def total(drop: bool) -> list[Any]:
+            parts = [found[id(weight)] for weight in model.trainable_variables]
+            sums = [(part.only(finite) if drop else part).weighted_sum(clipping) for part in parts]
+            return [tf.reshape(one, weight.shape) for one, weight in zip(sums, model.trainable_variables, strict=True)]
+
+        # A coefficient of 0 takes nothing away from what is not a number; such rows are so rare that looking for them
+        # must cost nothing where there are none.
+        result: list[Any] = tf.cond(tf.reduce_all(finite), lambda: total(False), lambda: total(True))
+        return result
 
     return summed
 

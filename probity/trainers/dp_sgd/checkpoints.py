@@ -1,9 +1,10 @@
 """Checkpoints: an interrupted training goes on where its last checkpoint was, and no step is counted twice.
 
 A checkpoint holds the model after some number of steps of the mechanism. Steps after it died with their process: nobody
-saw their results, so executing them again with fresh noise is the same mechanism, and the model that comes out has gone
-through exactly the steps that are counted. All that a checkpoint holds was made from noisy sums, which the guarantee of
-DP-SGD covers step by step, but for the numbers on the eval split. Keys and noise are never written.
+saw their results, which are told only once they are in a checkpoint, so executing them again with fresh noise is the
+same mechanism, and the model that comes out has gone through exactly the steps that are counted. All that a checkpoint
+holds was made from noisy sums, which the guarantee of DP-SGD covers step by step, but for the numbers on the eval
+split. Keys and noise are never written.
 """
 
 from __future__ import annotations
@@ -85,9 +86,18 @@ class Checkpoints:
         self._written = time.monotonic()
 
     @property
+    def kept(self) -> bool:
+        """Whether there are any: without, an interrupted training is begun anew, as another one."""
+        return self._path is not None
+
+    @property
     def due(self) -> bool:
         """Whether it is time for the next one."""
-        return self._path is not None and time.monotonic() - self._written >= self._every_seconds
+        return self.older_than(self._every_seconds)
+
+    def older_than(self, seconds: float) -> bool:
+        """Whether checkpoints are kept and the last one was written so long ago."""
+        return self.kept and time.monotonic() - self._written >= seconds
 
     def write(self, snapshot: Snapshot) -> None:
         """Replaces the checkpoint."""

@@ -44,6 +44,14 @@ class Contribution(Protocol):
         """
         ...
 
+    def only(self, rows: Any) -> Contribution:
+        """Returns the same with zeros in all other rows.
+
+        Args:
+            rows: Which rows to keep, booleans of shape (rows,).
+        """
+        ...
+
 
 @dataclass(frozen=True, kw_only=True)
 class Outer:
@@ -86,6 +94,10 @@ class Outer:
             flat = [tf.reshape(tensor, [-1, tensor.shape[-1]]) for tensor in (self.inputs, weighted)]
             found = tf.matmul(*flat, transpose_a=True)
         return found if self.shape is None else tf.transpose(tf.reshape(found, self.shape), self.order)
+
+    def only(self, rows: Any) -> Outer:
+        """See :class:`Contribution`."""
+        return replace(self, inputs=_kept(self.inputs, rows), gradients=_kept(self.gradients, rows))
 
     @property
     def _instantiates(self) -> bool:
@@ -134,6 +146,10 @@ class Lookup:
         weighted = tf.reshape(self.gradients * coefficients[:, None, None], [-1, self.gradients.shape[-1]])
         return tf.math.unsorted_segment_sum(weighted, tf.reshape(self.ids, [-1]), self.size)
 
+    def only(self, rows: Any) -> Lookup:
+        """See :class:`Contribution`."""
+        return replace(self, gradients=_kept(self.gradients, rows))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Direct:
@@ -154,6 +170,10 @@ class Direct:
         import tensorflow as tf
 
         return tf.tensordot(coefficients, self.gradients, 1)
+
+    def only(self, rows: Any) -> Direct:
+        """See :class:`Contribution`."""
+        return Direct(gradients=_kept(self.gradients, rows))
 
 
 def joined(calls: Sequence[Contribution]) -> Contribution:
@@ -184,6 +204,13 @@ def joined(calls: Sequence[Contribution]) -> Contribution:
     if len(direct) != len(calls):
         raise AssertionError("calls of one layer contribute in one form")
     return Direct(gradients=tf.add_n([call.gradients for call in direct]))
+
+
+def _kept(tensor: Any, rows: Any) -> Any:
+    """Returns a tensor of shape (rows, ...) with zeros where a row is not to be kept, whatever it held."""
+    import tensorflow as tf
+
+    return tf.where(tf.reshape(rows, [-1] + [1] * (tensor.shape.rank - 1)), tensor, tf.zeros_like(tensor))
 
 
 def _squares(tensor: Any) -> Any:

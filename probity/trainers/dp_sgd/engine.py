@@ -4,7 +4,9 @@
 
 Guarantees of a :class:`ClippedSum`, whichever engine made it: its result is the sum over the rows of each row's
 gradient of the binary cross-entropy with respect to all trainable weights together, scaled by ``min(1, C / norm)`` of
-that row's own gradient; so adding or removing one row changes the sum by at most ``C`` in L2 norm. Where rows have
+that row's own gradient; so adding or removing one row changes the sum by at most ``C`` in L2 norm. A row whose norm is
+no finite number in single precision counts as zero, whatever ``C``, or it alone could make the sum not a number and end
+the training, which no noise hides. Where rows have
 weights, each row's loss is multiplied by its weight *before* its gradient is clipped, so the bound is the same. It can
 be called inside a ``tf.function`` with any number of rows that is at least one, and changes neither weights nor any
 other state of the model.
@@ -61,10 +63,15 @@ def per_row_losses(labels: Any, scores: Any, weights: Any = None) -> Any:
 
 
 def coefficients(squared_norms: Any, l2_clip_norm: float) -> Any:
-    """Returns ``min(1, C / norm)`` for each row, of shape (rows,); 1 for a norm of zero and for an infinite ``C``."""
+    """Returns ``min(1, C / norm)`` for each row, of shape (rows,); 1 for a norm of zero and for an infinite ``C``.
+
+    0 for a norm that is not finite.
+    """
     import tensorflow as tf
 
     if l2_clip_norm == float("inf"):
-        return tf.ones_like(squared_norms)
-    # 1 / max(1, norm / C) needs no division by a norm that may be zero, and turns an infinite norm into a weight of 0.
-    return 1.0 / tf.maximum(1.0, tf.sqrt(squared_norms) / l2_clip_norm)
+        clipped = tf.ones_like(squared_norms)
+    else:
+        # 1 / max(1, norm / C) needs no division by a norm that may be zero.
+        clipped = 1.0 / tf.maximum(1.0, tf.sqrt(squared_norms) / l2_clip_norm)
+    return tf.where(tf.math.is_finite(squared_norms), clipped, 0.0)

@@ -91,6 +91,8 @@ class Loop:
         self._ends = epoch_ends(mechanism)
         self._done = 0
         self._epochs = 0
+        self._told = 0
+        """Epochs whose numbers may be told: what is told must not be executed again with other noise."""
         self._history: dict[str, list[float]] = {}
         self._best_epoch, self._best_loss = 0, math.inf
         self._best_weights: tuple[npt.NDArray[np.generic], ...] = ()
@@ -99,7 +101,7 @@ class Loop:
         """Runs to the end and leaves the weights to release in the model.
 
         Args:
-            report: Told how far training is.
+            report: Told how far training is; of an epoch's numbers once they are in a checkpoint, if any is kept.
             resume: State to go on from.
 
         Raises:
@@ -111,14 +113,15 @@ class Loop:
         while self._done < self._mechanism.steps and not self._out_of_patience:
             self._step(self._done)
             self._done += 1
-            if self._done == self._ends[self._epochs]:
+            over = self._done == self._ends[self._epochs]
+            if over:
                 self._end_epoch()
-                report(self._done / (self._mechanism.steps + 1), self._text())
-            elif time.monotonic() - reported >= _REPORT_SECONDS:
+            if self._checkpoints.due or (over and self._checkpoints.older_than(_REPORT_SECONDS)):
+                self._checkpoints.write(self._snapshot())
+                self._told = self._epochs
+            if over or time.monotonic() - reported >= _REPORT_SECONDS:
                 report(self._done / (self._mechanism.steps + 1), self._text())
                 reported = time.monotonic()
-            if self._checkpoints.due:
-                self._checkpoints.write(self._snapshot())
         return self._finish(resumed_at=None if resume is None else resume.steps)
 
     def _step(self, step: int) -> None:
@@ -186,13 +189,15 @@ class Loop:
         self._steps.restore(
             weights=state.weights, optimizer=state.optimizer, averages=state.average, watched=state.watched[0]
         )
-        self._done, self._epochs = state.steps, state.epochs
+        self._done, self._epochs, self._told = state.steps, state.epochs, state.epochs
         self._best_epoch, self._best_loss, self._best_weights = state.best_epoch, state.best_loss, state.best_weights
         self._history = {name: list(numbers) for name, numbers in state.history.items()}
 
     def _text(self) -> str:
-        scores = self._history.get("val_auc")
-        return f"epoch {self._epochs} of {len(self._ends)}" + (f", eval AUC {scores[-1]:.4f}" if scores else "")
+        told = self._told if self._checkpoints.kept else self._epochs
+        scores = self._history.get("val_auc", [])[:told]
+        after = "" if told == self._epochs else f" after epoch {told}"
+        return f"epoch {self._epochs} of {len(self._ends)}" + (f", eval AUC{after} {scores[-1]:.4f}" if scores else "")
 
 
 def epoch_ends(mechanism: DpSgd) -> tuple[int, ...]:

@@ -76,9 +76,12 @@ def _fast(model: Any, l2_clip_norm: float) -> ClippedSum:
             return per_row_losses(labels, scores, weights)
 
         norms = clip_grads.compute_gradient_norms(model, registry, inputs, labels, per_example_loss_fn=loss)
-        clipping = coefficients(tf.square(norms), l2_clip_norm)
+        squared = tf.square(norms)
+        clipping, finite = coefficients(squared, l2_clip_norm), tf.math.is_finite(squared)
+        # Rows that count as zero must not be back-propagated: 0 times what is not a number is not a number.
+        rows = {name: _rows_or_zeros(array, finite) for name, array in inputs.items()}
         with tf.GradientTape() as tape:
-            total = tf.reduce_sum(clipping * per_row_losses(labels, model(inputs, training=True), weights))
+            total = tf.reduce_sum(clipping * per_row_losses(labels, model(rows, training=True), weights))
         return _dense(tape.gradient(total, model.trainable_variables, unconnected_gradients="zero"))
 
     return summed
@@ -95,7 +98,10 @@ def _vectorized(model: Any, l2_clip_norm: float) -> ClippedSum:
             scores = model({name: value[None] for name, value in inputs.items()}, training=True)
             loss = weight * per_row_losses(label[None], scores)[0]
         gradients = _dense(tape.gradient(loss, model.trainable_variables, unconnected_gradients="zero"))
-        return gradients if l2_clip_norm == float("inf") else list(clip_gradients_vmap(gradients, l2_clip_norm))
+        finite = tf.math.is_finite(tf.add_n([tf.reduce_sum(part**2) for part in gradients]))
+        if l2_clip_norm != float("inf"):
+            gradients = clip_gradients_vmap(gradients, l2_clip_norm)
+        return [tf.where(finite, part, tf.zeros_like(part)) for part in gradients]
 
     def summed(inputs: dict[str, Any], labels: Any, weights: Any = None) -> list[Any]:
         import tensorflow as tf
@@ -104,6 +110,13 @@ def _vectorized(model: Any, l2_clip_norm: float) -> ClippedSum:
         return [tf.reduce_sum(gradients, axis=0) for gradients in rows]
 
     return summed
+
+
+def _rows_or_zeros(array: Any, kept: Any) -> Any:
+    """Returns the rows of an array that are to be kept, and zeros in the place of the others."""
+    import tensorflow as tf
+
+    return tf.where(tf.reshape(kept, [-1] + [1] * (array.shape.rank - 1)), array, tf.zeros_like(array))
 
 
 def _untraceable(model: Any, summed: ClippedSum) -> Refusal | None:

@@ -93,6 +93,26 @@ def test_no_weight_lets_a_row_weigh_more_than_the_clip_norm(engine):
         assert norm == pytest.approx(0.5, rel=1e-4) or weight == 1.0
 
 
+@pytest.mark.parametrize(
+    ("engine", "name"),
+    [(book_keeping, "dense"), (book_keeping, "conv1d causal"), (tensorflow_privacy, "dense"),
+     (tensorflow_privacy, "shared dense")],
+    ids=lambda part: part if isinstance(part, str) else part.__name__.split(".")[-1],
+)  # fmt: skip
+def test_a_row_whose_gradient_is_no_number_counts_as_zero(engine, name):
+    """Or one finite row, far from all others, would make the sum of all rows not a number: it would be seen."""
+    model, (inputs, labels) = models.make(models.KNOWN[name]), models.make_rows(5)
+    rest = {key: value[1:] for key, value in inputs.items()}
+    summed = models.compiled(engine.clipped_sum(model, l2_clip_norm=1.0))
+    without = summed(rest, labels[1:])
+    for extreme in (1e20, 1e38, -1e38):
+        far = {key: tf.concat([tf.fill(value[:1].shape, extreme), value[1:]], 0) for key, value in inputs.items()}
+        for label in (0.0, 1.0):
+            found = summed(far, tf.concat([[label], labels[1:]], 0))
+            moved = math.sqrt(sum(float(tf.reduce_sum((a - b) ** 2)) for a, b in zip(found, without, strict=True)))
+            assert moved <= 1.0 + 1e-4
+
+
 def test_the_fast_way_of_tensorflow_privacy_is_used_where_it_is_right_only():
     assert tensorflow_privacy.is_fast(models.make(models.dense))
     assert tensorflow_privacy.is_fast(models.make(models.embedding))
@@ -271,6 +291,6 @@ def test_the_comparison_with_the_loop_and_the_sensitivity_tell_broken_clipping(f
 
 
 def test_coefficients_at_their_limits():
-    squared = tf.constant([0.0, 1.0, 4.0, math.inf])
-    np.testing.assert_allclose(coefficients(squared, 1.0), [1.0, 1.0, 0.5, 0.0])
-    np.testing.assert_allclose(coefficients(squared, math.inf), [1.0, 1.0, 1.0, 1.0])
+    squared = tf.constant([0.0, 1.0, 4.0, math.inf, math.nan])
+    np.testing.assert_allclose(coefficients(squared, 1.0), [1.0, 1.0, 0.5, 0.0, 0.0])
+    np.testing.assert_allclose(coefficients(squared, math.inf), [1.0, 1.0, 1.0, 0.0, 0.0])

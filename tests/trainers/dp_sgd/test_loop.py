@@ -31,6 +31,7 @@ class Seen:
         self.forget = forget
         self.weights = (np.zeros(3, np.float32),)
         self.averages = self.optimizer_state = ()
+        self.watched_sums = np.zeros(0, np.float32)
         self.optimizer = self.iterations = self
 
     def numpy(self):
@@ -63,7 +64,26 @@ class Losses:
         return {"val_loss": self.losses.pop(0)} if self.losses else {}
 
 
-def run(mechanism, *, steps=None, losses=(), patience=None, average="none", rows=None, report=lambda *_: None):
+class Areas(Losses):
+    """The same with an AUC for each loss."""
+
+    def measure(self):
+        found = super().measure()
+        return {**found, "val_auc": 1.0 - found["val_loss"] / 10}
+
+
+def run(
+    mechanism,
+    *,
+    steps=None,
+    losses=(),
+    patience=None,
+    average="none",
+    rows=None,
+    report=lambda *_: None,
+    checkpoints=None,
+    evaluation=None,
+):
     steps = steps or Seen()
     batches = KeyStream("batches")
     if mechanism.sampling == "poisson":
@@ -76,8 +96,8 @@ def run(mechanism, *, steps=None, losses=(), patience=None, average="none", rows
         batches=sampler,
         rows=rows,
         noise=GaussianNoise(3, stream=KeyStream("noise")) if mechanism.noise_multiplier else None,
-        evaluation=Losses(*losses),
-        checkpoints=Checkpoints(None, identity=""),
+        evaluation=evaluation or Losses(*losses),
+        checkpoints=checkpoints or Checkpoints(None, identity=""),
         average=average,
         patience=patience,
     )
@@ -152,6 +172,24 @@ def test_progress_names_epochs_and_no_rows():
     told = []
     run(make_mechanism(steps=8), losses=(1.0, 2.0), report=lambda *said: told.append(said))
     assert told == [(4 / 9, "epoch 1 of 2"), (8 / 9, "epoch 2 of 2")]
+
+
+def test_numbers_are_told_only_of_epochs_that_no_interruption_undoes(tmp_path):
+    """What was told of steps that are lost, and executed again with fresh noise, would be spent and counted nowhere."""
+    told, checkpoints = [], Checkpoints(tmp_path, identity="this")
+
+    def watch(done, text):
+        kept = checkpoints.read()
+        told.append((text, 0 if kept is None else kept.epochs))
+
+    losses = (1.0, 2.0, 3.0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checkpoints, "older_than", lambda seconds, asked=[]: asked.append(0) or len(asked) in (3, 4))
+        run(make_mechanism(steps=12), evaluation=Areas(*losses), report=watch, checkpoints=checkpoints)
+    assert any(kept for _, kept in told)
+    for text, kept in told:
+        assert ("AUC" in text) == (kept > 0)
+        assert not kept or f"{1.0 - losses[kept - 1] / 10:.4f}" in text
 
 
 @given(steps=st.integers(1, 60), average=st.sampled_from(["none", "ema", "tail"]), data=st.data())

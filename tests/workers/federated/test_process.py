@@ -248,6 +248,18 @@ def test_a_client_that_is_not_a_number_is_dropped_counted_and_reported(environme
     assert all(np.isfinite(array).all() for array in weights.values())
 
 
+def test_under_privacy_a_client_that_is_not_a_number_is_dropped_and_not_told_of(environment, tmp_path):
+    """An exact count of clients' rows or failures would stand on the card beside an epsilon that does not cover it."""
+    features, label = rows(20, seed=1)
+    features[3, 2] = np.nan
+    asked = {"privacy": dp_fedavg(1.0, expected=7.0), "sampling": "poisson", "sampling_prob": 1.0}
+    folder = folder_of(tmp_path / "folder", clients=[*CLIENTS, (features, label)], rounds=2, **asked)
+    result, weights = finished(environment, folder)
+    assert any("not covered" in text for text in result["warnings"])
+    assert not any("not finite" in text or "no row" in text for text in result["warnings"])
+    assert all(np.isfinite(array).all() for array in weights.values())
+
+
 def test_nothing_is_lost_when_the_last_remote_worker_dies(environment, servers, tmp_path):
     (doomed, host), kept = servers[0], tmp_path / "checkpoints"
     broken = folder_of(tmp_path / "broken", checkpoints=kept, rounds=30, engine={"workers": [host]})

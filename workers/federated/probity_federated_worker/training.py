@@ -211,12 +211,12 @@ def _write(task: Task, model: tf.keras.Model) -> None:
 def _warnings(
     request: Request, history: list[Mapping[str, Any]], execution: Execution, *, isolated: bool
 ) -> tuple[str, ...]:
+    """Returns what the parent must know, and prints on the card: under privacy no exact fact about the clients' rows."""
     found = []
-    failed = sum(record["failed"] for record in history)
-    if failed:
+    failed, empty = sum(record["failed"] for record in history), sum(not one.num_examples for one in request.clients)
+    if failed and request.privacy is None:
         found.append(f"{failed} updates were not finite and were left out")
-    empty = sum(not client.num_examples for client in request.clients)
-    if empty:
+    if empty and request.privacy is None:
         found.append(f"{empty} clients have no row and never trained")
     if execution.lost:
         found.append(f"{len(execution.lost)} remote workers were lost: {', '.join(execution.lost)}")
