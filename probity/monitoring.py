@@ -66,7 +66,7 @@ class Measure(Record):
     """What it is compared with, where that is a number."""
     limit: float | None = None
     n: int = Field(default=0, ge=0)
-    """Logged rows that it rests on."""
+    """Logged rows that it rests on; 0 where a group is too small for a verdict, whose size is not told."""
     reason: str = ""
 
 

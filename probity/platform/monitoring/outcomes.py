@@ -105,6 +105,7 @@ def slices(groups: Sequence[frozenset[str]], audited: AnyRows) -> Mapping[str, t
 
 
 def _few(now: int, then: int, *, config: MonitoringConfig) -> str | None:
+    """Returns why there is no verdict, if so. How many people a small group has is not told."""
     if min(now, then) >= config.min_group_size:
         return None
     return f"fewer than {config.min_group_size} {'logged' if now < config.min_group_size else 'audited'} rows"
@@ -122,7 +123,7 @@ def _drop(
 ) -> Measure:
     few = _few(len(now), len(then), config=config)
     if few is not None:
-        return Measure(kind=kind, of=name, limit=-limit, n=len(now), status="insufficient", reason=few)
+        return Measure(kind=kind, of=name, limit=-limit, status="insufficient", reason=few)
     counts, totals = np.array([now.sum(), then.sum()]), np.array([len(now), len(then)])
     lower, upper = clopper_pearson(counts, totals, confidence=bonferroni(config.confidence, together))
     values = counts / totals
@@ -147,7 +148,7 @@ def _rise(name: str, now: Floats, then: Floats, *, config: MonitoringConfig, tog
     confidence = bonferroni(config.confidence, together)
     intervals = [None if found is None else mean_interval(found, confidence=confidence) for found in means]
     if few is not None or means[0] is None or means[1] is None or intervals[0] is None or intervals[1] is None:
-        return Measure(kind="quality", of=name, n=len(now), status="insufficient", reason=few or "too few rows")
+        return Measure(kind="quality", of=name, status="insufficient", reason=few or "too few rows")
     limit = config.quality_drop * means[1].mean
     low, high = difference((means[0].mean, *intervals[0]), (means[1].mean, *intervals[1]))
     return Measure(

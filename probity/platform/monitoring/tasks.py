@@ -85,11 +85,8 @@ def _predictions(
             pair = (predictions[now], audited.predictions[then])
             found.append(score_measure(*pair, limit=config.score_jensen_shannon, of=f"prediction{name}"))
         else:
-            reason = f"{few} rows, {config.min_rows} are needed"
-            measure = Measure(
-                kind="score_drift", of=f"prediction{name}", status="insufficient", n=int(now.sum()), reason=reason
-            )
-            found.append(measure)
+            reason = f"fewer than {config.min_rows} rows"
+            found.append(Measure(kind="score_drift", of=f"prediction{name}", status="insufficient", reason=reason))
     return found
 
 

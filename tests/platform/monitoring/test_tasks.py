@@ -54,6 +54,8 @@ def test_the_same_rates_are_within():
     found = selection(audited().scores > 0.5)
     assert {entry.status for name, entry in found.items() if "missing" not in name} == {"within"}
     assert found["selection_rate of sex=(missing)"].status == "insufficient"
+    few = selection(audited().scores[:150] > 0.5, GROUPS[:150])["selection_rate of sex=Male"]
+    assert (few.status, few.n, few.reason) == ("insufficient", 0, "fewer than 100 logged rows")  # 50 people, untold
     assert found["selection_rate"].observed == pytest.approx(0.0)
     assert found["selection_rate"].lower < 0.0 < found["selection_rate"].upper
 
