@@ -203,6 +203,7 @@ def _statement(
     if isinstance(mechanism, Encrypted):
         text += f" {_SHARES}"
     uncovered = _uncovered_preprocessing(evidence.transform)
+    trained = (*model.uncovered, *_uncovered_canaries(evidence))
     return PrivacyStatement(
         epsilon=epsilon,
         delta=delta,
@@ -215,8 +216,8 @@ def _statement(
         composed=tuple(_composed(spent)),
         assumptions=tuple(_assumptions(mechanism, unit=unit, private=private)),
         uncovered_preprocessing=uncovered,
-        uncovered_training=model.uncovered,
-        not_covered=tuple(_not_covered(model, uncovered)),
+        uncovered_training=trained,
+        not_covered=tuple(_not_covered(model, uncovered, trained)),
         text=text,
     )
 
@@ -335,12 +336,22 @@ def _uncovered_preprocessing(transform: Transform) -> tuple[str, ...]:
     return tuple(sorted({entry.feature for entry in transform.constants if entry.source == "training data"}))
 
 
-def _not_covered(model: TrainedModel, uncovered: tuple[str, ...]) -> list[str]:
+def _uncovered_canaries(evidence: AuditInput) -> tuple[str, ...]:
+    """Returns what planted rows say of the data: they are drawn between bounds that may have been read off it."""
+    if evidence.canaries is None or not evidence.canaries.rows:
+        return ()
+    public = {spec.name for spec in evidence.schema.features if evidence.schema.curated and spec.reviewed}
+    drawn = {column.name for column in evidence.dataset.features} - {*evidence.canaries.empty_columns, *public}
+    names = ", ".join(sorted(drawn))
+    return (f"domains and bounds of {names}, which nobody reviewed, to draw row canaries from",) if drawn else ()
+
+
+def _not_covered(model: TrainedModel, uncovered: tuple[str, ...], trained: tuple[str, ...]) -> list[str]:
     """What else read the data without noise: an epsilon speaks of the mechanisms it was composed of, and of no more."""
     found = []
     if uncovered:
         found.append(f"preprocessing constants computed from training rows without noise: {', '.join(uncovered)}")
-    found += [f"{read}, without noise" for read in model.uncovered]
+    found += [f"{read}, without noise" for read in trained]
     if model.mitigation is not None and model.mitigation.fitted_on == "eval":
         found.append(
             f"the {model.mitigation.method.replace('_', ' ')}, which read scores, labels and groups of the eval split "

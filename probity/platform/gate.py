@@ -325,8 +325,8 @@ def _uncovered_words(columns: tuple[str, ...], trained: tuple[str, ...]) -> str:
         )
     if trained:
         words.append(
-            f"The trainer read {'; '.join(trained)}, without noise, which epsilon does not cover; train without that "
-            "mitigation, or say gate: {uncovered_preprocessing: allowed}."
+            f"The trainer read {'; '.join(trained)}, without noise, which epsilon does not cover; train without that, "
+            "or say gate: {uncovered_preprocessing: allowed}."
         )
     return " ".join(words) or (
         "All constants of the transform are public facts, or were computed with noise that epsilon covers."

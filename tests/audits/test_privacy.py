@@ -11,7 +11,17 @@ import pytest
 from probity.audits import privacy
 from probity.audits.accounting import epsilon_of
 from probity.audits.privacy import BY_EPOCH, PrivacyAudit
-from probity.data import PrivateStatistics, Transform, TransformConstant
+from probity.canaries import Canaries
+from probity.data import (
+    Column,
+    ColumnKind,
+    FeatureSpec,
+    PrivateStatistics,
+    Role,
+    Schema,
+    Transform,
+    TransformConstant,
+)
 from probity.digest import digest_bytes
 from probity.findings import EpsilonByEpoch, Subject
 from probity.model import Federated, Mitigation, NonPrivate
@@ -19,17 +29,22 @@ from probity.storage import read_record
 from tests.audits.mechanisms import dp_fedavg, dp_ftrl, dp_sgd
 
 DIGEST = digest_bytes(b"x")
+FEATURES = tuple(Column(name=name, kind=ColumnKind.FLOAT, roles=(Role.FEATURE,)) for name in ("age", "hours", "rank"))
 
 
-def evidence(mechanism, *, unit="row", n=29_249, constants=(), statistics=None, delta=None, **facts):
+def evidence(
+    mechanism, *, unit="row", n=29_249, constants=(), statistics=None, delta=None, canaries=None, schema=None, **facts
+):
     transform = Transform(digest=DIGEST, inputs=(), outputs=(), constants=constants, private_statistics=statistics)
     others = {"chosen_on_eval": False, "uncovered": (), "mitigation": None, "epochs": None, "steps": None, **facts}
     model = SimpleNamespace(mechanism=mechanism, num_train_examples=n, num_train_units=n, target_delta=delta, **others)
     return SimpleNamespace(
         model=model,
-        dataset=SimpleNamespace(privacy_unit=unit),
+        dataset=SimpleNamespace(privacy_unit=unit, features=FEATURES),
         transform=transform,
         subject=Subject(model=DIGEST, examples=DIGEST),
+        canaries=canaries,
+        schema=schema,
     )
 
 
@@ -205,3 +220,16 @@ def test_clients_of_the_privacy_units_column_keep_its_name(tmp_path):
 def test_statistics_per_row_do_not_fit_a_claim_per_client(tmp_path):
     spent = PrivateStatistics(epsilon=0.1, delta=0.0, unit="row", mechanisms=("bounds of age",))
     assert run(tmp_path, dp_fedavg(1.0), n=1000, statistics=spent).status == "failed"
+
+
+@pytest.mark.parametrize(("curated", "reviewed", "uncovered"), [(True, True, 0), (True, False, 1), (False, True, 1)])
+def test_row_canaries_from_bounds_that_nobody_made_public_are_not_covered(tmp_path, curated, reviewed, uncovered):
+    """They are rows of the training: without the person who is the oldest, all of them would be other ones."""
+    age = FeatureSpec(name="age", kind=ColumnKind.FLOAT, required=False, minimum=17, maximum=93, reviewed=reviewed)
+    hours = FeatureSpec(name="hours", kind=ColumnKind.FLOAT, required=False)
+    schema = Schema(digest=DIGEST, curated=curated, features=(age, hours))
+    planted = Canaries(rows=200, rows_planted=100, empty_columns=("hours", "rank"))
+    statement = run(tmp_path, dp_sgd(1.1, 0.01, 100), canaries=planted, schema=schema).privacy_statement
+    assert len(statement.uncovered_training) == uncovered
+    assert all("age" in text and "hours" not in text for text in statement.uncovered_training)
+    assert sum("canaries" in text for text in statement.not_covered) == uncovered

@@ -20,6 +20,7 @@ from probity.data import (
 )
 from probity.digest import digest_bytes, digest_file
 from probity.errors import ConfigError, DataError, DigestMismatchError
+from probity.platform import private_statistics
 from probity.platform.analysis import Learnt
 from probity.platform.preprocessing import MISSING, UNKNOWN
 from probity.platform.transform import transform
@@ -258,6 +259,25 @@ def test_a_curated_schema_is_public_and_an_inferred_one_is_not(tmp_path, monkeyp
     np.testing.assert_allclose(transformed.arrays("train")[0]["age_xf"], expected, atol=1e-6)
     with pytest.raises(TypeError):  # the same facts, read from private rows, are learnt instead: the analysis is called
         run(examples, tmp_path / "p", dataset=dataset, schema=schema.model_copy(update={"curated": False}))
+
+
+@pytest.mark.parametrize("reviewed", [True, False])
+def test_private_statistics_take_for_public_only_what_somebody_reviewed(tmp_path, monkeypatch, reviewed):
+    """Bounds that were inferred are the smallest and largest value of a person: these have to be found with noise."""
+    asked = []
+    real = private_statistics._noisy_bounds
+    monkeypatch.setattr(private_statistics, "_noisy_bounds", lambda *given: asked.append(given) or real(*given))
+    age = FeatureSpec(name="age", kind=ColumnKind.INT, required=False, minimum=0, maximum=93, reviewed=reviewed)
+    columns = tuple(column for column in COLUMNS if column.name in ("age", "y"))
+    dataset = DATASET.model_copy(update={"columns": columns, "sensitive": ()})
+    table = draw(200, 1).select(["age", "y"])
+    examples = write_examples(tmp_path / "e", dict.fromkeys(("train", "eval", "test"), table), columns)
+    schema = Schema(digest=digest_bytes(b"s"), curated=True, features=(age,))
+    config = TransformConfig(numeric="z_score", private_statistics={"epsilon": 1.0})
+    (tmp_path / "o").mkdir()
+    record, _ = transform(examples, dataset, schema, config, root=tmp_path, out=tmp_path / "o", public_first=True)
+    assert len(asked) == (0 if reviewed else 1)
+    assert [constant.source for constant in record.constants] == ["schema" if reviewed else "private statistics"]
 
 
 def test_an_infinite_output_names_the_feature_and_no_value(tmp_path, monkeypatch):
