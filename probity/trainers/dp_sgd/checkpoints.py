@@ -31,6 +31,8 @@ __all__ = ["CHECKPOINT_SECONDS", "Checkpoints", "Snapshot"]
 CHECKPOINT_SECONDS = 20.0
 """Time between two checkpoints: what an interruption costs at most, beside the start."""
 
+_WORTH = 20
+"""Writing a large model takes seconds; one part in so many of the time is spent on it at most."""
 _FILE = "dp_sgd.checkpoint"
 _FORMAT = 2
 _GROUPS = ("weights", "optimizer", "average", "best_weights", "watched", "batches")
@@ -83,7 +85,7 @@ class Checkpoints:
         self._path = None if folder is None else folder / _FILE
         self._identity = identity
         self._every_seconds = every_seconds
-        self._written = time.monotonic()
+        self._written, self._took = time.monotonic(), 0.0
 
     @property
     def kept(self) -> bool:
@@ -93,11 +95,11 @@ class Checkpoints:
     @property
     def due(self) -> bool:
         """Whether it is time for the next one."""
-        return self.older_than(self._every_seconds)
+        return self.kept and time.monotonic() - self._written >= self._every_seconds
 
-    def older_than(self, seconds: float) -> bool:
-        """Whether checkpoints are kept and the last one was written so long ago."""
-        return self.kept and time.monotonic() - self._written >= seconds
+    def worth(self, seconds: float) -> bool:
+        """Whether one may be written before: after so many seconds, and twenty times those that the last one took."""
+        return self.kept and time.monotonic() - self._written >= max(seconds, _WORTH * self._took)
 
     def write(self, snapshot: Snapshot) -> None:
         """Replaces the checkpoint."""
@@ -105,6 +107,7 @@ class Checkpoints:
 
         if self._path is None:
             return
+        began = time.monotonic()
         arrays = {f"{group}_{i}": array for group in _GROUPS for i, array in enumerate(getattr(snapshot, group))}
         facts = {
             "format": _FORMAT,
@@ -121,6 +124,7 @@ class Checkpoints:
         body = content.getvalue()
         write_atomically(self._path, digest_bytes(body).encode() + b"\n" + body)
         self._written = time.monotonic()
+        self._took = self._written - began
 
     def read(self) -> Snapshot | None:
         """Returns the last checkpoint of this very training, or ``None``."""

@@ -116,7 +116,7 @@ class Loop:
             over = self._done == self._ends[self._epochs]
             if over:
                 self._end_epoch()
-            if self._checkpoints.due or (over and self._checkpoints.older_than(_REPORT_SECONDS)):
+            if self._checkpoints.due or (over and self._checkpoints.worth(_REPORT_SECONDS)):
                 self._checkpoints.write(self._snapshot())
                 self._told = self._epochs
             if over or time.monotonic() - reported >= _REPORT_SECONDS:
