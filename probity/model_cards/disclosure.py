@@ -206,9 +206,8 @@ def _relative_to(small: frozenset[Slice], reports: Mapping[str, AuditReport]) ->
     for finding in findings_of(reports):
         is_reference = finding.metric in _RELATIVE and finding.estimate.method == "exact"
         if is_reference and (frozenset(finding.slice.items()) in small or finding.estimate.n < FEWEST_ROWS):
-            _, *rest = measure_of(finding)
-            for metric in _RELATIVE[finding.metric]:
-                yield metric, rest[0], rest[1], rest[2]
+            _, threshold, label_class, table = measure_of(finding)
+            yield from ((metric, threshold, label_class, table) for metric in _RELATIVE[finding.metric])
 
 
 def _decimals(finding: Finding) -> int:

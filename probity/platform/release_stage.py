@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from probity import runs
@@ -54,6 +55,7 @@ def release_model(plan: Plan, stages: Stages) -> None:
             evidence=evidence,
             keys=keys,
             writers=project.writers(),
+            recheck=partial(require_permission, folder),
         )
         write_record(out / runs.RELEASE, pushed)
         if pushed.run == folder.id:

@@ -72,6 +72,7 @@ def push(
     writers: TrustedKeys | None = None,
     why: str = "",
     now: Callable[[], datetime] = utc_now,
+    recheck: Callable[[], object] = lambda: None,
 ) -> Release:
     """Pushes a model whose verdict is release, with what is attested about it.
 
@@ -97,6 +98,8 @@ def push(
         writers: Keys of others who write into the model's history: its reviewers.
         why: Why it is released, for the history.
         now: The clock.
+        recheck: Raises if the model may no longer be released; called when nobody else can push, because what is the
+            latest release may have changed since the decision.
 
     Raises:
         ReleaseHeldError: If the verdict is hold.
@@ -114,6 +117,7 @@ def push(
         found = latest(base_path, model_name, trusted_keys=keys.trusted, signing=keys.signing)
         if found is not None and _is_live(found, decision, base_path / model_name):
             return found[0]
+        recheck()
         moment = now().astimezone(UTC)
         version = next_version(base_path / model_name, moment, shown=f"{base_label}/{model_name}")
         release = Release(

@@ -92,6 +92,24 @@ def test_a_release_is_the_audited_bytes_in_the_layout_of_a_server(place):
     assert place.leftovers() == []
 
 
+def test_what_was_decided_is_asked_once_more_when_nobody_else_can_push(place):
+    """Another release may have come between the decision and the lock; then the comparison was with an older one."""
+    asked = []
+
+    def recheck():
+        with pytest.raises(ReleaseError, match="another push"), version_folder.locked(place.base, "m", "serving"):
+            pass
+        asked.append(place.visible())
+        raise ReleaseHeldError("run run-1", seen="another version is live", allowed="none", remedy="run again")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(version_folder, "_LOCK_SECONDS", 0.1)
+        with pytest.raises(ReleaseHeldError, match="another version is live"):
+            place.push(recheck=recheck)
+    assert asked == [[]]
+    assert place.visible() == place.leftovers() == []
+
+
 def test_another_user_can_read_what_was_released(place):
     place.push()
     for path in (place.base / "m").rglob("*"):
