@@ -42,7 +42,8 @@ demo: setup ## Adult census data to a released model, then the same under a stri
 
 .PHONY: test
 test: setup ## The whole default test suite, in two processes; a file's tests stay together
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	@# One thread each for linear algebra: more would wait for each other. And no process compiles the package anew.
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: test-statistical
 test-statistical: setup ## Experiments with power in both directions: noise, sampling, audits

@@ -10,7 +10,9 @@ import importlib.util
 import sys
 import traceback
 from collections.abc import Callable
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
+from types import CodeType
 from typing import Any
 
 from probity.digest import digest_file
@@ -57,14 +59,15 @@ def module_path(module: str, *, root: Path, key: str) -> Path:
 def load_function(module: str, name: str, *, root: Path, key: str) -> Callable[..., Any]:
     """Imports a user's file and returns one of its functions.
 
-    The file is imported under a name made from its content, so that two projects in one process do not meet.
+    The file is imported under a name made from its content, so that two projects in one process do not meet. What runs
+    is that content: bytecode that lies beside the file is neither read nor written.
 
     Raises:
         ConfigError: If the path is refused, the import fails, or the file has no function of this name.
     """
     path = module_path(module, root=root, key=key)
     unique = f"probity_user_{path.stem}_{digest_file(path)[7:23]}"
-    spec = importlib.util.spec_from_file_location(unique, path)
+    spec = importlib.util.spec_from_file_location(unique, path, loader=_SourceLoader(unique, str(path)))
     if spec is None or spec.loader is None:  # pragma: no cover - a .py file always has a loader
         raise ImportError(path.name)
     loaded = importlib.util.module_from_spec(spec)
@@ -83,6 +86,18 @@ def load_function(module: str, name: str, *, root: Path, key: str) -> Callable[.
             remedy=f"define {name} in it; the name is fixed",
         )
     return function  # type: ignore[no-any-return]
+
+
+class _SourceLoader(SourceFileLoader):
+    """Compiles the file as it is now.
+
+    Python takes bytecode that it kept for a file of equal size and time: after two edits within one second that of the
+    first, and at any time what somebody else put there. A run records the digest of the source.
+    """
+
+    def get_code(self, fullname: str) -> CodeType:
+        code: CodeType = self.source_to_code(self.get_data(self.path), self.path)
+        return code
 
 
 def user_error(

@@ -1,5 +1,9 @@
 """A user's module: from the config's folder only, and errors without what it said."""
 
+import os
+import py_compile
+import sys
+
 import pytest
 
 from probity.errors import ConfigError
@@ -24,6 +28,21 @@ def root(tmp_path):
 @pytest.mark.parametrize("module", ["mine.py", "sub/deep.py", "./mine.py", "sub/../mine.py", "inner.py"])
 def test_files_below_the_folder_are_loaded(root, module):
     assert load_function(module, "preprocessing_fn", root=root, key="transform.module")(3) == 3
+
+
+def test_what_runs_is_the_source_and_no_bytecode_beside_it(root, monkeypatch):
+    """An edit that keeps size and time, which is what Python knows its bytecode by."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    path, cached = root / "mine.py", root / "__pycache__"
+    assert load_function("mine.py", "preprocessing_fn", root=root, key="k")(3) == 3
+    assert not cached.exists()
+    py_compile.compile(str(path))
+    assert cached.exists()
+    kept = path.stat()
+    path.write_text(BODY.replace("return inputs", "return 777777"))
+    os.utime(path, ns=(kept.st_atime_ns, kept.st_mtime_ns))
+    assert path.stat().st_size == kept.st_size
+    assert load_function("mine.py", "preprocessing_fn", root=root, key="k")(3) == 777777
 
 
 @pytest.mark.parametrize("module", ["../outside.py", "link.py", "away/outside.py", "sub/../../outside.py", "a\0.py"])

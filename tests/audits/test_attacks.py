@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from probity.audit_plan import AuditsConfig
-from probity.audits import one_run, self_check
+from probity.audits import attacks, one_run, self_check
 from probity.audits.attack_sample import draw_sample
 from probity.audits.attacks import AttacksAudit
 from probity.audits.testing import AuditContract, draw_rows, make_evidence
@@ -24,6 +24,32 @@ class TestContract(AuditContract):
 @pytest.fixture(scope="module")
 def evidence(tmp_path_factory):
     return make_evidence(tmp_path_factory.mktemp("evidence"), rows=240)
+
+
+@pytest.fixture(scope="module")
+def unfitted(evidence, tmp_path_factory):
+    """The report on a model that was not fitted at all, and the names of its files."""
+    return run(evidence, tmp_path_factory.mktemp("unfitted"))
+
+
+@pytest.fixture(scope="module")
+def attacked():
+    """The attacks on a sample, by its rows: what canaries or another dataset say beside it does not change them."""
+    return {}
+
+
+@pytest.fixture
+def attacks_once(attacked, monkeypatch):
+    """Attacks each sample once, for tests that look at something else. The contract's tests run everything anew."""
+    original = attacks.run_attacks
+
+    def run_attacks(sample, *, seed):
+        key = (sample.scores.tobytes(), sample.labels.tobytes(), sample.members.tobytes(), seed)
+        if key not in attacked:
+            attacked[key] = original(sample, seed=seed)
+        return attacked[key]
+
+    monkeypatch.setattr(attacks, "run_attacks", run_attacks)
 
 
 def planted(evidence, folder, *, rows=0, gradients=0, leak=0.0):
@@ -57,8 +83,8 @@ def value(report, name):
     return report.find(f"attacks/{name}").estimate.value
 
 
-def test_a_model_that_was_not_fitted_at_all_gives_nothing_away(evidence, tmp_path):
-    report, files = run(evidence, tmp_path)
+def test_a_model_that_was_not_fitted_at_all_gives_nothing_away(unfitted):
+    report, files = unfitted
     auc = report.find("attacks/membership_auc/overall").estimate
     assert auc.lower < 0.5
     assert value(report, "audited_epsilon_lower_bound/overall") == 0.0
@@ -68,8 +94,8 @@ def test_a_model_that_was_not_fitted_at_all_gives_nothing_away(evidence, tmp_pat
     assert any("guessing" in reason for reason in report.reasons)
 
 
-def test_groups_without_enough_rows_give_no_verdict(evidence, tmp_path):
-    report, _ = run(evidence, tmp_path)
+def test_groups_without_enough_rows_give_no_verdict(unfitted):
+    report, _ = unfitted
     rare = report.find("attacks/membership_auc/race=Rare")
     assert rare.evidence == "insufficient"
     assert "fewer than" in rare.reason
@@ -135,6 +161,7 @@ def test_planted_gradients_that_cannot_be_found_again_give_no_bound(evidence, tm
     assert "planted gradients" in said or GRADIENT_SCORES in said
 
 
+@pytest.mark.usefixtures("attacks_once")
 def test_a_handful_of_canaries_is_said_to_be_too_few(evidence, tmp_path):
     folder = tmp_path / "canaries"
     folder.mkdir()
@@ -143,6 +170,7 @@ def test_a_handful_of_canaries_is_said_to_be_too_few(evidence, tmp_path):
     assert report.find("attacks/exposure/overall") is None
 
 
+@pytest.mark.usefixtures("attacks_once")
 def test_canaries_that_are_none_are_said_to_be_none(evidence, tmp_path):
     report, _ = run(replace(evidence, canaries=Canaries(), canaries_folder=tmp_path), tmp_path)
     assert report.status == "complete"
@@ -157,6 +185,7 @@ def test_too_few_held_out_rows_are_not_attacked(tmp_path):
     assert "occur only once" in report.reasons[0]
 
 
+@pytest.mark.usefixtures("attacks_once")
 def test_given_splits_are_attacked_and_prove_nothing(evidence, tmp_path):
     """Rows of another year can be told from those that were trained on without any leak."""
     given = replace(evidence, dataset=evidence.dataset.model_copy(update={"split_at_random": False}))

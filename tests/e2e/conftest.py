@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import gzip
+import io
 import os
 import subprocess
 import sys
+import warnings
 from collections.abc import Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
 import yaml
+
+from probity.__main__ import main
 
 ADULT = Path(__file__).parents[2] / "examples/adult_income/adult.csv.gz"
 
@@ -29,6 +34,9 @@ FEWER_FEATURES = ("fnlwgt", "education", "relationship", "workclass", "native_co
 """What whole runs of the default suite leave out: each column costs a second of tracing, and tells nothing new here."""
 
 
+TERMINAL = {"TERM": "dumb", "COLUMNS": "200"}
+
+
 class Project:
     """A folder with a config and real rows, and the command line run in it."""
 
@@ -43,16 +51,34 @@ class Project:
         return [sys.executable, "-m", "probity", *arguments]
 
     def probity(self, *arguments: str, timeout: float = 300) -> subprocess.CompletedProcess[str]:
-        environment = {**os.environ, "TERM": "dumb", "COLUMNS": "200"}
+        """Runs the command line in a process of its own, as people do."""
         return subprocess.run(
             self.command(*arguments),
             cwd=self.folder,
-            env=environment,
+            env={**os.environ, **TERMINAL},
             capture_output=True,
             text=True,
             timeout=timeout,
             check=False,
         )
+
+    def here(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Runs the command line in this process: the same code to the same exit code, without importing all anew."""
+        out, err = io.StringIO(), io.StringIO()
+        with (
+            pytest.MonkeyPatch.context() as patch,
+            warnings.catch_warnings(),
+            redirect_stdout(out),
+            redirect_stderr(err),
+        ):
+            patch.chdir(self.folder)
+            patch.setattr(sys, "argv", ["probity", *arguments])
+            patch.setattr(sys, "unraisablehook", sys.unraisablehook)  # which a command sets for its process
+            for name, value in TERMINAL.items():
+                patch.setenv(name, value)
+            with pytest.raises(SystemExit) as ended:
+                main()
+        return subprocess.CompletedProcess(arguments, ended.value.code or 0, out.getvalue(), err.getvalue())
 
     def run_folders(self) -> list[Path]:
         return sorted((self.workspace / "runs").glob("*"), key=lambda path: path.stat().st_ctime_ns)

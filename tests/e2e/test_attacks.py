@@ -108,7 +108,7 @@ def test_the_same_model_from_elsewhere_is_audited_without_its_trainer(overfitted
 def test_what_is_not_there_is_said_before_anything_runs(small_project, tmp_path, arguments, word):
     (tmp_path / "saved_model.pb").touch()  # there, and never read
     given = [part.format(model=tmp_path) for part in arguments]
-    done = small_project.probity("audit", *given, "--config", "probity.yaml")
+    done = small_project.here("audit", *given, "--config", "probity.yaml")
     assert done.returncode == 2
     assert word in done.stderr
 

@@ -33,7 +33,7 @@ PUBLISHED = [
 
 
 def shown(project, *arguments):
-    done = project.probity(*arguments, "--json")
+    done = project.here(*arguments, "--json")
     return done, json.loads(done.stdout)
 
 
@@ -81,13 +81,13 @@ def test_every_command_of_the_contract_reads_the_run(finished):
     assert kinds[-1] == "DataFile"
     assert whole["lineage"][-1]["digest"] == whole["dataset"]["source_digest"]
     recorded = (finished.folder / ".probity/runs" / run / "09_card/card.json").read_text()
-    assert finished.probity("card", run, "--format", "json").stdout == recorded
+    assert finished.here("card", run, "--format", "json").stdout == recorded
     published = finished.folder / "published"
-    assert finished.probity("card", "publish", run, "--to", str(published), "--yes").returncode == 0
+    assert finished.here("card", "publish", run, "--to", str(published), "--yes").returncode == 0
     assert (published / "card.json").read_text() == recorded
     assert "Verdict" in (published / "card.html").read_text()
     assert json.loads((published / "card.cdx.json").read_text())["specVersion"] == "1.6"
-    text = finished.probity("show", run).stdout
+    text = finished.here("show", run).stdout
     assert whole["dataset"]["content_digest"] in text
 
 
@@ -122,7 +122,7 @@ def test_the_edge_cases_were_asked_and_stay_in_the_run_folder(finished):
 
 def test_the_decision_replays_to_the_same_bytes(finished):
     run = finished.run_folders()[0]
-    done = finished.probity("gate", run.name, "--json")
+    done = finished.here("gate", run.name, "--json")
     assert done.returncode == 0
     assert json.loads(done.stdout) == json.loads((run / "10_decision.json").read_text())
 
@@ -170,7 +170,7 @@ def test_evidence_edited_after_the_audit_turns_the_verdict(finished, tmp_path):
     run = finished.run_folders()[0].name
     report = project.workspace / "runs" / run / "08_audits/performance.json"
     report.write_text(report.read_text().replace('"complete"', '"complete" ', 1))
-    assert project.probity("gate", run).returncode == 3
+    assert project.here("gate", run).returncode == 3
 
 
 def test_a_swapped_model_is_not_released_and_one_that_is_live_is_not_pushed_again(finished, unchanged):
@@ -179,7 +179,7 @@ def test_a_swapped_model_is_not_released_and_one_that_is_live_is_not_pushed_agai
     original = weights.read_bytes()
     versions = sorted((finished.folder / "serving/small").glob("[0-9]*"))
     weights.write_bytes(original[:-1] + bytes([original[-1] ^ 1]))
-    refused = finished.probity("release", run.name)
+    refused = finished.here("release", run.name)
     assert refused.returncode == 2
     assert "SavedModel: digest" in refused.stderr
     assert "Traceback" not in refused.stderr

@@ -20,6 +20,7 @@ from probity.data import (
 )
 from probity.digest import digest_bytes, digest_file
 from probity.errors import ConfigError, DataError, DigestMismatchError
+from probity.platform.analysis import Learnt
 from probity.platform.preprocessing import MISSING, UNKNOWN
 from probity.platform.transform import transform
 from probity.recipe import TransformConfig
@@ -186,6 +187,7 @@ def test_equal_input_gives_equal_digests(made, examples, tmp_path):
     assert files.files == transformed.files
 
 
+@pytest.mark.heavy  # that the range of three known values is train's, below, shows it by default
 def test_only_train_decides_the_constants(made, tables, tmp_path):
     _, record, transformed = made
     others = write_examples(tmp_path / "x", {**tables, "eval": draw(300, 9), "test": draw(100, 8)})
@@ -258,7 +260,10 @@ def test_a_curated_schema_is_public_and_an_inferred_one_is_not(tmp_path, monkeyp
         run(examples, tmp_path / "p", dataset=dataset, schema=schema.model_copy(update={"curated": False}))
 
 
-def test_an_infinite_output_names_the_feature_and_no_value(tmp_path):
+def test_an_infinite_output_names_the_feature_and_no_value(tmp_path, monkeypatch):
+    moments = {"x": np.array([34.7, 2130.0], np.float32), "same": np.array([4.0, 0.0], np.float32)}
+    found = Learnt(numbers=moments, vocabularies={})
+    monkeypatch.setattr("probity.platform.preprocessing.learn", lambda **_: found)
     examples = small_examples(tmp_path / "e", evaluate=(0.0, float("inf")))
     with pytest.raises(DataError, match=r"feature x: .* x_xf is not finite in 1 rows of split eval"):
         run(examples, tmp_path / "o", dataset=SMALL_DATASET, numeric="z_score")

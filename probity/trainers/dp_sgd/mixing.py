@@ -90,14 +90,15 @@ def _probe(model: Any) -> Refusal | None:
             reason="draws random numbers outside training as well, so nothing shows that it treats each row alone",
             remedy="draw random numbers in training only, as Dropout does",
         )
+    draws = randomness.draws(model, training=True)
     for rows in (probing_rows(model, whole=True), probing_rows(model, whole=False)):
-        if _values_depend(model, rows) or _derivatives_cross(model, rows):
+        if _values_depend(model, rows, draws=draws) or _derivatives_cross(model, rows):
             return Refusal(
                 layer=model.name,
                 reason="gives a row another score when other rows of its batch change",
                 remedy=f"remove what computes over the axis of rows; {_REMEDY}",
             )
-        if _number_matters(model, rows):
+        if _number_matters(model, rows, training=not draws):
             return Refusal(
                 layer=model.name,
                 reason="gives a row another score when there are fewer rows in its batch",
@@ -106,24 +107,26 @@ def _probe(model: Any) -> Refusal | None:
     return None
 
 
-def _values_depend(model: Any, rows: dict[str, Any]) -> bool:
-    """Whether some row's score changes when all other rows do, with the same dropout."""
+def _values_depend(model: Any, rows: dict[str, Any], *, draws: bool) -> bool:
+    """Whether some row's score changes when all other rows do, with the same dropout where there is any."""
     import tensorflow as tf
 
-    randomness.repeated(model)
-    scores = model(rows, training=True)
+    def called(rows: dict[str, Any]) -> Any:
+        if draws:  # a new seed has TensorFlow forget every operation that it has prepared
+            randomness.repeated(model)
+        return model(rows, training=True)
+
+    scores = called(rows)
     for row in range(ROWS):
         alone = tf.one_hot(row, ROWS, on_value=True, off_value=False)
-        randomness.repeated(model)
-        others = model({name: _flipped(array, except_for=alone) for name, array in rows.items()}, training=True)
+        others = called({name: _flipped(array, except_for=alone) for name, array in rows.items()})
         if _differ(scores[row], others[row], within=_ROUNDING):
             return True
     return False
 
 
-def _number_matters(model: Any, rows: dict[str, Any]) -> bool:
-    """Whether some row's score differs where it is its batch's only row; without dropout, whose masks would differ."""
-    training = not randomness.draws(model, training=True)
+def _number_matters(model: Any, rows: dict[str, Any], *, training: bool) -> bool:
+    """Whether some row's score differs where it is its batch's only row; in training only if no masks would differ."""
     scores = model(rows, training=training)
     for i in range(ROWS):
         alone = model({name: array[i : i + 1] for name, array in rows.items()}, training=training)

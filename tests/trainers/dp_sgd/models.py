@@ -148,6 +148,6 @@ def make_rows(count, *, seed=0):
     return {"x": inputs}, tf.constant(draw.integers(0, 2, count), tf.float32)
 
 
-def compiled(summed):
-    signature = [{"x": tf.TensorSpec([None, WIDTH])}, tf.TensorSpec([None])]
+def compiled(summed, *, weighted=False):
+    signature = [{"x": tf.TensorSpec([None, WIDTH])}, tf.TensorSpec([None]), *[tf.TensorSpec([None])] * weighted]
     return tf.function(summed, input_signature=signature, autograph=False)

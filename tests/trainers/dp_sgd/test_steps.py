@@ -71,10 +71,9 @@ def test_summing_in_pieces_changes_nothing(rows):
     np.testing.assert_allclose(*results, atol=tolerance)
 
 
-@pytest.mark.parametrize("physical", [1, 5])
-def test_sums_in_pieces_are_equal_to_a_millionth(rows, physical):
+def test_sums_in_pieces_are_equal_to_a_millionth(rows):
     results = []
-    for size in (4096, physical):
+    for size in (4096, 5):
         _, steps = make_steps(rows, noiseless(l2_clip_norm=0.3), physical_batch_size=size)
         steps.execute(np.arange(ROWS), noise=None)
         results.append(flat(steps.weights))
@@ -128,10 +127,10 @@ def test_noise_enters_once_per_step_with_the_stated_deviation(rows, drawn, physi
     assert stats.kstest(added / 1.3, "norm").pvalue > FALSE_ALARM
 
 
-@pytest.mark.parametrize(("factor", "right"), [(1.0, True), (0.7, False), (1.4, False)])
-def test_a_loop_that_adds_another_amount_than_it_claims_is_found(rows, factor, right):
+@pytest.mark.parametrize("factor", [0.7, 1.4])
+def test_a_loop_that_adds_another_amount_than_it_claims_is_found(rows, factor):
     executed = make_mechanism(noise_multiplier=1.3 * factor, l2_clip_norm=0.4)
-    assert as_claimed(measured_deviation(rows, executed, drawn=30), 1.3) is right
+    assert not as_claimed(measured_deviation(rows, executed, drawn=30), 1.3)
 
 
 def test_noisy_sums_lie_on_the_grid(rows):

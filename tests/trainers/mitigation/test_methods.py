@@ -10,7 +10,6 @@ from probity.digest import digest_bytes, digest_tree
 from probity.errors import ConfigError, TrainingError
 from probity.model import NonPrivate
 from probity.predictor import SavedModelPredictor
-from probity.trainers import export
 from probity.trainers.mitigation.group_rule import common_threshold
 from probity.trainers.mitigation.reweighing import READS
 from probity.trainers.plain import PlainSettings, PlainTrainer
@@ -65,15 +64,16 @@ def train(world, workdir, mitigation, *, change=None, **settings):
     return PlainTrainer().train(request, workdir=workdir, report=lambda fraction, text: None)
 
 
-@pytest.fixture
-def no_export(monkeypatch):
-    """Exports nothing, which is tested elsewhere and takes most of the time."""
-    monkeypatch.setattr(export, "export", lambda model, *_, workdir, **__: digest_bytes(str(workdir).encode()))
+@pytest.fixture(scope="module")
+def plain(world, tmp_path_factory):
+    """The record of the training without mitigation that others are compared with."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("probity.trainers.export.export", lambda *_, **__: digest_bytes(b"not exported"))
+        return train(world, tmp_path_factory.mktemp("plain"), "none")
 
 
 @pytest.mark.usefixtures("no_export")
-def test_reweighing_changes_the_weights_and_says_what_it_read(world, tmp_path):
-    plain = train(world, tmp_path / "plain", "none")
+def test_reweighing_changes_the_weights_and_says_what_it_read(world, tmp_path, plain):
     record = train(world, tmp_path / "reweighed", {"method": "reweighing", "across": "group"})
     assert record.weights != plain.weights
     assert record.uncovered == (READS,)
@@ -83,14 +83,13 @@ def test_reweighing_changes_the_weights_and_says_what_it_read(world, tmp_path):
 
 
 @pytest.mark.usefixtures("no_export")
-def test_groups_that_do_not_matter_change_nothing(world, tmp_path):
+def test_groups_that_do_not_matter_change_nothing(world, tmp_path, plain):
     """All rows in one group: every weight is 1, so the training is the one without mitigation, bit by bit."""
 
     def alone(request):
         codes = {split: np.zeros_like(codes) for split, codes in request.groups.codes.items()}
         return {"groups": replace(request.groups, codes=codes)}
 
-    plain = train(world, tmp_path / "plain", "none")
     record = train(world, tmp_path / "one", {"method": "reweighing", "across": "group"}, change=alone)
     assert record.weights == plain.weights
     with pytest.raises(TrainingError, match="1 groups"):
