@@ -23,7 +23,8 @@ os.environ["STREAMLIT_SERVER_ADDRESS"] = "127.0.0.1"
 from probity.access import Role
 from probity.dashboards import catalogue as catalogue_module
 from probity.dashboards.pages import PAGES
-from probity.runs import RunFolder, Workspace
+from probity.runs import RunFolder
+from probity.workspace import Workspace
 
 ROOT = Path(__file__).parents[1]
 RUNS = 500
@@ -48,7 +49,8 @@ def screen(name: str, root: str) -> None:
     from probity.dashboards.catalogue import catalogue
     from probity.dashboards.pages import PAGES, render_page
     from probity.dashboards.report import Report
-    from probity.runs import RunFolder, Workspace
+    from probity.runs import RunFolder
+    from probity.workspace import Workspace
 
     place = Workspace(Path(root))
     lines = catalogue(place, Role.INTERNAL)

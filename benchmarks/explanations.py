@@ -22,12 +22,12 @@ from pathlib import Path
 import numpy as np
 import shap
 
+from probity.audit_plan import AuditsConfig
 from probity.audits.attribution import ExplainedModel, load_explained_model
 from probity.audits.explanations import ExplanationsAudit
 from probity.audits.linear_form import find_linear_form
 from probity.audits.scoring import score
 from probity.audits.shapley import Inputs
-from probity.config import AuditsConfig
 from probity.runs import MODEL, TRANSFORM, RunFolder
 
 ROOT = Path(__file__).parents[1]

@@ -14,7 +14,6 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from probity.canaries import Canaries
-from probity.config import Rule
 from probity.data import SensitiveAttribute, TransformConstant
 from probity.federation import FederationFacts
 from probity.findings import PrivacyStatement, Subject
@@ -22,6 +21,7 @@ from probity.metric import Direction
 from probity.model import DpFedAvg, DpFtrl, DpSgd, Encrypted, Federated, Mitigation, NonPrivate, Unknown
 from probity.owner import Contact, RegistryFacts, RiskAnswers
 from probity.record import Digest, Number, Record
+from probity.rule import Rule
 from probity.task import Task
 
 __all__ = [

@@ -6,9 +6,9 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from probity.config import JudgedBy, Rule, Severity
 from probity.record import Digest, Number, Record
 from probity.release_policy import Approval
+from probity.rule import JudgedBy, Rule, Severity
 from probity.task import Task
 
 __all__ = ["APPROVAL", "ON_UNCLEAR", "RISK_ANSWERS", "Check", "GateDecision", "GatePolicy", "Recipe", "Release"]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from probity.errors import DataError
+from probity.storage import reading_table
 
 if TYPE_CHECKING:
     import numpy as np
@@ -61,11 +61,9 @@ class EdgeCases:
             DataError: If the file is not readable Parquet of this layout.
         """
         import numpy as np
-        import pyarrow as pa
-        import pyarrow.parquet as pq
 
-        try:
-            table = pq.read_table(path)
+        layout = "the expected outcome, why, and the raw columns of each case"
+        with reading_table(path, what="edge cases", columns=layout) as table:
             names = [name for name in table.column_names if name.startswith(_COLUMN)]
             return cls(
                 rows=table.select(names).rename_columns([name.removeprefix(_COLUMN) for name in names]),
@@ -73,10 +71,3 @@ class EdgeCases:
                 why=tuple(table.column(_WHY).to_pylist()),
                 digest=table.schema.metadata[_DIGEST].decode(),
             )
-        except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
-            raise DataError(
-                path.name,
-                seen="no readable file of edge cases",
-                allowed="Parquet with the expected outcome, why, and the raw columns of each case",
-                remedy="run again; the file is made anew",
-            ) from error

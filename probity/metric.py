@@ -8,8 +8,9 @@ the highest score (the first of them, where several are equal).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from enum import StrEnum
+from functools import partial
 from typing import Literal
 
 from probity.task import TASKS, Task
@@ -54,15 +55,15 @@ class MetricKind(StrEnum):
     """Defined between groups only."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Metric:
     """One entry of the vocabulary.
 
     Attributes:
         name: The field's standard term.
-        kind: How it depends on the rows.
         direction: Which way is better.
         definition: What is computed.
+        kind: How it depends on the rows.
         gateable: Whether a gate rule may name it.
         tasks: The tasks for which it is reported.
         per_class: Whether it speaks of one class at a time where the label has several.
@@ -71,10 +72,12 @@ class Metric:
         unit: What it is measured in: nothing, the label's unit, its square, or per cent.
     """
 
+    # These three in this order, so that the vocabulary below reads as a table.
     name: str
-    kind: MetricKind
     direction: Direction
     definition: str
+    _: KW_ONLY
+    kind: MetricKind
     gateable: bool = True
     tasks: tuple[Task, ...] = TASKS
     per_class: bool = False
@@ -91,67 +94,56 @@ _UP, _DOWN, _NEITHER = Direction.HIGHER_IS_BETTER, Direction.LOWER_IS_BETTER, Di
 _BINARY: tuple[Task, ...] = ("binary",)
 _CLASSES: tuple[Task, ...] = ("binary", "multiclass")
 
+_rate = partial(Metric, kind=MetricKind.RATE, tasks=_BINARY)
+_class_rate = partial(Metric, kind=MetricKind.RATE, tasks=_CLASSES, per_class=True)
+# Of predicted numbers, with ``p`` for a prediction and ``y`` for a label.
+_of_numbers = partial(Metric, kind=MetricKind.REGRESSION, tasks=("regression",), unit="label")
+_score = partial(Metric, kind=MetricKind.SCORE)
+_count = partial(Metric, kind=MetricKind.COUNT)
+_privacy = partial(Metric, kind=MetricKind.PRIVACY)
+_in_server = partial(Metric, kind=MetricKind.SERVING)
+_edge_cases = partial(Metric, kind=MetricKind.EDGE_CASES, tasks=_CLASSES)
+# Of these kinds no rule may name a term, unless its entry says so.
+_regulatory = partial(Metric, kind=MetricKind.REGULATORY, gateable=False)
+_of_data = partial(Metric, kind=MetricKind.DATA, gateable=False)
+_comparison = partial(Metric, kind=MetricKind.COMPARISON, gateable=False)
+_cost = partial(Metric, kind=MetricKind.COST, gateable=False)
+_explanation = partial(Metric, kind=MetricKind.EXPLANATION, gateable=False)
 
-def _rate(name: str, direction: Direction, definition: str, *, per_class: bool = False) -> Metric:
-    tasks = _CLASSES if per_class or name == "accuracy" else _BINARY
-    return Metric(
-        name=name, kind=MetricKind.RATE, direction=direction, definition=definition, tasks=tasks, per_class=per_class
-    )
-
-
-def _of_numbers(
-    name: str, direction: Direction, definition: str, *, unit: Unit = "label", signed: bool = False
-) -> Metric:
-    """Returns a metric of predicted numbers, with ``p`` for a prediction and ``y`` for a label."""
-    return Metric(
-        name=name,
-        kind=MetricKind.REGRESSION,
-        direction=direction,
-        definition=definition,
-        tasks=("regression",),
-        signed=signed,
-        unit=unit,
-    )
-
-
-_ALL = (
-    _rate("accuracy", _UP, "(TP + TN) / (P + N)"),
-    _rate("precision", _UP, "TP / (TP + FP)", per_class=True),
-    _rate("true_positive_rate", _UP, "TP / P (recall)", per_class=True),
-    _rate("false_positive_rate", _DOWN, "FP / N", per_class=True),
+_VOCABULARY = (
+    _rate("accuracy", _UP, "(TP + TN) / (P + N)", tasks=_CLASSES),
+    _class_rate("precision", _UP, "TP / (TP + FP)"),
+    _class_rate("true_positive_rate", _UP, "TP / P (recall)"),
+    _class_rate("false_positive_rate", _DOWN, "FP / N"),
     _rate("true_negative_rate", _UP, "TN / N"),
     _rate("false_negative_rate", _DOWN, "FN / P"),
-    _rate("selection_rate", _NEITHER, "(TP + FP) / (P + N): share of rows predicted positive", per_class=True),
-    Metric(
-        name="auc",
-        kind=MetricKind.SCORE,
-        direction=_UP,
-        definition="area under the ROC curve: the probability that a positive row scores above a negative one, "
+    _class_rate("selection_rate", _NEITHER, "(TP + FP) / (P + N): share of rows predicted positive"),
+    _score(
+        "auc",
+        _UP,
+        "area under the ROC curve: the probability that a positive row scores above a negative one, "
         "ties counted half (Mann-Whitney)",
         otherwise="for several classes the mean over classes of the AUC of each one against the others (one-vs-rest, "
         "macro)",
         tasks=_CLASSES,
     ),
-    Metric(
-        name="log_loss",
-        kind=MetricKind.SCORE,
-        direction=_DOWN,
-        definition="mean binary cross-entropy, in nats",
+    _score(
+        "log_loss",
+        _DOWN,
+        "mean binary cross-entropy, in nats",
         otherwise="for several classes the mean of minus the logarithm of the score of the row's own class",
         tasks=_CLASSES,
     ),
-    Metric(
-        name="calibration_error",
-        kind=MetricKind.SCORE,
-        direction=_DOWN,
-        definition="expected calibration error over ten equal-width score bins (Guo et al. 2017, eq. 3)",
+    _score(
+        "calibration_error",
+        _DOWN,
+        "expected calibration error over ten equal-width score bins (Guo et al. 2017, eq. 3)",
         tasks=_BINARY,
     ),
-    Metric(
-        name="confusion_rate",
-        kind=MetricKind.SCORE,
-        direction=_DOWN,
-        definition="share of the rows with one label for which another class is predicted",
+    _score(
+        "confusion_rate",
+        _DOWN,
+        "share of the rows with one label for which another class is predicted",
         gateable=False,
         tasks=("multiclass",),
     ),
@@ -179,468 +171,262 @@ _ALL = (
         signed=True,
     ),
     _of_numbers("mean_prediction", _NEITHER, "mean of p", signed=True),
-    Metric(name="example_count", kind=MetricKind.COUNT, direction=_NEITHER, definition="number of rows in the slice"),
-    Metric(
-        name="epsilon",
-        kind=MetricKind.PRIVACY,
-        direction=_DOWN,
-        definition="(epsilon, delta)-differential privacy of the mechanism that was executed; infinite without one",
+    _count("example_count", _NEITHER, "number of rows in the slice"),
+    _privacy(
+        "epsilon",
+        _DOWN,
+        "(epsilon, delta)-differential privacy of the mechanism that was executed; infinite without one",
     ),
-    Metric(
-        name="delta",
-        kind=MetricKind.PRIVACY,
-        direction=_DOWN,
-        definition="the delta at which epsilon is stated",
-    ),
-    Metric(
-        name="membership_auc",
-        kind=MetricKind.PRIVACY,
-        direction=_DOWN,
-        definition="AUC of the strongest membership-inference attack",
-    ),
-    Metric(
-        name="membership_advantage",
-        kind=MetricKind.PRIVACY,
-        direction=_DOWN,
-        definition="largest TPR - FPR of the strongest membership-inference attack",
-    ),
-    Metric(
-        name="membership_true_positive_rate",
-        kind=MetricKind.PRIVACY,
-        direction=_DOWN,
-        definition="TPR of the strongest membership-inference attack where its FPR is the stated threshold",
+    _privacy("delta", _DOWN, "the delta at which epsilon is stated"),
+    _privacy("membership_auc", _DOWN, "AUC of the strongest membership-inference attack"),
+    _privacy("membership_advantage", _DOWN, "largest TPR - FPR of the strongest membership-inference attack"),
+    _privacy(
+        "membership_true_positive_rate",
+        _DOWN,
+        "TPR of the strongest membership-inference attack where its FPR is the stated threshold",
         gateable=False,
     ),
-    Metric(
-        name="exposure",
-        kind=MetricKind.PRIVACY,
-        direction=_DOWN,
-        definition="mean exposure of the planted rows, in bits (Carlini et al. 2019, definition 4); 1.44 for a model "
+    _privacy(
+        "exposure",
+        _DOWN,
+        "mean exposure of the planted rows, in bits (Carlini et al. 2019, definition 4); 1.44 for a model "
         "that knows nothing of them",
         gateable=False,
     ),
-    Metric(
-        name="largest_exposure",
-        kind=MetricKind.PRIVACY,
-        direction=_DOWN,
-        definition="exposure of the planted row that stands out most, in bits; some row always does",
+    _privacy(
+        "largest_exposure",
+        _DOWN,
+        "exposure of the planted row that stands out most, in bits; some row always does",
         gateable=False,
     ),
-    Metric(
-        name="audited_epsilon_lower_bound",
-        kind=MetricKind.PRIVACY,
-        direction=_DOWN,
-        definition="lower confidence bound on epsilon from an attack on the trained model",
+    _privacy(
+        "audited_epsilon_lower_bound", _DOWN, "lower confidence bound on epsilon from an attack on the trained model"
     ),
-    Metric(
-        name="favourable_rate",
-        kind=MetricKind.REGULATORY,
-        direction=_NEITHER,
-        definition="share of the slice whose prediction is the favourable outcome (the selection rate of 6 RCNY 5-300 "
+    _regulatory(
+        "favourable_rate",
+        _NEITHER,
+        "share of the slice whose prediction is the favourable outcome (the selection rate of 6 RCNY 5-300 "
         "and 29 CFR 1607.16)",
+        gateable=True,
         otherwise="for several classes, one of data.label.favourable",
         tasks=("multiclass",),  # for a binary label a rule names selection_rate, and this is for the tables of a rule
     ),
-    Metric(
-        name="impact_ratio",
-        kind=MetricKind.REGULATORY,
-        direction=_UP,
-        definition="favourable_rate of the slice over that of the group with the highest one (6 RCNY 5-300)",
-        gateable=False,  # a rule names selection_rate with ratio_at_least
+    _regulatory(  # a rule names selection_rate with ratio_at_least
+        "impact_ratio", _UP, "favourable_rate of the slice over that of the group with the highest one (6 RCNY 5-300)"
     ),
-    Metric(
-        name="scoring_rate",
-        kind=MetricKind.REGULATORY,
-        direction=_NEITHER,
-        definition="share of the slice that scores above the median score of all rows (6 RCNY 5-300)",
-        gateable=False,
+    _regulatory(
+        "scoring_rate", _NEITHER, "share of the slice that scores above the median score of all rows (6 RCNY 5-300)"
     ),
-    Metric(
-        name="scoring_impact_ratio",
-        kind=MetricKind.REGULATORY,
-        direction=_UP,
-        definition="scoring_rate of the slice over that of the group with the highest one (6 RCNY 5-300)",
-        gateable=False,
+    _regulatory(
+        "scoring_impact_ratio",
+        _UP,
+        "scoring_rate of the slice over that of the group with the highest one (6 RCNY 5-300)",
     ),
-    Metric(
-        name="four_fifths_p_value",
-        kind=MetricKind.REGULATORY,
-        direction=_NEITHER,
-        definition="two-sided p-value of Fisher's exact test of favourable_rate against the group with the highest one",
-        gateable=False,
+    _regulatory(
+        "four_fifths_p_value",
+        _NEITHER,
+        "two-sided p-value of Fisher's exact test of favourable_rate against the group with the highest one",
     ),
-    Metric(
-        name="adverse_action_reason_share",
-        kind=MetricKind.REGULATORY,
-        direction=_NEITHER,
-        definition="share of the sampled people with an unfavourable prediction who have the source column among their "
+    _regulatory(
+        "adverse_action_reason_share",
+        _NEITHER,
+        "share of the sampled people with an unfavourable prediction who have the source column among their "
         "verified principal reasons, of which there are at most four (12 CFR 1002.9(b)(2))",
-        gateable=False,
     ),
-    Metric(
-        name="verified_reason_rate",
-        kind=MetricKind.REGULATORY,
-        direction=_UP,
-        definition="share of the candidate reasons that held when the model was asked: the score becomes more "
+    _regulatory(
+        "verified_reason_rate",
+        _UP,
+        "share of the candidate reasons that held when the model was asked: the score becomes more "
         "favourable when the column is moved to its reference value",
-        gateable=False,
     ),
-    Metric(
-        name="without_reason_rate",
-        kind=MetricKind.REGULATORY,
-        direction=_DOWN,
-        definition="share of the sampled people with an unfavourable prediction for whom no verified reason was found",
-        gateable=False,
+    _regulatory(
+        "without_reason_rate",
+        _DOWN,
+        "share of the sampled people with an unfavourable prediction for whom no verified reason was found",
     ),
-    Metric(
-        name="sensitive_reason_share",
-        kind=MetricKind.REGULATORY,
-        direction=_DOWN,
-        definition="share of the sampled people with an unfavourable prediction for whom a sensitive column that is a "
+    _regulatory(
+        "sensitive_reason_share",
+        _DOWN,
+        "share of the sampled people with an unfavourable prediction for whom a sensitive column that is a "
         "feature is among the verified principal reasons",
-        gateable=False,
     ),
-    Metric(
-        name="missing_rate",
-        kind=MetricKind.DATA,
-        direction=_DOWN,
-        definition="share of rows of the slice in which the feature is missing",
-        gateable=False,
+    _of_data("missing_rate", _DOWN, "share of rows of the slice in which the feature is missing"),
+    _of_data("group_share", _NEITHER, "share of the rows that belong to the slice"),
+    _of_data("positive_label_rate", _NEITHER, "share of rows of the slice whose label is the positive one (base rate)"),
+    _in_server(
+        "serving_latency_p95_ms",
+        _DOWN,
+        "95th percentile of the time in milliseconds that a clean server takes to answer one row",
     ),
-    Metric(
-        name="group_share",
-        kind=MetricKind.DATA,
-        direction=_NEITHER,
-        definition="share of the rows that belong to the slice",
-        gateable=False,
+    _in_server("model_size_bytes", _DOWN, "size of the exported model's files in bytes"),
+    _edge_cases("edge_case_accuracy", _UP, "share of the curated edge cases that the model answers as expected"),
+    _edge_cases("edge_case_count", _NEITHER, "number of curated edge cases that the model was asked about"),
+    _of_data(
+        "representation_ratio",
+        _NEITHER,
+        "share of the group among rows whose group is known, over its share in the stated reference",
+        gateable=True,
     ),
-    Metric(
-        name="positive_label_rate",
-        kind=MetricKind.DATA,
-        direction=_NEITHER,
-        definition="share of rows of the slice whose label is the positive one (base rate)",
-        gateable=False,
+    _of_data(
+        "representation_p_value",
+        _NEITHER,
+        "p-value of the chi-square test that the rows are drawn from the reference's shares",
     ),
-    Metric(
-        name="serving_latency_p95_ms",
-        kind=MetricKind.SERVING,
-        direction=Direction.LOWER_IS_BETTER,
-        definition="95th percentile of the time in milliseconds that a clean server takes to answer one row",
+    _of_data("client_count", _NEITHER, "number of clients that the training rows belong to"),
+    _of_data("smallest_client", _NEITHER, "training rows of the client with the fewest"),
+    _of_data("median_client", _NEITHER, "median number of training rows of a client"),
+    _of_data("largest_client", _NEITHER, "training rows of the client with the most"),
+    _of_data(
+        "label_skew",
+        _NEITHER,
+        "mean total variation distance between a client's labels and everybody's, weighted by rows: 0 alike",
     ),
-    Metric(
-        name="model_size_bytes",
-        kind=MetricKind.SERVING,
-        direction=Direction.LOWER_IS_BETTER,
-        definition="size of the exported model's files in bytes",
+    _of_data("round_participation", _NEITHER, "mean number of clients whose update went into a round"),
+    _of_data(
+        "client_dropout_rate", _NEITHER, "share of the requests to clients, over all rounds, that were not answered"
     ),
-    Metric(
-        name="edge_case_accuracy",
-        kind=MetricKind.EDGE_CASES,
-        direction=_UP,
-        definition="share of the curated edge cases that the model answers as expected",
-        tasks=_CLASSES,
-    ),
-    Metric(
-        name="edge_case_count",
-        kind=MetricKind.EDGE_CASES,
-        direction=_NEITHER,
-        definition="number of curated edge cases that the model was asked about",
-        tasks=_CLASSES,
-    ),
-    Metric(
-        name="representation_ratio",
-        kind=MetricKind.DATA,
-        direction=_NEITHER,
-        definition="share of the group among rows whose group is known, over its share in the stated reference",
-    ),
-    Metric(
-        name="representation_p_value",
-        kind=MetricKind.DATA,
-        direction=_NEITHER,
-        definition="p-value of the chi-square test that the rows are drawn from the reference's shares",
-        gateable=False,
-    ),
-    Metric(
-        name="client_count",
-        kind=MetricKind.DATA,
-        direction=_NEITHER,
-        definition="number of clients that the training rows belong to",
-        gateable=False,
-    ),
-    Metric(
-        name="smallest_client",
-        kind=MetricKind.DATA,
-        direction=_NEITHER,
-        definition="training rows of the client with the fewest",
-        gateable=False,
-    ),
-    Metric(
-        name="median_client",
-        kind=MetricKind.DATA,
-        direction=_NEITHER,
-        definition="median number of training rows of a client",
-        gateable=False,
-    ),
-    Metric(
-        name="largest_client",
-        kind=MetricKind.DATA,
-        direction=_NEITHER,
-        definition="training rows of the client with the most",
-        gateable=False,
-    ),
-    Metric(
-        name="label_skew",
-        kind=MetricKind.DATA,
-        direction=_NEITHER,
-        definition="mean total variation distance between a client's labels and everybody's, weighted by rows: 0 alike",
-        gateable=False,
-    ),
-    Metric(
-        name="round_participation",
-        kind=MetricKind.DATA,
-        direction=_NEITHER,
-        definition="mean number of clients whose update went into a round",
-        gateable=False,
-    ),
-    Metric(
-        name="client_dropout_rate",
-        kind=MetricKind.DATA,
-        direction=_NEITHER,
-        definition="share of the requests to clients, over all rounds, that were not answered",
-        gateable=False,
-    ),
-    Metric(
-        name="failed_updates",
-        kind=MetricKind.DATA,
-        direction=_NEITHER,
-        definition="updates, over all rounds, that were not finite and were left out",
-        gateable=False,
-    ),
-    Metric(
-        name="client_group_accuracy",
-        kind=MetricKind.COMPARISON,
-        direction=_UP,
-        definition="accuracy on the test rows of a third of the clients, by their number of training rows",
-        gateable=False,
+    _of_data("failed_updates", _NEITHER, "updates, over all rounds, that were not finite and were left out"),
+    _comparison(
+        "client_group_accuracy",
+        _UP,
+        "accuracy on the test rows of a third of the clients, by their number of training rows",
         tasks=_BINARY,
     ),
-    Metric(
-        name="lowest_client_accuracy",
-        kind=MetricKind.COMPARISON,
-        direction=_UP,
-        definition="lowest accuracy over the clients with at least audits.min_group_size test rows, at the threshold",
-        gateable=False,
+    _comparison(
+        "lowest_client_accuracy",
+        _UP,
+        "lowest accuracy over the clients with at least audits.min_group_size test rows, at the threshold",
         tasks=_BINARY,
     ),
-    Metric(
-        name="label_share",
-        kind=MetricKind.DATA,
-        direction=_NEITHER,
-        definition="share of rows of the slice that have one label",
-        gateable=False,
-        tasks=("multiclass",),
-        per_class=True,
+    _of_data(
+        "label_share", _NEITHER, "share of rows of the slice that have one label", tasks=("multiclass",), per_class=True
     ),
-    Metric(
-        name="mean_label",
-        kind=MetricKind.DATA,
-        direction=_NEITHER,
-        definition="mean label of the rows of the slice",
-        gateable=False,
-        tasks=("regression",),
-        signed=True,
-        unit="label",
+    _of_data(
+        "mean_label", _NEITHER, "mean label of the rows of the slice", tasks=("regression",), signed=True, unit="label"
     ),
-    Metric(
-        name="proxy_strength",
-        kind=MetricKind.DATA,
-        direction=_DOWN,
-        definition="how well one feature alone predicts a sensitive attribute: largest one-vs-rest AUC over groups",
-        gateable=False,
+    _of_data(
+        "proxy_strength",
+        _DOWN,
+        "how well one feature alone predicts a sensitive attribute: largest one-vs-rest AUC over groups",
     ),
-    Metric(
-        name="slowdown",
-        kind=MetricKind.COST,
-        direction=_DOWN,
-        definition="mean wall time of an epoch on secret shares over that of the same training in the clear, compiling "
+    _cost(
+        "slowdown",
+        _DOWN,
+        "mean wall time of an epoch on secret shares over that of the same training in the clear, compiling "
         "left out of both",
-        gateable=False,
     ),
-    Metric(
-        name="seconds_per_epoch",
-        kind=MetricKind.COST,
-        direction=_DOWN,
-        definition="mean wall time in seconds of an epoch on secret shares, compiling left out",
-        gateable=False,
+    _cost("seconds_per_epoch", _DOWN, "mean wall time in seconds of an epoch on secret shares, compiling left out"),
+    _cost(
+        "megabytes_sent", _DOWN, "millions of bytes that the parties of a training on secret shares sent to each other"
     ),
-    Metric(
-        name="megabytes_sent",
-        kind=MetricKind.COST,
-        direction=_DOWN,
-        definition="millions of bytes that the parties of a training on secret shares sent to each other",
-        gateable=False,
-    ),
-    Metric(
-        name="largest_score_difference",
-        kind=MetricKind.COST,
-        direction=_DOWN,
-        definition="largest absolute difference between the scores of the model and of the same training in the clear, "
+    _cost(
+        "largest_score_difference",
+        _DOWN,
+        "largest absolute difference between the scores of the model and of the same training in the clear, "
         "over the test rows",
-        gateable=False,
     ),
-    Metric(
-        name="largest_weight_difference",
-        kind=MetricKind.COST,
-        direction=_DOWN,
-        definition="largest absolute difference between a weight of the model and of the same training in the clear",
-        gateable=False,
+    _cost(
+        "largest_weight_difference",
+        _DOWN,
+        "largest absolute difference between a weight of the model and of the same training in the clear",
     ),
-    Metric(
-        name="mean_abs_shap",
-        kind=MetricKind.EXPLANATION,
-        direction=_NEITHER,
-        definition="mean absolute Shapley value of a source column over the explained rows",
-        gateable=False,
-    ),
-    Metric(
-        name="mean_shap",
-        kind=MetricKind.EXPLANATION,
-        direction=_NEITHER,
-        definition="mean Shapley value of a source column over the explained rows: whether it raises or lowers their "
+    _explanation("mean_abs_shap", _NEITHER, "mean absolute Shapley value of a source column over the explained rows"),
+    _explanation(
+        "mean_shap",
+        _NEITHER,
+        "mean Shapley value of a source column over the explained rows: whether it raises or lowers their "
         "output, relative to the background",
-        gateable=False,
     ),
-    Metric(
-        name="mean_shap_difference",
-        kind=MetricKind.EXPLANATION,
-        direction=_NEITHER,
-        definition="mean_shap of the slice minus that of all other rows; over the columns these add up to the "
+    _explanation(
+        "mean_shap_difference",
+        _NEITHER,
+        "mean_shap of the slice minus that of all other rows; over the columns these add up to the "
         "difference of the mean outputs",
-        gateable=False,
     ),
-    Metric(
-        name="additivity_error",
-        kind=MetricKind.EXPLANATION,
-        direction=_DOWN,
-        definition="largest |sum of Shapley values + base value - model output| over the explained rows",
-        gateable=False,
+    _explanation(
+        "additivity_error", _DOWN, "largest |sum of Shapley values + base value - model output| over the explained rows"
     ),
-    Metric(
-        name="flip_rate",
-        kind=MetricKind.EXPLANATION,
-        direction=_DOWN,
-        definition="share of rows whose decision changes when only their sensitive attribute is set to another group's",
-        gateable=False,
+    _explanation(
+        "flip_rate",
+        _DOWN,
+        "share of rows whose decision changes when only their sensitive attribute is set to another group's",
     ),
-    Metric(
-        name="proxy_flip_rate",
-        kind=MetricKind.EXPLANATION,
-        direction=_DOWN,
-        definition="share of rows whose decision changes with the proxies of the nearest row of another group",
-        gateable=False,
+    _explanation(
+        "proxy_flip_rate",
+        _DOWN,
+        "share of rows whose decision changes with the proxies of the nearest row of another group",
     ),
-    Metric(
-        name="proxy_flip_excess",
-        kind=MetricKind.EXPLANATION,
-        direction=_DOWN,
-        definition="proxy_flip_rate minus the same with the nearest row of the same group",
-        gateable=False,
+    _explanation("proxy_flip_excess", _DOWN, "proxy_flip_rate minus the same with the nearest row of the same group"),
+    _explanation(
+        "counterfactual_crossing_rate",
+        _DOWN,
+        "share of rows whose nearest row with the other decision belongs to another group",
     ),
-    Metric(
-        name="counterfactual_crossing_rate",
-        kind=MetricKind.EXPLANATION,
-        direction=_DOWN,
-        definition="share of rows whose nearest row with the other decision belongs to another group",
-        gateable=False,
+    _explanation(
+        "counterfactual_crossing_excess",
+        _DOWN,
+        "counterfactual_crossing_rate minus the same for the nearest row with the same decision",
     ),
-    Metric(
-        name="counterfactual_crossing_excess",
-        kind=MetricKind.EXPLANATION,
-        direction=_DOWN,
-        definition="counterfactual_crossing_rate minus the same for the nearest row with the same decision",
-        gateable=False,
+    _explanation(
+        "dependence_range",
+        _NEITHER,
+        "largest minus smallest mean score when a column is set to one value after another (partial dependence)",
     ),
-    Metric(
-        name="dependence_range",
-        kind=MetricKind.EXPLANATION,
-        direction=_NEITHER,
-        definition="largest minus smallest mean score when a column is set to one value after another (partial "
-        "dependence)",
-        gateable=False,
-    ),
-    Metric(
-        name="explanation_stability",
-        kind=MetricKind.EXPLANATION,
-        direction=_UP,
-        definition="Spearman rank correlation of mean_abs_shap between two independent backgrounds, over the columns "
+    _explanation(
+        "explanation_stability",
+        _UP,
+        "Spearman rank correlation of mean_abs_shap between two independent backgrounds, over the columns "
         "that have at least a twentieth of the largest one",
-        gateable=False,
     ),
-    Metric(
-        name="background_sensitivity",
-        kind=MetricKind.EXPLANATION,
-        direction=_DOWN,
-        definition="largest change of a column's mean_abs_shap between two independent backgrounds, over the largest "
+    _explanation(
+        "background_sensitivity",
+        _DOWN,
+        "largest change of a column's mean_abs_shap between two independent backgrounds, over the largest "
         "mean_abs_shap",
-        gateable=False,
     ),
-    Metric(
-        name="approximation_difference",
-        kind=MetricKind.EXPLANATION,
-        direction=_DOWN,
-        definition="largest difference of a column's mean_abs_shap between an approximation and unbiased sampling, on "
+    _explanation(
+        "approximation_difference",
+        _DOWN,
+        "largest difference of a column's mean_abs_shap between an approximation and unbiased sampling, on "
         "the same rows, over the largest mean_abs_shap; includes the noise of sampling",
-        gateable=False,
     ),
-    Metric(
-        name="permutation_importance",
-        kind=MetricKind.EXPLANATION,
-        direction=_NEITHER,
-        definition="drop of AUC when a source column is permuted among the rows, mean of five permutations "
-        "(Breiman 2001)",
-        gateable=False,
+    _explanation(
+        "permutation_importance",
+        _NEITHER,
+        "drop of AUC when a source column is permuted among the rows, mean of five permutations (Breiman 2001)",
     ),
-    Metric(
-        name="permutation_agreement",
-        kind=MetricKind.EXPLANATION,
-        direction=_NEITHER,
-        definition="Spearman rank correlation of mean_abs_shap and permutation_importance over the columns",
-        gateable=False,
+    _explanation(
+        "permutation_agreement",
+        _NEITHER,
+        "Spearman rank correlation of mean_abs_shap and permutation_importance over the columns",
     ),
-    Metric(
-        name="lime_agreement",
-        kind=MetricKind.EXPLANATION,
-        direction=_NEITHER,
-        definition="Spearman rank correlation of the Shapley values and LIME's weights (Ribeiro et al. 2016) of a row, "
+    _explanation(
+        "lime_agreement",
+        _NEITHER,
+        "Spearman rank correlation of the Shapley values and LIME's weights (Ribeiro et al. 2016) of a row, "
         "over the columns; mean over sample rows",
+    ),
+    _comparison(  # a rule names the two rates
+        "equalized_odds",
+        _DOWN,
+        "the larger of the gaps of true_positive_rate and false_positive_rate (Hardt et al. 2016)",
+    ),
+    _comparison(
+        "mcnemar_p_value",
+        _NEITHER,
+        "p-value of McNemar's exact test that two models are right about equally many of the same rows",
+    ),
+    _score(
+        "engine_difference",
+        _DOWN,
+        "largest absolute difference between TFMA and the slice engine over all rates and slices",
         gateable=False,
-    ),
-    Metric(
-        name="equalized_odds",
-        kind=MetricKind.COMPARISON,
-        direction=_DOWN,
-        definition="the larger of the gaps of true_positive_rate and false_positive_rate (Hardt et al. 2016)",
-        gateable=False,  # a rule names the two rates
-    ),
-    Metric(
-        name="mcnemar_p_value",
-        kind=MetricKind.COMPARISON,
-        direction=_NEITHER,
-        definition="p-value of McNemar's exact test that two models are right about equally many of the same rows",
-        gateable=False,
-    ),
-    Metric(
-        name="engine_difference",
-        kind=MetricKind.SCORE,
-        direction=_DOWN,
-        definition="largest absolute difference between TFMA and the slice engine over all rates and slices",
         otherwise="for classes the largest difference of a count of rows; for means of numbers the largest difference "
         "relative to their size",
-        gateable=False,
     ),
 )
 
-METRICS: dict[str, Metric] = {entry.name: entry for entry in _ALL}
+METRICS: dict[str, Metric] = {entry.name: entry for entry in _VOCABULARY}
 
 
 def metric(name: str) -> Metric:

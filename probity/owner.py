@@ -1,4 +1,4 @@
-"""What only the owner of a model can say, beside the statements of the card: contacts, answers on risk, registry facts.
+"""What only the owner of a model can say: statements on its use, contacts, answers on risk, registry facts.
 
 They stand under ``card`` in the config, or in a file of their own that the config names there. Nobody measures them;
 what is not said is printed as "not assessed".
@@ -12,7 +12,7 @@ from pydantic import Field
 
 from probity.record import Record
 
-__all__ = ["Contact", "RegistryFacts", "RiskAnswers"]
+__all__ = ["CardConfig", "Contact", "RegistryFacts", "RiskAnswers"]
 
 
 class Contact(Record):
@@ -56,3 +56,35 @@ class RegistryFacts(Record):
     """The region that the data describes, or whose laws apply."""
     sector: Literal["Technology", "Healthcare", "Education", "Government", "Energy", "Finance"] | None = None
     """The domain that the data describes."""
+
+
+class CardConfig(Record):
+    """What only the owner of the model can say. What is not said is printed as "not assessed"."""
+
+    owner: str | None = None
+    """Who answers for the model."""
+    contact: str | None = None
+    """How to reach them."""
+    intended_use: str | None = None
+    """What the model is for, and for whom."""
+    out_of_scope: str | None = None
+    """What it must not be used for."""
+    limitations: tuple[str, ...] = ()
+    """Known limitations beside those that the audits found."""
+    trade_offs: tuple[str, ...] = ()
+    """What was given up for what."""
+    ethical_considerations: tuple[str, ...] = ()
+    """Who may be harmed, and how."""
+    harm_reports: tuple[str, ...] = ()
+    """Where people who are affected can say that a prediction is unjust to them, in their own words, who reads it, and
+    what happens then. Groups on a form do not cover everybody."""
+    fairness_definition: str | None = None
+    """Why these fairness metrics and these tolerances were chosen."""
+    licence: str | None = None
+    """Licence of the model."""
+    contacts: tuple[Contact, ...] = ()
+    """Whom to turn to for what, beside ``contact``."""
+    risks: RiskAnswers = RiskAnswers()
+    """Answers to the questions on risk."""
+    registry: RegistryFacts = RegistryFacts()
+    """What a registry of differentially private deployments asks."""

@@ -8,13 +8,14 @@ slips through a comparison.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, StringConstraints
 
 from probity.digest import digest_json
 
-__all__ = ["Digest", "Number", "Record", "Sensitive", "Slug"]
+__all__ = ["Digest", "Number", "Record", "Sensitive", "Slug", "refuse_repeats"]
 
 
 class Sensitive:
@@ -79,3 +80,17 @@ class Record(BaseModel):
     def record_digest(self) -> str:
         """Returns the digest of the JSON form."""
         return digest_json(self.to_json())
+
+
+def refuse_repeats(what: str, names: Iterable[str]) -> None:
+    """Raises :class:`ValueError`, for a validator, if a list of names holds one twice.
+
+    Args:
+        what: The field that lists them.
+        names: Of columns, rules and the like; never data values.
+    """
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise ValueError(f"{what} names {name!r} twice")
+        seen.add(name)

@@ -21,7 +21,8 @@ from probity.errors import ConfigError, SignatureError
 from probity.history import DataApproved, DataRejected, HistoryEntry, read_history
 from probity.release_policy import trusted_in_project
 from probity.review import Reviewers, SealedReview, quorum_problem, unseal_review
-from probity.runs import RunFolder, Workspace
+from probity.runs import RunFolder
+from probity.workspace import Workspace
 
 __all__ = [
     "CARD_FILES",

@@ -1,12 +1,12 @@
-"""What a model has to show before it may be served."""
+"""Where a released model is served, and what it has to show before."""
 
 from __future__ import annotations
 
 from pydantic import Field
 
-from probity.record import Record
+from probity.record import Record, Slug
 
-__all__ = ["InfraValidationConfig"]
+__all__ = ["InfraValidationConfig", "ServingConfig"]
 
 
 class InfraValidationConfig(Record):
@@ -21,3 +21,14 @@ class InfraValidationConfig(Record):
     """Single-row requests that are timed."""
     start_seconds: float = Field(default=120.0, gt=0.0)
     """How long the server may take to load the model."""
+
+
+class ServingConfig(Record):
+    """Where a released model goes."""
+
+    model_name: Slug
+    """Name under which TensorFlow Serving offers the model; part of its path."""
+    base_path: str = "serving"
+    """Folder of TensorFlow Serving's layout, relative to the config file."""
+    infra_validation: InfraValidationConfig | None = InfraValidationConfig()
+    """Serve the candidate in a clean process and ask it for real rows, before the gate decides; ``null`` does not."""

@@ -14,7 +14,8 @@ from probity.run_reviews import (
     waiting_for,
     waiting_runs,
 )
-from probity.runs import RunFolder, Workspace
+from probity.runs import RunFolder
+from probity.workspace import Workspace
 
 RUN = "20260102T030405Z-adult-income-1a2b"
 

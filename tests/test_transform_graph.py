@@ -5,7 +5,7 @@ import pytest
 
 from probity import transform_graph
 from probity.tfexample import encode
-from probity.trainers.testing import make_world, transformed
+from probity.trainers.testing_world import make_world, transformed
 from probity.transform_graph import graph_function, transform_rows
 
 

@@ -16,10 +16,10 @@ from probity.task import Task
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
 
+    from probity.audit_plan import AuditsConfig
     from probity.audits.scoring import ScoredRows
     from probity.audits.task_rows import ClassifiedRows, PredictedRows
     from probity.canaries import Canaries
-    from probity.config import AuditsConfig
     from probity.data import Dataset, Examples, Schema, Transform, TransformedExamples
     from probity.edge_cases import EdgeCases
     from probity.model import TrainedModel

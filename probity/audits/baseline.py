@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from probity.audit_plan import AuditsConfig
 from probity.audits.paired import paired_changes
 from probity.audits.scoring import ScoredRows
-from probity.config import AuditsConfig
 from probity.findings import AuditReport, Subject
 
 __all__ = ["NAME", "compare_with_baseline"]

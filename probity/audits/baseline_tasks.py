@@ -25,15 +25,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from probity.audit_plan import AuditsConfig
 from probity.audits.baseline import NAME, compare_with_baseline
-from probity.audits.intervals import bonferroni, normal_quantile, paired_difference
+from probity.audits.intervals import bonferroni, compare_rates, normal_quantile
 from probity.audits.mean_intervals import METHOD, mean_interval, mean_statistics
 from probity.audits.measures import NO_WIDTH, joint_interval
 from probity.audits.multiclass import ClassGroup, class_groups, macro_influence
 from probity.audits.regression import NUMBERS, RegressionGroup, regression_groups
 from probity.audits.scoring import ScoredRows
 from probity.audits.task_rows import AnyRows, ClassifiedRows, PredictedRows
-from probity.config import AuditsConfig
 from probity.errors import AuditError
 from probity.findings import AuditReport, Estimate, Finding, JointInterval, Subject, finding_id
 from probity.metric import metric as vocabulary
@@ -304,9 +304,7 @@ def _rate_change(
         return _Change(
             metric=metric, value=None, bounds=None, method=method, n=0, label_class=label_class, undefined=why
         )
-    first, second = hits[0][among], hits[1][among]
-    counts = [int(both.sum()) for both in (first & second, first & ~second, ~first & second, ~first & ~second)]
-    value, lower, upper = (float(number) for number in paired_difference(*counts, confidence=confidence))
+    value, lower, upper = compare_rates(hits[0][among], hits[1][among], confidence=confidence)
     return _Change(metric=metric, value=value, bounds=(lower, upper), method=method, n=n, label_class=label_class)
 
 

@@ -12,9 +12,9 @@ from typing import Literal
 
 import numpy as np
 
+from probity.audit_plan import AuditsConfig
 from probity.audits.intervals import Extremes, bonferroni, largest_gap, smallest_ratio
 from probity.audits.measures import Measure, joint_interval
-from probity.config import AuditsConfig
 from probity.findings import Estimate, Finding, finding_id, slice_name
 from probity.metric import Direction
 

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from probity.audits.intervals import delong, normal_quantile
+from probity.audits.auc import delong
+from probity.audits.intervals import normal_quantile
 from probity.audits.shapley import Inputs, Predict
 
 __all__ = ["PERMUTATIONS", "AucDrop", "lime_weights", "permutation_importances", "rank_agreement"]

@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from probity.audit_plan import AuditsConfig
 from probity.audits.canvas import COLOURS, STYLE, file_name
 from probity.audits.scoring import ScoredRows
 from probity.audits.slices import Confusion, confusion, rate_counts
-from probity.config import AuditsConfig
 
 __all__ = ["GRID", "write_curves"]
 

@@ -38,9 +38,10 @@ __all__ = [
     "OfficialRate",
     "OfficialSlice",
     "SliceKey",
+    "eval_config",
     "evaluate",
-    "model_spec",
     "quantised",
+    "read_slices",
     "rows_by_key",
     "run_tfma",
     "same_groups",
@@ -131,7 +132,7 @@ def evaluate(
         AuditError: If TFMA cannot evaluate the model. TFMA's own text is not repeated: it quotes rows.
     """
     return run_tfma(
-        eval_config(groupings, thresholds),
+        eval_config(groupings, _metrics(thresholds)),
         saved_model,
         examples,
         labels=labels.astype(np.float32),
@@ -158,7 +159,7 @@ def run_tfma(
     """Runs TFMA with a configuration, and keeps its result folder.
 
     Args:
-        config: TFMA's ``EvalConfig``; see :func:`model_spec`.
+        config: TFMA's ``EvalConfig``; see :func:`eval_config`.
         saved_model: As for :func:`evaluate`.
         examples: As for :func:`evaluate`.
         labels: What TFMA is given as label of each row, shape (rows,).
@@ -218,25 +219,36 @@ def quantised(scores: npt.NDArray[np.float32]) -> npt.NDArray[np.intp]:
     return np.searchsorted(thresholds, left, side="right")
 
 
-def eval_config(groupings: Sequence[Grouping], thresholds: Sequence[float]) -> Any:
-    """Returns TFMA's configuration, with every metric at every threshold."""
-    import tensorflow_model_analysis as tfma
-
+def _metrics(thresholds: Sequence[float]) -> dict[str, dict[str, Any]]:
+    """Returns every metric at every threshold, by the name of TFMA's class."""
     at = {"thresholds": list(thresholds)}
-    shared: dict[str, dict[str, Any]] = {"ExampleCount": {}, "AUC": {}}
+    shared: dict[str, dict[str, Any]] = {"AUC": {}}
     shared |= dict.fromkeys(("Precision", "Recall", "TPR", "FPR", "TNR", "FNR"), at)
     shared |= dict.fromkeys(("ConfusionMatrixAtThresholds", "FairnessIndicators"), at)
     # Documented for one threshold, it takes several under that name and then shares the pass of the others.
     shared["BinaryAccuracy"] = {"threshold": at["thresholds"]}
-    configs = [tfma.MetricConfig(class_name=name, config=json.dumps(given)) for name, given in shared.items()]
+    return shared
+
+
+def eval_config(groupings: Sequence[Grouping], metrics: Mapping[str, Mapping[str, Any]]) -> Any:
+    """Returns TFMA's configuration: the number of rows and these metrics, in every slice.
+
+    Args:
+        groupings: The attributes to slice by.
+        metrics: Name of TFMA's class to its settings.
+    """
+    import tensorflow_model_analysis as tfma
+
+    asked: dict[str, Mapping[str, Any]] = {"ExampleCount": {}, **metrics}
+    configs = [tfma.MetricConfig(class_name=name, config=json.dumps(given)) for name, given in asked.items()]
     return tfma.EvalConfig(
-        model_specs=[model_spec()],
+        model_specs=[_model_spec()],
         slicing_specs=[tfma.SlicingSpec(feature_keys=list(grouping)) for grouping in dict.fromkeys(groupings)],
         metrics_specs=[tfma.MetricsSpec(metrics=configs)],
     )
 
 
-def model_spec() -> Any:
+def _model_spec() -> Any:
     """Returns how TFMA is to ask the model, and where it finds label and weight of a row."""
     import tensorflow_model_analysis as tfma
 
@@ -330,16 +342,22 @@ def same_groups(extracts: dict[str, Any], attributes: Grouping) -> Iterator[dict
         }
 
 
-def _read(output: Path, thresholds: Sequence[float]) -> Evaluation:
+def read_slices(output: Path) -> Iterator[tuple[SliceKey, int, dict[str, Any]]]:
+    """Yields each slice that TFMA left, with its number of rows and TFMA's values by their names."""
     import tensorflow_model_analysis as tfma
 
-    result: Evaluation = {}
     for entry in tfma.load_metrics(str(output)):
         key = frozenset((part.column, part.bytes_value.decode()) for part in entry.slice_key.single_slice_keys)
         values = {pair.key.name: pair.value for pair in entry.metric_keys_and_values}
+        yield key, round(values["example_count"].double_value.value), values
+
+
+def _read(output: Path, thresholds: Sequence[float]) -> Evaluation:
+    result: Evaluation = {}
+    for key, rows, values in read_slices(output):
         auc = values["auc"].double_value.value
         result[key] = OfficialSlice(
-            example_count=round(values["example_count"].double_value.value),
+            example_count=rows,
             auc=None if math.isnan(auc) else auc,
             rates=tuple(_rates(values, thresholds)),
         )

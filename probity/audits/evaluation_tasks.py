@@ -12,16 +12,15 @@ decides for all of them.
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from probity.audits.evaluation import Grouping, SliceKey, model_spec, rows_by_key, run_tfma, same_groups
+from probity.audits.evaluation import Grouping, SliceKey, eval_config, read_slices, rows_by_key, run_tfma, same_groups
 from probity.audits.task_rows import ClassifiedRows, PredictedRows
 
 __all__ = ["OfficialNumbers", "evaluate_classes", "evaluate_numbers"]
@@ -52,7 +51,7 @@ def evaluate_numbers(
     """
     errors = [name for name in _ERRORS if name != "mean_absolute_percentage_error" or (rows.labels != 0).all()]
     classes = [*(_ERRORS[name] for name in errors), "MeanPrediction", "MeanLabel"]
-    config = _config(groupings, {name: {} for name in classes})
+    config = eval_config(groupings, {name: {} for name in classes})
     return run_tfma(
         config,
         saved_model,
@@ -71,7 +70,7 @@ def evaluate_classes(
 ) -> dict[SliceKey, OfficialNumbers]:
     """Evaluates a model of several classes; arguments, result and errors as for :func:`evaluate_numbers`."""
     # At threshold 0 every row has a decision: the highest of scores that sum to 1 is above 0.
-    config = _config(groupings, {"MultiClassConfusionMatrixAtThresholds": {"thresholds": [0.0]}})
+    config = eval_config(groupings, {"MultiClassConfusionMatrixAtThresholds": {"thresholds": [0.0]}})
     return run_tfma(
         config,
         saved_model,
@@ -82,18 +81,6 @@ def evaluate_classes(
         output=output,
         group=_same_decisions,
         read=lambda folder: _read(folder, _counts),
-    )
-
-
-def _config(groupings: Sequence[Grouping], metrics: dict[str, dict[str, Any]]) -> Any:
-    import tensorflow_model_analysis as tfma
-
-    asked: dict[str, dict[str, Any]] = {"ExampleCount": {}, **metrics}
-    configs = [tfma.MetricConfig(class_name=name, config=json.dumps(given)) for name, given in asked.items()]
-    return tfma.EvalConfig(
-        model_specs=[model_spec()],
-        slicing_specs=[tfma.SlicingSpec(feature_keys=list(grouping)) for grouping in dict.fromkeys(groupings)],
-        metrics_specs=[tfma.MetricsSpec(metrics=configs)],
     )
 
 
@@ -116,17 +103,10 @@ def _same_decisions(extracts: dict[str, Any], attributes: Grouping) -> Iterator[
         }
 
 
-def _read(output: Path, values_of: Any) -> dict[SliceKey, OfficialNumbers]:
-    import tensorflow_model_analysis as tfma
-
-    result: dict[SliceKey, OfficialNumbers] = {}
-    for entry in tfma.load_metrics(str(output)):
-        key = frozenset((part.column, part.bytes_value.decode()) for part in entry.slice_key.single_slice_keys)
-        found = {pair.key.name: pair.value for pair in entry.metric_keys_and_values}
-        result[key] = OfficialNumbers(
-            example_count=round(found["example_count"].double_value.value), values=values_of(found)
-        )
-    return result
+def _read(output: Path, values_of: Callable[[dict[str, Any]], dict[str, float]]) -> dict[SliceKey, OfficialNumbers]:
+    return {
+        key: OfficialNumbers(example_count=rows, values=values_of(found)) for key, rows, found in read_slices(output)
+    }
 
 
 def _numbers(found: dict[str, Any], errors: Sequence[str]) -> dict[str, float]:

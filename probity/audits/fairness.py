@@ -33,6 +33,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from probity.audit_plan import AuditsConfig
 from probity.audits.base import AuditInput
 from probity.audits.comparison import COMPARISONS, NO_GUARANTEE, SHARED, Compared, compare, comparison_finding
 from probity.audits.curves import write_curves
@@ -41,7 +42,6 @@ from probity.audits.intervals import bonferroni
 from probity.audits.measures import SCORES, rate_measures, score_measures
 from probity.audits.scoring import ScoredRows
 from probity.audits.slices import RATES, Confusion, ScoreMetrics, confusion, score_metrics
-from probity.config import AuditsConfig
 from probity.findings import AuditReport, Finding
 from probity.task import TASKS
 

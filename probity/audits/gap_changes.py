@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import partial
 
+from probity.audit_plan import AuditsConfig
 from probity.audits.comparison import Compared, compare
 from probity.audits.intervals import Bounds, difference
 from probity.audits.measures import rate_measures
 from probity.audits.scoring import ScoredRows
 from probity.audits.slices import Confusion, confusion
-from probity.config import AuditsConfig
 from probity.findings import Estimate, Finding, finding_id
 from probity.metric import Direction
 

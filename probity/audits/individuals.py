@@ -37,7 +37,7 @@ from probity.audits.base import AuditInput
 from probity.audits.dependence import Dependence, dependence_of, grid_of
 from probity.audits.dependence_plots import draw_dependence
 from probity.audits.flips import PROXY_STRENGTH, attribute_flips, proxies_of, proxy_flips
-from probity.audits.intervals import paired_difference, wilson
+from probity.audits.intervals import compare_rates, wilson
 from probity.audits.neighbours import canonical_order, distances, nearest
 from probity.audits.slices import exact_threshold
 from probity.data import Column, SensitiveAttribute
@@ -298,8 +298,7 @@ class _Asked:
         self, name: str, hits: Flags, placebo: Flags, *, across: tuple[str, ...], reason: str | None = None
     ) -> Finding:
         confidence, n = self.evidence.settings.confidence, len(hits)
-        cells = (hits & placebo, hits & ~placebo, ~hits & placebo, ~hits & ~placebo)
-        value, lower, upper = paired_difference(*(int(cell.sum()) for cell in cells), confidence=confidence)
+        value, lower, upper = compare_rates(hits, placebo, confidence=confidence)
         insufficient = n < self.evidence.settings.min_group_size
         small = f"fewer than {self.evidence.settings.min_group_size} rows were asked about"
         return Finding(
@@ -307,9 +306,9 @@ class _Asked:
             metric=name,
             across=across,
             estimate=Estimate(
-                value=float(value) if n else None,
-                lower=float(lower) if n else None,
-                upper=float(upper) if n else None,
+                value=value if n else None,
+                lower=lower if n else None,
+                upper=upper if n else None,
                 confidence=confidence if n else None,
                 method="newcombe_paired",
                 n=n,

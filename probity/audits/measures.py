@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from probity.audits import intervals
+from probity.audits.auc import auc_interval
 from probity.audits.slices import Confusion, ScoreMetrics, rate_counts, undefined_reason
 from probity.findings import Estimate, Finding, JointInterval, finding_id
 from probity.metric import metric as vocabulary
@@ -98,7 +99,7 @@ def rate_measures(
 def score_measures(metric: str, groups: Sequence[ScoreMetrics], *, confidence: float, seed: int) -> tuple[Measure, ...]:
     """Measures one of :data:`SCORES` of every group.
 
-    Intervals: AUC - :func:`probity.audits.intervals.auc_interval`; log loss - normal; calibration error -
+    Intervals: AUC - :func:`probity.audits.auc.auc_interval`; log loss - normal; calibration error -
     :func:`calibration_interval`.
     """
     measure = {"auc": _auc, "log_loss": _log_loss, "calibration_error": _calibration_error}[metric]
@@ -156,7 +157,7 @@ def finding_of(
 
 def _auc(group: ScoreMetrics, *, confidence: float, seed: int) -> Measure:
     del seed
-    bounds = None if group.auc is None else intervals.auc_interval(group.auc, confidence=confidence)
+    bounds = None if group.auc is None else auc_interval(group.auc, confidence=confidence)
     missing = "positive" if group.positives == 0 else "negative"
     return whole_measure(
         group,

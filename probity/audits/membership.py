@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from probity.audits.intervals import Auc, auc_interval, bonferroni, clopper_pearson, delong
+from probity.audits.auc import Auc, auc_interval, delong
+from probity.audits.intervals import bonferroni, clopper_pearson
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -257,9 +258,7 @@ def _library() -> Iterator[tuple[Any, Any]]:
         warnings.simplefilter("ignore")
         logging.disable(logging.WARNING)
         try:
-            from tensorflow_privacy.privacy.privacy_tests.membership_inference_attack import (
-                data_structures,
-            )
+            from tensorflow_privacy.privacy.privacy_tests.membership_inference_attack import data_structures
             from tensorflow_privacy.privacy.privacy_tests.membership_inference_attack import (
                 membership_inference_attack as attack,
             )

@@ -23,7 +23,7 @@ from functools import cached_property, partial
 import numpy as np
 import numpy.typing as npt
 
-from probity.audits.intervals import Auc, auc_interval
+from probity.audits.auc import Auc, auc_interval
 from probity.audits.mean_intervals import METHOD, mean_interval, mean_statistics
 from probity.audits.measures import Measure, rate_measures, whole_measure
 from probity.audits.quantities import Quantity

@@ -26,7 +26,9 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from probity.audits.intervals import bonferroni, compare_auc, delong, normal_mean, paired_difference
+from probity.audit_plan import AuditsConfig
+from probity.audits.auc import compare_auc, delong
+from probity.audits.intervals import bonferroni, compare_rates, normal_mean
 from probity.audits.measures import NO_WIDTH, joint_interval
 from probity.audits.scoring import ScoredRows
 from probity.audits.slices import (
@@ -39,7 +41,6 @@ from probity.audits.slices import (
     row_losses,
     undefined_reason,
 )
-from probity.config import AuditsConfig
 from probity.errors import AuditError
 from probity.findings import Estimate, Finding, JointInterval, finding_id
 from probity.metric import metric as vocabulary
@@ -249,10 +250,8 @@ def _rate_change(metric: str, labels: Bools, decisions: tuple[Bools, Bools], *, 
         return _Change(
             value=None, bounds=None, method=method, n=0, undefined=undefined_reason(metric, rows=len(labels))
         )
-    first, second = hit[0][among], hit[1][among]
-    counts = [int(both.sum()) for both in (first & second, first & ~second, ~first & second, ~first & ~second)]
-    value, lower, upper = paired_difference(*counts, confidence=confidence)
-    return _Change(value=float(value), bounds=(float(lower), float(upper)), method=method, n=n)
+    value, lower, upper = compare_rates(hit[0][among], hit[1][among], confidence=confidence)
+    return _Change(value=value, bounds=(lower, upper), method=method, n=n)
 
 
 def _trials(metric: str, labels: Bools, decisions: tuple[Bools, Bools]) -> tuple[Bools, tuple[Bools, Bools]]:

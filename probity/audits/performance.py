@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
+from probity.audits.auc import delong
 from probity.audits.base import AuditInput
 from probity.audits.evaluation import Evaluation, OfficialSlice, evaluate, quantised
-from probity.audits.intervals import bonferroni, delong
+from probity.audits.intervals import bonferroni
 from probity.audits.measures import SCORES, Measure, finding_of, joint_interval, rate_measures, score_measures
 from probity.audits.performance_tasks import measure_performance
 from probity.audits.scoring import ScoredRows

@@ -18,9 +18,6 @@ from importlib.metadata import version
 from pathlib import Path
 
 from probity.audits.accounting import (
-    Noiseless,
-    Noisy,
-    Spent,
     consistent,
     default_delta,
     epsilon_of,
@@ -29,6 +26,7 @@ from probity.audits.accounting import (
     unaccountable,
 )
 from probity.audits.base import AuditInput
+from probity.audits.privacy_events import Noiseless, Noisy, Spent
 from probity.data import PrivateStatistics, Transform
 from probity.findings import AuditReport, EpsilonByEpoch, Estimate, Finding, PrivacyStatement, finding_id
 from probity.metric import metric
@@ -71,6 +69,11 @@ _SHARES = (
     "the model from memorising them."
 )
 
+_UNKNOWN = (
+    "mechanism unknown: the model was trained elsewhere, and nobody here saw what was done to the data. What attacks "
+    "could show is in the report of the audit attacks: it bounds epsilon from below only"
+)
+
 
 class PrivacyAudit:
     """States epsilon for what was executed, at a delta below one over the number of protected units."""
@@ -86,32 +89,17 @@ class PrivacyAudit:
         """
         model, unit = evidence.model, _unit(evidence.model.mechanism, declared=evidence.dataset.privacy_unit)
         if isinstance(model.mechanism, Unknown):
-            return AuditReport(
-                audit=self.name,
-                status="not_applicable",
-                subject=evidence.subject,
-                reasons=(
-                    "mechanism unknown: the model was trained elsewhere, and nobody here saw what was done to the data."
-                    " What attacks could show is in the report of the audit attacks: it bounds epsilon from below only",
-                ),
-            )
+            return AuditReport(audit=self.name, status="not_applicable", subject=evidence.subject, reasons=(_UNKNOWN,))
         delta = model.target_delta or default_delta(model.num_train_units)
         spent = _spent(model.mechanism, evidence.transform.private_statistics)
-        reasons = [reason for entry in spent if (reason := unaccountable(entry, unit=unit)) is not None]
-        if delta * model.num_train_units >= 1.0:
-            reasons.append(
-                f"delta {delta:g} is not below one over the {model.num_train_units} units: publishing one unit's rows "
-                "outright would count as private"
-            )
-        if reasons:
+        if reasons := _obstacles(spent, unit=unit, delta=delta, num_units=model.num_train_units):
             return self._failed(evidence, *reasons)
         epsilon, second = epsilon_of(spent, delta=delta), renyi_epsilon_of(spent, delta=delta)
         if not consistent(epsilon, second):
             return self._failed(
                 evidence,
-                f"two accountants contradict each other: privacy loss distributions give epsilon {epsilon:.6g}, "
-                "which must "
-                f"not be above the {second:.6g} of Rényi accounting",
+                f"two accountants contradict each other: privacy loss distributions give epsilon {epsilon:.6g}, which "
+                f"must not be above the {second:.6g} of Rényi accounting",
             )
         course = _by_epoch(model, spent, delta=delta)
         if course is not None:
@@ -141,6 +129,17 @@ class PrivacyAudit:
 def _unit(mechanism: Mechanism | Unknown, *, declared: str) -> str:
     """Returns the unit to account for: clients that are no column of the data are a unit of their own."""
     return CLIENT if isinstance(mechanism, DpFedAvg | DpFtrl) and mechanism.unit == CLIENT else declared
+
+
+def _obstacles(spent: Sequence[Spent], *, unit: str, delta: float, num_units: int) -> list[str]:
+    """Returns why no epsilon can be stated, if none can."""
+    reasons = [reason for entry in spent if (reason := unaccountable(entry, unit=unit)) is not None]
+    if delta * num_units >= 1.0:
+        reasons.append(
+            f"delta {delta:g} is not below one over the {num_units} units: publishing one unit's rows outright would "
+            "count as private"
+        )
+    return reasons
 
 
 def _spent(mechanism: Noisy | Noiseless, statistics: PrivateStatistics | None) -> tuple[Spent, ...]:

@@ -29,7 +29,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from probity.audits.intervals import Auc, auc_interval, bonferroni
+from probity.audits.auc import Auc, auc_interval
+from probity.audits.intervals import bonferroni
 
 __all__ = ["ProxyStrength", "categories", "folds", "proxy_strength"]
 

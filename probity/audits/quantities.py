@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from probity.audit_plan import AuditsConfig
 from probity.audits.intervals import bonferroni
 from probity.audits.measures import Measure, finding_of, joint_interval
-from probity.config import AuditsConfig
 from probity.findings import Finding, finding_id
 
 __all__ = ["Measuring", "Quantity", "findings_of"]

@@ -6,27 +6,23 @@ run folder like the examples themselves, and never reaches a report, a card, a t
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from probity.errors import AuditError, DataError
+from probity.audits.rows_file import numbers_of, read_groups, reading_rows, write_rows
+from probity.errors import AuditError
 from probity.groups import group_codes, value_texts
 
 if TYPE_CHECKING:
     from probity.data import Dataset, Examples
 
 __all__ = ["ScoredRows", "positive_labels", "score"]
-
-_NAMES = b"probity.groups"
-_GROUP = "group:"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -69,10 +65,8 @@ class ScoredRows:
 
     def write(self, path: Path) -> None:
         """Writes one Parquet file; :meth:`read` gives equal rows back."""
-        columns: dict[str, Any] = {"score": pa.array(self.scores, pa.float32()), "label": pa.array(self.labels)}
-        columns |= {f"{_GROUP}{name}": pa.array(codes, pa.int32()) for name, codes in self.groups.items()}
-        names = json.dumps({name: list(self.names[name]) for name in self.groups})
-        pq.write_table(pa.table(columns).replace_schema_metadata({_NAMES: names.encode()}), path)
+        columns = {"score": pa.array(self.scores, pa.float32()), "label": pa.array(self.labels)}
+        write_rows(path, columns, groups=self.groups, names=self.names)
 
     @classmethod
     def read(cls, path: Path) -> ScoredRows:
@@ -81,22 +75,14 @@ class ScoredRows:
         Raises:
             DataError: If the file is not readable Parquet of this layout.
         """
-        try:
-            table = pq.read_table(path)
-            names = json.loads(table.schema.metadata[_NAMES])
+        with reading_rows(path, columns="score, label") as table:
+            groups, names = read_groups(table)
             return cls(
-                scores=_numpy(table.column("score"), np.float32),
-                labels=_numpy(table.column("label"), np.bool_),
-                groups={name: _numpy(table.column(_GROUP + name), np.int32) for name in names},
-                names={name: tuple(groups) for name, groups in names.items()},
+                scores=numbers_of(table.column("score"), np.float32),
+                labels=numbers_of(table.column("label"), np.bool_),
+                groups=groups,
+                names=names,
             )
-        except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
-            raise DataError(
-                path.name,
-                seen="no readable file of scored rows",
-                allowed="Parquet with columns score, label and one code per sensitive attribute",
-                remedy="run again; the file is made anew",
-            ) from error
 
 
 def score(model_folder: Path, *, dataset: Dataset, examples: Examples, split: str = "test") -> ScoredRows:
@@ -141,12 +127,6 @@ def positive_labels(dataset: Dataset, column: pa.ChunkedArray) -> npt.NDArray[np
         return np.zeros(0, np.bool_)
     of_value = np.array([text == dataset.positive for text in value_texts(encoded.dictionary)], np.bool_)
     return np.asarray(of_value[encoded.indices.to_numpy()], np.bool_)
-
-
-def _numpy(column: pa.ChunkedArray, kind: type[Any]) -> npt.NDArray[Any]:
-    if column.length() == 0:
-        return np.zeros(0, kind)
-    return np.asarray(column.to_numpy()).astype(kind)
 
 
 def _unusable(seen: str) -> AuditError:

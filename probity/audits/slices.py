@@ -19,7 +19,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from probity.audits.intervals import Auc, delong
+from probity.audits.auc import Auc, delong
 from probity.audits.scoring import ScoredRows
 from probity.metric import METRICS, MetricKind
 

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from probity.audits import scoring
+from probity.audits.rows_file import Codes, numbers_of, read_groups, reading_rows, write_rows
 from probity.audits.scoring import ScoredRows
-from probity.errors import AuditError, DataError
+from probity.errors import AuditError
 from probity.groups import group_codes, value_texts
 from probity.task import Task
 
@@ -28,12 +28,9 @@ if TYPE_CHECKING:
 
 __all__ = ["AnyRows", "ClassifiedRows", "PredictedRows", "read_rows", "score_rows"]
 
-_NAMES, _CLASSES = b"probity.groups", b"probity.classes"
-_GROUP, _SCORE = "group:", "score:"
+_CLASSES, _SCORE = b"probity.classes", "score:"
 _ROUNDING = 1e-4
 """By how much the sum of a softmax in single precision may miss 1, for a hundred classes."""
-
-Codes = npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -80,7 +77,9 @@ class ClassifiedRows:
         columns: dict[str, Any] = {"label": pa.array(self.labels, pa.int32())}
         for code, name in enumerate(self.classes):
             columns[_SCORE + name] = pa.array(np.ascontiguousarray(self.scores[:, code]), pa.float32())
-        _write(path, columns, self.groups, self.names, extra={_CLASSES: json.dumps(self.classes).encode()})
+        write_rows(
+            path, columns, groups=self.groups, names=self.names, extra={_CLASSES: json.dumps(self.classes).encode()}
+        )
 
     @classmethod
     def read(cls, path: Path) -> ClassifiedRows:
@@ -89,20 +88,17 @@ class ClassifiedRows:
         Raises:
             DataError: If the file is not readable Parquet of this layout.
         """
-        try:
-            table = pq.read_table(path)
+        with reading_rows(path, columns="label, one score per class") as table:
             classes = tuple(json.loads(table.schema.metadata[_CLASSES]))
-            scores = [_numpy(table.column(_SCORE + name), np.float32) for name in classes]
-            groups, names = _read_groups(table)
+            scores = [numbers_of(table.column(_SCORE + name), np.float32) for name in classes]
+            groups, names = read_groups(table)
             return cls(
                 scores=np.stack(scores, axis=1),
-                labels=_numpy(table.column("label"), np.int32),
+                labels=numbers_of(table.column("label"), np.int32),
                 classes=classes,
                 groups=groups,
                 names=names,
             )
-        except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
-            raise _unreadable(path, "label, one score per class and one code per sensitive attribute") from error
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -142,7 +138,7 @@ class PredictedRows:
     def write(self, path: Path) -> None:
         """Writes one Parquet file; :meth:`read` gives equal rows back."""
         columns = {"prediction": pa.array(self.predictions, pa.float32()), "label": pa.array(self.labels, pa.float64())}
-        _write(path, columns, self.groups, self.names)
+        write_rows(path, columns, groups=self.groups, names=self.names)
 
     @classmethod
     def read(cls, path: Path) -> PredictedRows:
@@ -151,17 +147,14 @@ class PredictedRows:
         Raises:
             DataError: If the file is not readable Parquet of this layout.
         """
-        try:
-            table = pq.read_table(path)
-            groups, names = _read_groups(table)
+        with reading_rows(path, columns="prediction, label") as table:
+            groups, names = read_groups(table)
             return cls(
-                predictions=_numpy(table.column("prediction"), np.float32),
-                labels=_numpy(table.column("label"), np.float64),
+                predictions=numbers_of(table.column("prediction"), np.float32),
+                labels=numbers_of(table.column("label"), np.float64),
                 groups=groups,
                 names=names,
             )
-        except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
-            raise _unreadable(path, "prediction, label and one code per sensitive attribute") from error
 
 
 AnyRows = ScoredRows | ClassifiedRows | PredictedRows
@@ -208,7 +201,7 @@ def score_rows(model_folder: Path, *, dataset: Dataset, examples: Examples, spli
     if label.null_count:
         raise _unusable(f"{label.null_count} rows without a label")
     if dataset.task == "regression":
-        return PredictedRows(predictions=scores[:, 0], labels=_numpy(label, np.float64), groups=groups, names=names)
+        return PredictedRows(predictions=scores[:, 0], labels=numbers_of(label, np.float64), groups=groups, names=names)
     return ClassifiedRows(
         scores=scores, labels=_class_codes(label, dataset.classes), classes=dataset.classes, groups=groups, names=names
     )
@@ -236,41 +229,6 @@ def _require_finite(numbers: npt.NDArray[Any]) -> None:
     broken = int((~np.isfinite(numbers)).sum())
     if broken:
         raise _unusable(f"{broken} scores or labels that are not finite numbers")
-
-
-def _write(
-    path: Path,
-    columns: Mapping[str, Any],
-    groups: Mapping[str, Codes],
-    names: Mapping[str, tuple[str, ...]],
-    *,
-    extra: Mapping[bytes, bytes] | None = None,
-) -> None:
-    coded = {f"{_GROUP}{name}": pa.array(codes, pa.int32()) for name, codes in groups.items()}
-    texts = json.dumps({name: list(names[name]) for name in groups}).encode()
-    table = pa.table({**columns, **coded})
-    pq.write_table(table.replace_schema_metadata({_NAMES: texts, **(extra or {})}), path)
-
-
-def _read_groups(table: pa.Table) -> tuple[dict[str, Codes], dict[str, tuple[str, ...]]]:
-    names = json.loads(table.schema.metadata[_NAMES])
-    groups = {name: _numpy(table.column(_GROUP + name), np.int32) for name in names}
-    return groups, {name: tuple(entries) for name, entries in names.items()}
-
-
-def _numpy(column: pa.ChunkedArray, kind: type[Any]) -> npt.NDArray[Any]:
-    if column.length() == 0:
-        return np.zeros(0, kind)
-    return np.asarray(column.to_numpy()).astype(kind)
-
-
-def _unreadable(path: Path, columns: str) -> DataError:
-    return DataError(
-        path.name,
-        seen="no readable file of scored rows",
-        allowed=f"Parquet with columns {columns}",
-        remedy="run again; the file is made anew",
-    )
 
 
 def _unusable(seen: str) -> AuditError:

@@ -23,9 +23,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pytest
 
+from probity.audit_plan import AuditsConfig
 from probity.audits.base import Audit, AuditInput
 from probity.audits.scoring import ScoredRows
-from probity.config import SPLITS, AuditsConfig
 from probity.data import (
     MISSING_GROUP,
     Column,
@@ -41,6 +41,7 @@ from probity.data import (
     TransformedExamples,
     TransformedFeature,
 )
+from probity.data_source import SPLITS
 from probity.digest import digest_bytes, digest_file, digest_tree
 from probity.errors import AuditError
 from probity.findings import AuditReport

@@ -19,13 +19,13 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from probity.audit_plan import AuditsConfig
 from probity.audits.baseline_tasks import task_changes
 from probity.audits.gap_changes import gap_changes
 from probity.audits.paired import paired_changes
 from probity.audits.scoring import ScoredRows
 from probity.audits.slices import exact_threshold, members_of
 from probity.audits.task_rows import AnyRows
-from probity.config import AuditsConfig
 from probity.findings import AuditReport, Estimate, Finding, Subject, finding_id
 from probity.metric import metric
 

@@ -19,7 +19,8 @@ from probity.access import Role
 from probity.dashboards.words import STATUSES
 from probity.errors import ProbityError
 from probity.findings import finding_id
-from probity.runs import AUDITS, DECISION, MODEL, RELEASE, RunFolder, RunStatus, Workspace
+from probity.runs import AUDITS, DECISION, MODEL, RELEASE, RunFolder, RunStatus
+from probity.workspace import Workspace
 
 __all__ = [
     "GAP_METRICS",

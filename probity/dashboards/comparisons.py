@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from probity.dashboards.drawing import Point
-from probity.runs import Workspace
+from probity.workspace import Workspace
 
 __all__ = ["Comparison", "comparisons", "pareto_front"]
 

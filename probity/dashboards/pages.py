@@ -13,7 +13,8 @@ from probity.dashboards.catalogue import ON_A_PAGE, Line, catalogue, held_first,
 from probity.dashboards.report import Report
 from probity.dashboards.words import STATUSES, plain
 from probity.errors import ConfigError
-from probity.runs import RunFolder, Workspace
+from probity.runs import RunFolder
+from probity.workspace import Workspace
 
 __all__ = ["PAGES", "Page", "prepare", "render_page", "show"]
 

@@ -26,8 +26,9 @@ from probity.model_cards.publication import Publication
 from probity.review import SealedReview
 from probity.run_publication import publication_of
 from probity.run_reviews import counting_reviews, reviewers_of
-from probity.runs import AUDITS, Receipt, RunError, RunFolder, Workspace
+from probity.runs import AUDITS, Receipt, RunError, RunFolder
 from probity.storage import read_record
+from probity.workspace import Workspace
 
 __all__ = ["Report"]
 

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from probity.config import ModelConfig
 from probity.data import TransformedFeature
 from probity.errors import ConfigError
+from probity.recipe import ModelConfig
 from probity.trainers.architecture import LOGIT, build
 
 __all__ = ["FEATURES", "crossing", "joined", "probe_rows", "rebuilt", "require_built_in"]

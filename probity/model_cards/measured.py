@@ -20,7 +20,7 @@ from probity.model_cards.tables import (
     threshold_table,
 )
 from probity.model_cards.tasks import task_analyses
-from probity.model_cards.wording import group_label, metric_title, table_title, value_text
+from probity.model_cards.wording import group_label, insufficient_reasons, metric_title, table_title, value_text
 
 __all__ = ["analyses", "edge_cases", "explanations", "individuals", "notes", "pick", "privacy", "regulatory"]
 
@@ -112,9 +112,8 @@ def _disparities(card: ModelCard, numbers: Sequence[CardNumber]) -> Iterator[Blo
     for attributes, table in disparity_tables(numbers, threshold=at):
         yield table
         mine = [n for n in numbers if n.across == attributes and n.threshold in (None, at)]
-        reasons = dict.fromkeys(f"Insufficient evidence: {n.reason}." for n in mine if n.status == "insufficient")
-        if reasons:
-            yield Items(texts=tuple(reasons), small=True)
+        if reasons := insufficient_reasons(mine):
+            yield Items(texts=reasons, small=True)
         drawings = [
             interval_plot(
                 f"{kind} across {table_title(attributes)}",

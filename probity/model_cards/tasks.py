@@ -9,7 +9,7 @@ from probity.card import CardNumber, ModelCard, NotAssessed, Numbers
 from probity.model_cards.blocks import Block, Figures, Items, Row, Subheading, Table
 from probity.model_cards.plots import interval_plot
 from probity.model_cards.tables import attribute_tables, cell, disparity_tables, group_table, plain_table
-from probity.model_cards.wording import group_label, metric_title, table_title, unit_title
+from probity.model_cards.wording import group_label, insufficient_reasons, metric_title, table_title, unit_title
 from probity.task import Task
 
 __all__ = ["HEADLINES", "decision_facts", "label_tables", "label_text", "task_analyses"]
@@ -193,9 +193,8 @@ def _disparities(card: ModelCard, numbers: Sequence[CardNumber]) -> Iterator[Blo
             own = _of_class(mine, name)
             for _, of_class in disparity_tables(own, threshold=card.metrics.decision_threshold):
                 yield replace(of_class, caption=f"{of_class.caption}: class {name}", collapsed=True)
-        reasons = dict.fromkeys(f"Insufficient evidence: {n.reason}." for n in mine if n.status == "insufficient")
-        if reasons:
-            yield Items(texts=tuple(reasons), small=True)
+        if reasons := insufficient_reasons(mine):
+            yield Items(texts=reasons, small=True)
 
 
 def _of_class(numbers: Sequence[CardNumber], name: str | None) -> list[CardNumber]:

@@ -6,9 +6,9 @@ import math
 from collections.abc import Iterator, Sequence
 
 from probity.card import CardNumber
-from probity.config import Rule
 from probity.metric import METRICS
 from probity.model import Mitigation
+from probity.rule import Rule
 
 __all__ = [
     "ABSENT",
@@ -16,6 +16,7 @@ __all__ = [
     "TIMES",
     "comparison_title",
     "group_label",
+    "insufficient_reasons",
     "interval_text",
     "metric_title",
     "mitigation_words",
@@ -102,6 +103,12 @@ def interval_text(number: CardNumber) -> str:
     if number.lower is None or number.upper is None:
         return ""
     return f"{value_text(number.lower, number.metric)} to {value_text(number.upper, number.metric)}"
+
+
+def insufficient_reasons(numbers: Sequence[CardNumber]) -> tuple[str, ...]:
+    """Returns why the data cannot tell some of these numbers, each reason once."""
+    reasons = (f"Insufficient evidence: {number.reason}." for number in numbers if number.status == "insufficient")
+    return tuple(dict.fromkeys(reasons))
 
 
 def rule_text(rule: Rule) -> str:

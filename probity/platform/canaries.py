@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from probity.audit_plan import CanariesConfig
 from probity.canaries import LABELS, ROWS, TRAIN, Canaries, Coins, write_arrays
-from probity.config import CanariesConfig
 from probity.data import Dataset, Schema, Transform, TransformedExamples
 from probity.errors import DataError
 from probity.schema_rows import draw_rows, undrawn_columns

@@ -35,7 +35,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from probity.config import Rule, RunConfig
+from probity.config import RunConfig
 from probity.data import MISSING_GROUP, Dataset
 from probity.decision import RISK_ANSWERS, Check, GateDecision, GatePolicy
 from probity.digest import digest_json
@@ -44,6 +44,7 @@ from probity.metric import METRICS, MetricKind
 from probity.platform.gate_approval import DataWords, data_check, with_approval
 from probity.platform.gate_rules import condition_of, judge, unusable
 from probity.review import Review, Waiver
+from probity.rule import Rule
 from probity.task import Task
 
 __all__ = ["decide", "make_policy", "resolved"]

@@ -10,10 +10,10 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from probity.config import JudgedBy, Rule
 from probity.decision import Check, GatePolicy
 from probity.findings import AuditReport, Estimate, Finding, JointInterval, finding_id, slice_name
 from probity.metric import METRICS, MetricKind
+from probity.rule import JudgedBy, Rule
 
 __all__ = ["Condition", "condition_of", "judge", "unusable"]
 

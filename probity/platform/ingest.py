@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from probity.config import SPLITS, DataConfig
 from probity.data import Dataset, Examples, SplitFile
+from probity.data_source import SPLITS, DataConfig
 from probity.digest import digest_file
 from probity.errors import DataError
 from probity.platform.columns import as_float32, from_text, from_typed, whole_numbers

@@ -21,8 +21,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from probity.config import SPLITS, DataConfig
 from probity.data import Dataset
+from probity.data_source import SPLITS, DataConfig
 from probity.errors import ConfigError, DataError
 from probity.groups import value_texts
 from probity.platform.columns import is_text

@@ -16,7 +16,8 @@ from probity.platform.lineage import Lineage
 from probity.platform.lineage_artifacts import ArtifactRef, Fact, Word
 from probity.platform.release.project import Project
 from probity.run_reviews import data_evidence_digest
-from probity.runs import RunFolder, Workspace
+from probity.runs import RunFolder
+from probity.workspace import Workspace
 
 __all__ = ["keep_words", "words_about"]
 

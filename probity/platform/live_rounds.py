@@ -15,8 +15,9 @@ from probity.config import RunConfig
 from probity.errors import TrackingError
 from probity.model import Mechanism
 from probity.platform import tracking
-from probity.runs import RunFolder, Workspace
+from probity.runs import RunFolder
 from probity.storage import write_atomically
+from probity.workspace import Workspace
 
 __all__ = ["LiveRounds"]
 
@@ -61,7 +62,8 @@ class LiveRounds:
         By Rényi accounting, which is faster than the accounting of the final statement and never below it. ``None``
         where nothing is claimed, and within two seconds of the last answer.
         """
-        from probity.audits.accounting import Noisy, renyi_epsilon_of, unaccountable
+        from probity.audits.accounting import renyi_epsilon_of, unaccountable
+        from probity.audits.privacy_events import Noisy
 
         mechanism = self._mechanism
         if not isinstance(mechanism, Noisy) or not hasattr(mechanism, "rounds"):

@@ -23,11 +23,11 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from probity.config import TransformConfig
 from probity.data import Column, ColumnKind, Dataset, Schema, TransformConstant, TransformedFeature
 from probity.errors import ConfigError
 from probity.platform.analysis import bucket_boundaries, dense, dense_number, learn, sparse_specs
 from probity.platform.private_statistics import Measured
+from probity.recipe import TransformConfig
 from probity.suggestion import did_you_mean
 
 __all__ = [

@@ -31,8 +31,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from probity.config import PrivateStatisticsConfig
 from probity.data import Column, ColumnKind, FeatureSpec, PrivateStatistics
+from probity.recipe import PrivateStatisticsConfig
 
 __all__ = ["Measured", "bounded_rows", "delta_for", "measure"]
 

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from probity.config import SPLITS
 from probity.data import Dataset, Examples, Statistics
+from probity.data_source import SPLITS
 from probity.errors import DataError
 from probity.groups import group_codes
 

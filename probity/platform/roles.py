@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from probity.config import DataConfig, PrivacyUnitColumn, SensitiveConfig
 from probity.data import MISSING_GROUP, Column, ColumnKind, Role, SensitiveAttribute
+from probity.data_source import DataConfig, PrivacyUnitColumn, SensitiveConfig
 from probity.errors import ConfigError, DataError
 from probity.groups import group_codes, group_names, value_texts
 from probity.platform.columns import is_text

@@ -21,8 +21,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from probity.config import SPLITS
 from probity.data import Anomalies, Anomaly, ColumnKind, Dataset, FeatureSpec, Role, Schema, Statistics
+from probity.data_source import SPLITS
 from probity.digest import digest_file, require_digest
 from probity.errors import ConfigError, SchemaViolationError
 from probity.platform.anomaly_facts import MISSING, UNLISTED, SplitFacts, type_name

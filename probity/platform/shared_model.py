@@ -25,15 +25,16 @@ from pydantic import Field
 from probity.data import Transform
 from probity.digest import digest_tree, require_digest
 from probity.errors import DataError, DigestMismatchError, ReleaseError
-from probity.platform.pipeline import require_permission
+from probity.platform.verdict import require_permission
 from probity.record import Digest, Record
 from probity.run_reviews import SAVED_MODEL
-from probity.runs import MODEL, TRANSFORM, RunFolder, Workspace
+from probity.runs import MODEL, TRANSFORM, RunFolder
 from probity.storage import read_record, write_record
 from probity.trainers.encrypted.messages import INITIAL, party_file, write_arrays
 from probity.trainers.encrypted.settings import SERVERS
 from probity.trainers.worker import Runner, run_worker
 from probity.trainers.worker_messages import PROBE, PROBE_INPUTS
+from probity.workspace import Workspace
 
 if TYPE_CHECKING:
     import numpy as np
@@ -133,7 +134,7 @@ def share_model(
     model = tf.keras.models.load_model(path, compile=False)
     require_digest("model.keras", found=weights_digest(model), recorded=folder.model().weights)
     stack = stack_of(model, protocol=protocol)
-    sequential, transform = stack.sequential(), folder.transform()
+    sequential = stack.sequential()
     shared = SharedModel(
         run=folder.id,
         model=str(decision.model),
@@ -143,17 +144,30 @@ def share_model(
         architecture=sequential.to_json(),
         inputs=stack.inputs,
         num_columns=int(sequential.input_shape[1]),
-        transform=transform,
+        transform=folder.transform(),
     )
+    return _publish(folder, shared, stack.weights(), base_path=base_path, environment=environment, runner=runner)
+
+
+def _publish(
+    folder: RunFolder,
+    shared: SharedModel,
+    weights: list[npt.NDArray[np.float32]],
+    *,
+    base_path: Path,
+    environment: WorkerEnvironment | None,
+    runner: Runner,
+) -> Path:
+    """Deals the shares, and makes the version's folder appear by one rename."""
     models = base_path / f"{folder.config().serving.model_name}.shares"
     version = str(max(int(datetime.now(UTC).timestamp()), *(int(p.name) + 1 for p in _versions(models)), 0))
     incoming = models / f".incoming-{version}"
     shutil.rmtree(incoming, ignore_errors=True)
     try:
-        _deal(shared, stack.weights(), incoming / "worker", environment=environment, runner=runner)
+        _deal(shared, weights, incoming / "worker", environment=environment, runner=runner)
         for server in SERVERS:
             shutil.move(incoming / "worker" / "shares" / server, incoming / server)
-        shutil.copytree(folder.path / TRANSFORM / transform.graph, incoming / "client" / transform.graph)
+        shutil.copytree(folder.path / TRANSFORM / shared.transform.graph, incoming / "client" / shared.transform.graph)
         write_record(incoming / SHARES, shared)
         shutil.rmtree(incoming / "worker")
         incoming.rename(models / version)

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from probity.config import SPLITS, DataConfig
+from probity.data_source import SPLITS, DataConfig
 from probity.digest import digest_file, digest_json
 from probity.errors import ConfigError, DataError
 from probity.platform.readers import FORMATS, concatenated, format_of, listed, read_file, unreadable

@@ -21,9 +21,22 @@ from typing import Protocol
 
 from probity.digest import digest_file, digest_json
 from probity.errors import ConfigError, ProbityError, TrackingError
-from probity.runs import Receipt, RunFolder, Workspace, copy_outputs, files_below
+from probity.runs import Receipt, RunFolder
+from probity.storage import files_below
+from probity.workspace import Workspace, copy_outputs
 
-__all__ = ["Execution", "Observer", "Produce", "Progress", "Recorder", "Stages", "Stopped", "environment"]
+__all__ = [
+    "Execution",
+    "Observer",
+    "Produce",
+    "Progress",
+    "Recorder",
+    "Stages",
+    "Stopped",
+    "environment",
+    "installed_digest",
+    "subfolder",
+]
 
 Progress = Callable[[float, str], None]
 """Called by long work with the fraction done, in [0, 1], and a short text without data values."""
@@ -87,22 +100,29 @@ class Stopped(Exception):
 
 
 class Stages:
-    """Performs the stages of one run, in the order they are called."""
+    """Performs the stages of one run, in the order they are called.
+
+    Attributes:
+        workspace: Where the run folder is, beside those of other runs.
+        folder: The run folder: what earlier stages left, and where each stage's outputs go.
+        observer: Who is told how it goes.
+        current: The stage that was begun last.
+    """
 
     def __init__(
         self,
         workspace: Workspace,
-        run: RunFolder,
+        folder: RunFolder,
         *,
         lineage: Recorder,
         observer: Observer,
         use_cache: bool = True,
         until: str | None = None,
     ) -> None:
-        self._workspace = workspace
-        self._run = run
+        self.workspace = workspace
+        self.folder = folder
+        self.observer = observer
         self._lineage = lineage
-        self._observer = observer
         self._use_cache = use_cache
         self._until = until
         self.current: str | None = None
@@ -124,19 +144,19 @@ class Stages:
             ConfigError: If the workspace cannot be written or is full.
         """
         self.current = name
-        self._observer.stage_started(name)
+        self.observer.stage_started(name)
         key = self.key(name, settings=settings, inputs=inputs)
         started = time.monotonic()
-        with _disk_errors(self._workspace.root), self._recorded(name, inputs) as execution:
-            found = self._workspace.finished_stage(key) if cached and self._use_cache else None
-            work = self._run.work / name.replace(":", "-")
+        with _disk_errors(self.workspace.root), self._recorded(name, inputs) as execution:
+            found = self.workspace.finished_stage(key) if cached and self._use_cache else None
+            work = self.folder.work / name.replace(":", "-")
             shutil.rmtree(work, ignore_errors=True)  # what a failed attempt at this stage left
             work.mkdir(parents=True)
             if found is not None:
                 source, earlier = found
                 copy_outputs(source, earlier, into=work)
             else:
-                produce(work, self._observer.stage_progress)
+                produce(work, self.observer.stage_progress)
             receipt = Receipt(
                 stage=name,
                 key=key,
@@ -145,10 +165,10 @@ class Stages:
                 reused_from=None if found is None else (found[1].reused_from or found[0].id),
                 finished_at=datetime.now(UTC).isoformat(),
             )
-            self._run.write_receipt(receipt)
-            self._workspace.remember_stage(receipt, self._run)
+            self.folder.write_receipt(receipt)
+            self.workspace.remember_stage(receipt, self.folder)
             execution.finish(receipt)
-        self._observer.stage_finished(name, seconds=receipt.seconds, reused_from=receipt.reused_from)
+        self.observer.stage_finished(name, seconds=receipt.seconds, reused_from=receipt.reused_from)
         if name == self._until:
             raise Stopped(name)
         return receipt
@@ -159,7 +179,7 @@ class Stages:
         return digest_json({"stage": name, "settings": settings, "inputs": outputs, **environment()})
 
     def _output_digest(self, stage: str) -> str:
-        receipt = self._run.receipt(stage)
+        receipt = self.folder.receipt(stage)
         if receipt is None:
             raise AssertionError(f"stage {stage} was not performed")
         return digest_json(receipt.outputs)
@@ -168,19 +188,26 @@ class Stages:
         """Digests the outputs and renames each file or new folder to its place in the run folder."""
         outputs = {path.relative_to(work).as_posix(): digest_file(path) for path in files_below(work)}
         for entry in sorted(work.iterdir()):
-            _move(entry, self._run.path / entry.name)
+            _move(entry, self.folder.path / entry.name)
         shutil.rmtree(work)
         return outputs
 
     @contextmanager
     def _recorded(self, name: str, inputs: Sequence[str]) -> Iterator[Execution]:
-        receipts = [receipt for receipt in map(self._run.receipt, inputs) if receipt is not None]
+        receipts = [receipt for receipt in map(self.folder.receipt, inputs) if receipt is not None]
         execution = self._lineage.start(name, inputs=receipts)
         try:
             yield execution
         except BaseException as error:
             execution.fail(type(error).__name__)
             raise
+
+
+def subfolder(out: Path, name: str) -> Path:
+    """Returns a folder with this name below the one that a stage writes its outputs to, made if it is not there."""
+    target = out / name
+    target.mkdir(parents=True, exist_ok=True)
+    return target
 
 
 def _move(source: Path, target: Path) -> None:

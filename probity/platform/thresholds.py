@@ -12,18 +12,19 @@ from functools import partial
 
 import numpy as np
 
+from probity.audit_plan import AuditsConfig
 from probity.audits import scoring
 from probity.audits.comparison import Comparison, compare, comparison_finding
 from probity.audits.curves import GRID
 from probity.audits.intervals import bonferroni
 from probity.audits.measures import finding_of, joint_interval, rate_measures
 from probity.audits.slices import Confusion, confusion, rate_counts
-from probity.config import AuditsConfig, Rule
 from probity.decision import GatePolicy
 from probity.errors import ConfigError
 from probity.findings import AuditReport, Finding, Subject
 from probity.metric import METRICS, MetricKind
 from probity.platform.gate_rules import condition_of, judge
+from probity.rule import Rule
 from probity.runs import MODEL, RunFolder
 
 __all__ = ["Candidate", "Search", "search"]

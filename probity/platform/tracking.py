@@ -25,8 +25,9 @@ from probity.data import ColumnKind, Dataset
 from probity.errors import TrackingError
 from probity.platform.tracking_store import artifact_root, open_client, quiet, turn
 from probity.platform.tracking_values import infinities_of, metrics_of, params_of
-from probity.runs import RunFolder, Workspace
+from probity.runs import RunFolder
 from probity.storage import write_atomically
+from probity.workspace import Workspace
 
 __all__ = ["TrackerStatus", "default_uri", "track", "track_rounds", "track_run"]
 

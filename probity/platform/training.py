@@ -1,4 +1,4 @@
-"""What surrounds training: who the protected units are, how much noise the asked epsilon needs, where work is kept.
+"""What precedes training: who the protected units are, in which groups, and how much noise the asked epsilon needs.
 
 A trainer proposes a mechanism and executes the one it is given; it has no accountant and knows no budget. Between the
 two, this module counts the units and lets the accountant find the noise. Nothing here looks at a trainer's name.
@@ -7,30 +7,17 @@ two, this module counts the units and lets the accountant find the noise. Nothin
 from __future__ import annotations
 
 import itertools
-import shutil
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from filelock import FileLock, Timeout
-
-from probity.card import CumulativeSpending
-from probity.config import RunConfig
 from probity.data import Dataset, Examples, PrivateStatistics
-from probity.errors import ConfigError, DataError, TrainingError
+from probity.errors import ConfigError, DataError
 from probity.groups import group_codes
-from probity.model import CLIENT, Mechanism, TrainedModel, Unknown, adds_noise
-from probity.runs import Workspace
+from probity.model import CLIENT, Mechanism, adds_noise
 from probity.suggestion import did_you_mean
 from probity.trainers.base import (
     Groups,
     Population,
-    Progress,
-    Trainer,
     TrainerSettings,
-    TrainingRequest,
     Uncalibrated,
 )
 
@@ -39,14 +26,10 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import pyarrow as pa
 
-    from probity.audits.accounting import Spent
 
 __all__ = [
-    "RunBudget",
-    "checkpoint_folder",
     "clients_of",
     "combined_codes",
-    "cumulative_spending",
     "groups_of",
     "is_private",
     "planted_units",
@@ -205,7 +188,7 @@ def settle(
     """
     if not isinstance(proposal, Uncalibrated):
         return proposal
-    from probity.audits.accounting import calibrate
+    from probity.audits.noise_calibration import calibrate
 
     return calibrate(
         proposal.with_noise_multiplier,
@@ -213,123 +196,3 @@ def settle(
         delta=delta,
         beside=() if statistics is None else (statistics,),
     )
-
-
-class RunBudget:
-    """Pays from the budget of a run's data set: before anything is executed, and for no more than was executed.
-
-    Args:
-        config: Names the ledger and, perhaps, the account.
-        workspace: Holds the ledger by default, and checkpoints.
-        dataset: Whose budget it is.
-        population: The training rows.
-        run: The run that spends.
-        target_delta: The delta at which the run states its epsilon; ``None``: the accountant's rule.
-    """
-
-    def __init__(
-        self,
-        config: RunConfig,
-        workspace: Workspace,
-        dataset: Dataset,
-        population: Population,
-        *,
-        run: str,
-        target_delta: float | None,
-    ) -> None:
-        from probity.audits.accounting import default_delta
-
-        self._config = config
-        self._workspace = workspace
-        self._dataset = dataset
-        self._run = run
-        self.delta = target_delta or default_delta(population.num_units)
-
-    @contextmanager
-    def pay_for_statistics(self, planned: PrivateStatistics | None) -> Iterator[None]:
-        """Reserves what differentially private statistics will cost, and pays it when they were computed."""
-        if planned is None:
-            yield
-            return
-        with self._spending(planned) as executed:
-            yield
-            executed.append(planned)
-
-    def pay_for_training(
-        self, trainer: Trainer, request: TrainingRequest, *, key: str, workdir: Path, report: Progress
-    ) -> TrainedModel:
-        """Reserves, trains, and pays for the mechanism that was executed.
-
-        Args:
-            trainer: Who trains.
-            request: What; it gets a folder for checkpoints.
-            key: Digest of everything that decides the training: attempts with equal keys continue each other.
-            workdir: Where the model goes.
-            report: Told how far training is.
-
-        Raises:
-            BudgetError: If the budget does not allow it; nothing was trained then.
-        """
-        folder = self._workspace.root / "checkpoints" / key.removeprefix("sha256:")
-        with checkpoint_folder(folder) as kept:
-            resume = kept is not None and any(kept.iterdir())
-            with self._spending(request.mechanism, work=key, resume=resume) as executed:
-                model = trainer.train(replace(request, checkpoints=kept), workdir=workdir, report=report)
-                if isinstance(model.mechanism, Unknown):
-                    raise TrainingError(
-                        f"trainer {model.trainer}",
-                        seen="it does not say which mechanism it executed",
-                        allowed="the mechanism that was proposed and paid for",
-                        remedy="tell the author of the trainer; its reservation stays counted",
-                    )
-                executed.append(model.mechanism)
-        return model
-
-    def _spending(
-        self, spending: Spent, *, work: str | None = None, resume: bool = False
-    ) -> AbstractContextManager[list[Spent]]:
-        from probity.platform.budget.ledger import account_of, open_ledger
-
-        account = account_of(self._config, self._dataset)
-        return open_ledger(self._config, self._workspace).spending(
-            account, spending, run=self._run, delta=self.delta, work=work, resume=resume
-        )
-
-
-def cumulative_spending(
-    config: RunConfig, workspace: Workspace, dataset: Dataset, model: TrainedModel
-) -> CumulativeSpending | None:
-    """Returns what all trainings on a run's data set reveal together, at the delta of the run's own statement.
-
-    Leaves a statement of the account in the workspace, for those who only read.
-    """
-    from probity.audits.accounting import default_delta
-    from probity.platform.budget.ledger import account_of, open_ledger
-    from probity.platform.budget.statement import leave_statement
-
-    delta = model.target_delta or default_delta(model.num_train_units)
-    account, ledger = account_of(config, dataset).id, open_ledger(config, workspace)
-    leave_statement(ledger, account, workspace)
-    unit = getattr(model.mechanism, "unit", dataset.privacy_unit)  # a client may be another unit than the data declares
-    return ledger.cumulative(account, unit=unit, delta=delta)
-
-
-@contextmanager
-def checkpoint_folder(folder: Path) -> Iterator[Path | None]:
-    """Holds the folder in which attempts at one training keep what a next attempt can continue.
-
-    Yields ``None`` while another process works at the same training: two of them must not share checkpoints. The
-    operating system frees the lock of a killed process. After a training that ended well the folder is removed.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder.with_suffix(".lock"))
-    try:
-        lock.acquire(blocking=False)
-    except Timeout:
-        yield None
-        return
-    try:
-        yield folder
-        shutil.rmtree(folder, ignore_errors=True)
-    finally:
-        lock.release()

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,6 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from probity.config import SPLITS, TransformConfig
 from probity.data import (
     Column,
     ColumnKind,
@@ -34,12 +34,14 @@ from probity.data import (
     TransformedExamples,
     TransformedFeature,
 )
+from probity.data_source import SPLITS
 from probity.digest import digest_file, digest_json
 from probity.errors import ConfigError, DataError
 from probity.platform import preprocessing, private_statistics
 from probity.platform.analysis import run_analysis, sparse_specs
 from probity.platform.labels import training_labels
 from probity.platform.preprocessing import SUFFIX, UNKNOWN, Recipe
+from probity.recipe import TransformConfig
 from probity.tfexample import LabelKind, read_records, write_arrays
 from probity.transform_graph import Arrays, graph_function
 from probity.usercode import load_function, module_path, user_error
@@ -111,6 +113,45 @@ def transform(
         ConfigError: If there is no feature, or the user's module cannot be used.
         DataError: If there is no training row, a label is missing, or an output is not finite.
     """
+    _require_rows(examples, dataset)
+    # Reading raises if a file is not the one that was recorded.
+    tables: dict[str, pa.Table] = {split: examples.table(split) for split in SPLITS}
+    labels = {split: training_labels(table, dataset, split) for split, table in tables.items()}
+    graph = out / _GRAPH
+    if config.module is None:
+        measuring = _Measuring(tables["train"], dataset, schema, config, units) if public_first else None
+        made = _own_graph(examples, dataset, schema, config, tables["train"], measuring=measuring, out=out)
+    else:
+        made = _user_graph(config.module, examples, dataset, root=root, folder=graph)
+    transformed, unknown = _apply(
+        graph, made.outputs, examples, labels, folder=out / "examples", label_kind=_label_kind(dataset)
+    )
+    record = Transform(
+        digest=_meaning(dataset.features, made.outputs, made.recipe, made.module, transformed),
+        graph=_GRAPH,
+        inputs=dataset.features,
+        outputs=made.outputs,
+        constants=made.constants,
+        private_statistics=made.spent,
+        module=made.module,
+        label_kind=transformed.label_kind,
+        unknown_rates=unknown,
+    )
+    return record, transformed
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Made:
+    """What is on record of a graph: made from a recipe, or by the user's module with this digest."""
+
+    outputs: tuple[TransformedFeature, ...]
+    constants: tuple[TransformConstant, ...]
+    recipe: Recipe | None = None
+    module: str | None = None
+    spent: PrivateStatistics | None = None
+
+
+def _require_rows(examples: Examples, dataset: Dataset) -> None:
     if not dataset.features:
         raise ConfigError(
             "data",
@@ -122,46 +163,32 @@ def transform(
         raise DataError(
             "split train", seen="no rows", allowed="at least one row", remedy="use more data or other split shares"
         )
-    # Reading raises if a file is not the one that was recorded.
-    tables: dict[str, pa.Table] = {split: examples.table(split) for split in SPLITS}
-    labels = {split: training_labels(table, dataset, split) for split, table in tables.items()}
-    graph = out / _GRAPH
-    if config.module is None:
-        empty = [column.name for column in dataset.features if not _has_value(tables["train"].column(column.name))]
-        train = examples.path("train")
-        measuring = _Measuring(tables["train"], dataset, schema, config, units) if public_first else None
-        recipe = preprocessing.prepare(
-            dataset,
-            schema,
-            config,
-            empty=empty,
-            train=train,
-            scratch=out / "analysis",
-            public_first=public_first,
-            measure=measuring if measuring is not None and config.private_statistics is not None else None,
-        )
-        shutil.rmtree(out / "analysis", ignore_errors=True)
-        preprocessing.write_graph(recipe, dataset.features, folder=graph)
-        outputs, constants, module = recipe.outputs, recipe.constants, None
-        spent = None if measuring is None else measuring.spent
-    else:
-        outputs, constants = _user_graph(config.module, examples, dataset, root=root, folder=graph)
-        recipe, module, spent = None, digest_file(module_path(config.module, root=root, key=_KEY)), None
-    transformed, unknown = _apply(
-        graph, outputs, examples, labels, folder=out / "examples", label_kind=_label_kind(dataset)
+
+
+def _own_graph(
+    examples: Examples,
+    dataset: Dataset,
+    schema: Schema,
+    config: TransformConfig,
+    train: pa.Table,
+    *,
+    measuring: _Measuring | None,
+    out: Path,
+) -> _Made:
+    recipe = preprocessing.prepare(
+        dataset,
+        schema,
+        config,
+        empty=[column.name for column in dataset.features if not _has_value(train.column(column.name))],
+        train=examples.path("train"),
+        scratch=out / "analysis",
+        public_first=measuring is not None,
+        measure=measuring if config.private_statistics is not None else None,
     )
-    record = Transform(
-        digest=_meaning(dataset.features, outputs, recipe, module, transformed),
-        graph=_GRAPH,
-        inputs=dataset.features,
-        outputs=outputs,
-        constants=constants,
-        private_statistics=spent,
-        module=module,
-        label_kind=transformed.label_kind,
-        unknown_rates=unknown,
-    )
-    return record, transformed
+    shutil.rmtree(out / "analysis", ignore_errors=True)
+    preprocessing.write_graph(recipe, dataset.features, folder=out / _GRAPH)
+    spent = None if measuring is None else measuring.spent
+    return _Made(outputs=recipe.outputs, constants=recipe.constants, recipe=recipe, spent=spent)
 
 
 class _Measuring:
@@ -290,9 +317,7 @@ def _unknown_rates(arrays: Arrays, outputs: Sequence[TransformedFeature]) -> dic
 # -- the user's own preprocessing_fn ----------------------------------------------------------------------------------
 
 
-def _user_graph(
-    module: str, examples: Examples, dataset: Dataset, *, root: Path, folder: Path
-) -> tuple[tuple[TransformedFeature, ...], tuple[TransformConstant, ...]]:
+def _user_graph(module: str, examples: Examples, dataset: Dataset, *, root: Path, folder: Path) -> _Made:
     import tensorflow_transform as tft
     from tensorflow_transform import impl_helper
 
@@ -317,7 +342,7 @@ def _user_graph(
     constants = tuple(
         TransformConstant(feature=name, kind="preprocessing_fn", source="training data") for name in sorted(analysed)
     )
-    return outputs, constants
+    return _Made(outputs=outputs, constants=constants, module=digest_file(path))
 
 
 def _user_output(name: str, spec: Any, module: str) -> TransformedFeature:

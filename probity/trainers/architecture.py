@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from probity.config import ModelConfig
 from probity.data import TransformedFeature
 from probity.errors import ConfigError
+from probity.recipe import ModelConfig
 from probity.usercode import load_function, module_path, user_error
 
 __all__ = ["CONCAT", "LOGIT", "Head", "build"]

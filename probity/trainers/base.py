@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
-from probity.config import ModelConfig
 from probity.data import Dataset, Transform, TransformedExamples
 from probity.model import DpFedAvg, DpFtrl, DpSgd, Mechanism, TrainedModel
+from probity.recipe import ModelConfig
 from probity.record import Record
 from probity.task import Task
 

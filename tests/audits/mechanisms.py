@@ -1,5 +1,13 @@
 """Mechanisms for tests of what is said about them."""
 
+from __future__ import annotations
+
+import math
+
+from scipy.optimize import brentq
+from scipy.stats import norm
+
+from probity.data import PrivateStatistics
 from probity.model import DpFedAvg, DpFtrl, DpSgd, FixedClipping
 
 
@@ -43,3 +51,17 @@ def dp_ftrl(noise_multiplier, rounds=50, rounds_per_tree=50, **changes):
         **changes,
     }
     return DpFtrl(noise_multiplier=noise_multiplier, rounds=rounds, rounds_per_tree=rounds_per_tree, **values)
+
+
+def analytic_gaussian(sigma, delta):
+    """Balle and Wang 2018, theorem 8, for sensitivity 1."""
+
+    def gap(epsilon):
+        a, b = 1 / (2 * sigma), epsilon * sigma
+        return norm.cdf(a - b) - math.exp(epsilon) * norm.cdf(-a - b) - delta
+
+    return brentq(gap, 0, 50)
+
+
+def statistics(epsilon, delta=0.0):
+    return PrivateStatistics(epsilon=epsilon, delta=delta, unit="row", mechanisms=("bounds of age",))

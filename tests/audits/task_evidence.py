@@ -8,9 +8,9 @@ from types import SimpleNamespace
 import numpy as np
 import pyarrow as pa
 
+from probity.audit_plan import AuditsConfig
 from probity.audits.base import AuditInput
 from probity.audits.task_rows import ClassifiedRows, PredictedRows
-from probity.config import AuditsConfig
 from probity.data import Column, ColumnKind, Dataset, Examples, Role, SensitiveAttribute, SplitFile
 from probity.digest import digest_bytes, digest_file
 from probity.findings import Subject

@@ -1,48 +1,27 @@
-"""Epsilon from what was executed: closed forms, golden numbers of papers and libraries, limits, calibration, search."""
+"""Epsilon from what was executed: closed forms, golden numbers of papers and libraries, limits."""
 
 from __future__ import annotations
 
 import math
-from functools import partial
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.optimize import brentq
-from scipy.stats import norm
 
 from probity.audits.accounting import (
     ADD_OR_REMOVE,
     ZERO_OUT,
-    calibrate,
     consistent,
     default_delta,
     epsilon_of,
     neighbouring_relation,
     renyi_epsilon_of,
-    search_epsilon,
     unaccountable,
 )
-from probity.data import PrivateStatistics
-from probity.errors import ConfigError
 from probity.model import NonPrivate
-from tests.audits.mechanisms import dp_sgd
+from tests.audits.mechanisms import analytic_gaussian, dp_sgd, statistics
 
 DELTA = 1e-5
-
-
-def analytic_gaussian(sigma, delta):
-    """Balle and Wang 2018, theorem 8, for sensitivity 1."""
-
-    def gap(epsilon):
-        a, b = 1 / (2 * sigma), epsilon * sigma
-        return norm.cdf(a - b) - math.exp(epsilon) * norm.cdf(-a - b) - delta
-
-    return brentq(gap, 0, 50)
-
-
-def statistics(epsilon, delta=0.0):
-    return PrivateStatistics(epsilon=epsilon, delta=delta, unit="row", mechanisms=("bounds of age",))
 
 
 def shuffled(noise_multiplier, passes, **changes):
@@ -148,30 +127,6 @@ def test_delta_is_a_power_of_ten_below_one_over_n(n):
     assert math.log10(delta) == pytest.approx(round(math.log10(delta)), abs=1e-9)
 
 
-@pytest.mark.parametrize("target", [0.1, 0.5, 1.0, 3.0])
-@pytest.mark.parametrize("beside", [(), (statistics(0.05),)])
-def test_calibration_stays_within_one_percent_below_the_target(target, beside):
-    found = calibrate(partial(dp_sgd, sampling_prob=0.07, steps=286), target_epsilon=target, delta=DELTA, beside=beside)
-    assert 0.99 * target <= epsilon_of([found, *beside], delta=DELTA) <= target
-    assert float(f"{found.noise_multiplier:.5g}") == found.noise_multiplier
-
-
-def test_calibration_of_a_full_batch_agrees_with_the_closed_form():
-    found = calibrate(dp_sgd, target_epsilon=1.0, delta=DELTA)
-    assert analytic_gaussian(found.noise_multiplier, DELTA) == pytest.approx(1.0, rel=0.011)
-
-
-@pytest.mark.parametrize("target", [0.0, -1.0, math.inf, math.nan])
-def test_no_noise_is_calibrated_to_a_target_that_is_no_epsilon(target):
-    with pytest.raises(ConfigError, match="greater than 0"):
-        calibrate(dp_sgd, target_epsilon=target, delta=DELTA)
-
-
-def test_a_target_that_preprocessing_alone_spends_is_refused():
-    with pytest.raises(ConfigError, match="preprocessing alone spends"):
-        calibrate(dp_sgd, target_epsilon=0.5, delta=DELTA, beside=(statistics(0.5),))
-
-
 @pytest.mark.parametrize(
     ("spent", "unit", "word"),
     [
@@ -189,23 +144,3 @@ def test_what_an_epsilon_can_be_given_for():
     assert unaccountable(NonPrivate(), unit="row") is None
     assert unaccountable(dp_sgd(1.0), unit="row") is None
     assert unaccountable(shuffled(1.0, 2), unit="row") is None
-
-
-@pytest.mark.parametrize(("distribution", "golden"), [("logarithmic", 2.241), ("geometric", 2.662), ("poisson", 2.807)])
-def test_golden_choice_of_the_best_of_ten_on_average(distribution, golden):
-    # Papernot and Steinke 2022: each training is q = 256/60000, sigma 1.1, 15 epochs
-    training = dp_sgd(1.1, 256 / 60_000, 3515)
-    cost = search_epsilon(training, delta=DELTA, mean=10, distribution=distribution)
-    assert cost.method == "repeat_and_select"
-    assert cost.epsilon == pytest.approx(golden, abs=1e-3)
-
-
-def test_trainings_whose_number_is_known_are_composed():
-    """It is known because more than the best is seen; choosing at random would be cheaper, and proves nothing then."""
-    training = dp_sgd(1.1, 256 / 60_000, 3515)
-    cost = search_epsilon(training, delta=DELTA, trainings=40)
-    assert (cost.method, cost.epsilon) == ("composition", epsilon_of([training] * 40, delta=DELTA))
-    assert cost.epsilon > search_epsilon(training, delta=DELTA, mean=10).epsilon
-    for numbers in ({}, {"trainings": 40, "mean": 10}):
-        with pytest.raises(ValueError, match="either trainings or mean"):
-            search_epsilon(training, delta=DELTA, **numbers)

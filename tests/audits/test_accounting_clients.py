@@ -11,13 +11,11 @@ from dp_accounting import rdp
 from probity.audits.accounting import (
     ADD_OR_REMOVE,
     ZERO_OUT,
-    calibrate,
     epsilon_of,
     neighbouring_relation,
     renyi_epsilon_of,
     unaccountable,
 )
-from probity.errors import ConfigError
 from probity.model import AdaptiveClipping, Federated
 from tests.audits.mechanisms import dp_fedavg, dp_ftrl, dp_sgd
 
@@ -98,14 +96,3 @@ def test_the_unit_and_the_source_of_noise_decide_what_may_be_claimed():
 def test_the_relation_is_the_weaker_one_when_trees_are_involved():
     assert neighbouring_relation([dp_fedavg(1.0)]) == ADD_OR_REMOVE
     assert neighbouring_relation([dp_fedavg(1.0), dp_ftrl(1.0)]) == ZERO_OUT
-
-
-@pytest.mark.parametrize("make", [pytest.param(dp_fedavg, marks=pytest.mark.heavy), dp_ftrl])
-def test_calibration_finds_the_noise_of_a_target(make):
-    found = calibrate(make, target_epsilon=4.0, delta=DELTA)
-    assert 3.96 <= epsilon_of([found], delta=DELTA) <= 4.0
-
-
-def test_an_epsilon_that_nothing_reaches_is_refused():
-    with pytest.raises(ConfigError, match="target_epsilon"):
-        calibrate(dp_fedavg, target_epsilon=1e-9, delta=DELTA)

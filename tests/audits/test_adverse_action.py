@@ -9,12 +9,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from probity.audit_plan import AuditsConfig
 from probity.audits import adverse_action
 from probity.audits.adverse_action import MAX_REASONS, Reasons, find_reasons, select, typical_rows
 from probity.audits.adverse_findings import _verified, reason_findings, write_reasons
 from probity.audits.regulatory import RegulatoryAudit
 from probity.audits.testing import make_evidence
-from probity.config import AuditsConfig
 from probity.errors import AuditError
 
 WEIGHTS = {"age": 0.9 / 12, "hours": 0.7 / 10}

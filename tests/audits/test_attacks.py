@@ -6,12 +6,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from probity.audit_plan import AuditsConfig
 from probity.audits import attacks, one_run, self_check
 from probity.audits.attack_sample import draw_sample
 from probity.audits.attacks import AttacksAudit
 from probity.audits.testing import AuditContract, draw_rows, make_evidence
 from probity.canaries import GRADIENT_SCORES, LABELS, ROWS, Canaries, Coins, write_arrays
-from probity.config import AuditsConfig
 from probity.errors import AuditError
 from probity.tfexample import write_table
 

@@ -9,8 +9,8 @@ import pytest
 
 from probity.audits.attribution import load_explained_model
 from probity.audits.linear_form import find_linear_form
-from probity.config import ModelConfig
 from probity.errors import AuditError
+from probity.recipe import ModelConfig
 from probity.trainers.architecture import build
 from tests.audits.networks import brute_force, draw, inputs_of, outputs, row_of, save
 

@@ -8,12 +8,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from probity.audit_plan import AuditsConfig
 from probity.audits import backgrounds
 from probity.audits.backgrounds import choose_background, draw_rows, open_model, take
 from probity.audits.base import AuditInput
 from probity.audits.explanations import ExplanationsAudit
 from probity.audits.testing import make_evidence
-from probity.config import AuditsConfig
 from probity.data import TransformConstant
 from probity.errors import AuditError
 from probity.model import DpSgd, Unknown

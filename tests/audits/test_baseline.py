@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from probity.audit_plan import AuditsConfig
 from probity.audits.baseline import compare_with_baseline
 from probity.audits.measures import SCORES
 from probity.audits.scoring import ScoredRows
 from probity.audits.slices import RATES, confusion, rate_counts, score_metrics
-from probity.config import AuditsConfig
 from probity.digest import digest_bytes
 from probity.errors import AuditError
 from probity.findings import Subject

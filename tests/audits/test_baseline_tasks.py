@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
+from probity.audit_plan import AuditsConfig
 from probity.audits import baseline_tasks
 from probity.audits.baseline_tasks import compare_rows
 from probity.audits.regression import NUMBERS, RegressionGroup
 from probity.audits.task_rows import ClassifiedRows, PredictedRows
 from probity.audits.testing import draw_rows, score_by_formula
-from probity.config import AuditsConfig
 from probity.digest import digest_bytes
 from probity.errors import AuditError
 from probity.findings import Subject

@@ -7,8 +7,8 @@ import pyarrow as pa
 import pytest
 from scipy.stats import binomtest, chisquare
 
+from probity.audit_plan import AuditsConfig
 from probity.audits.bias import label_balance, missingness, references, representation
-from probity.config import AuditsConfig
 from probity.data import MISSING_GROUP, SensitiveAttribute
 
 

@@ -4,9 +4,9 @@ import json
 
 import numpy as np
 
+from probity.audit_plan import AuditsConfig
 from probity.audits.curves import GRID, write_curves
 from probity.audits.scoring import ScoredRows
-from probity.config import AuditsConfig
 
 
 def test_counts_at_every_threshold_are_the_definition_and_small_groups_are_marked(tmp_path):

@@ -5,9 +5,9 @@ import pyarrow as pa
 import pytest
 from scipy.stats import binomtest
 
+from probity.audit_plan import AuditsConfig
 from probity.audits.data import DataAudit
 from probity.audits.testing import AuditContract, draw_rows, make_evidence
-from probity.config import AuditsConfig
 from probity.data import MISSING_GROUP
 
 

@@ -8,9 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from probity.audit_plan import AuditsConfig
 from probity.audits.edge_cases import ANSWERS, EdgeCasesAudit
 from probity.audits.testing import AuditContract, make_evidence
-from probity.config import AuditsConfig
 from probity.digest import digest_bytes
 from probity.edge_cases import EdgeCases
 from probity.errors import AuditError

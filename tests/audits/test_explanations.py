@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from probity.audit_plan import AuditsConfig
 from probity.audits import backgrounds, canvas, explanation_plots, fidelity, row_plots
 from probity.audits.attribution import ExplainedModel, load_explained_model
 from probity.audits.base import AuditInput
@@ -18,8 +19,8 @@ from probity.audits.explanation_plots import draw_differences, draw_global, draw
 from probity.audits.explanations import INTERNAL, ExplanationsAudit
 from probity.audits.regulatory import RegulatoryAudit
 from probity.audits.testing import AuditContract, draw_rows, make_evidence
-from probity.config import AuditsConfig, ModelConfig
 from probity.findings import AuditReport, Estimate
+from probity.recipe import ModelConfig
 from probity.trainers.architecture import build
 from tests.audits.networks import inputs_of, outputs, save
 

@@ -11,6 +11,7 @@ import pytest
 from fairlearn import metrics as fairlearn
 from scipy.stats import binomtest
 
+from probity.audit_plan import AuditsConfig
 from probity.audits.comparison import NO_GUARANTEE, compare
 from probity.audits.fairness import FairnessAudit
 from probity.audits.intervals import difference
@@ -18,7 +19,6 @@ from probity.audits.measures import rate_measures
 from probity.audits.scoring import ScoredRows
 from probity.audits.slices import Confusion
 from probity.audits.testing import AuditContract
-from probity.config import AuditsConfig
 from probity.data import SensitiveAttribute
 from probity.digest import digest_bytes
 from probity.findings import Subject

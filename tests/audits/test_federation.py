@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from probity.audit_plan import AuditsConfig
 from probity.audits.federation import FederationAudit
 from probity.audits.testing import AuditContract, make_evidence
-from probity.config import AuditsConfig
 from probity.digest import digest_bytes
 from probity.errors import AuditError
 from probity.federation import FEDERATION, ClientGroup, Federation, Round

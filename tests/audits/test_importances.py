@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from probity.audit_plan import AuditsConfig
 from probity.audits.explained import explain
 from probity.audits.importances import _difference, _mean, importances
 from probity.audits.testing import make_evidence
-from probity.config import AuditsConfig
 
 
 @pytest.fixture(scope="module")

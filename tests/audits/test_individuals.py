@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 
+from probity.audit_plan import AuditsConfig
 from probity.audits.individuals import IndividualsAudit
 from probity.audits.testing import AuditContract, make_evidence
-from probity.config import AuditsConfig
 
 
 class TestIndividualsContract(AuditContract):

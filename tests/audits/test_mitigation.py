@@ -8,12 +8,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from probity.audit_plan import AuditsConfig
 from probity.audits.fairness import FairnessAudit
 from probity.audits.intervals import difference, paired_difference
 from probity.audits.mitigation import MitigationAudit
 from probity.audits.scoring import score
 from probity.audits.testing import AuditContract, make_evidence, score_by_formula
-from probity.config import AuditsConfig
 from probity.digest import digest_bytes
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from probity.audits.intervals import auc_interval, delong
+from probity.audits.auc import auc_interval, delong
 from probity.audits.multiclass import class_groups, class_quantities, confusion_measure, macro_auc
 from probity.audits.task_rows import ClassifiedRows
 from tests.audits.task_evidence import CLASSES, draw_table, rows_of

@@ -8,7 +8,7 @@ from scipy import stats
 
 from probity.audits import one_run
 from probity.audits.one_run import Guesses
-from probity.trainers.testing import make_world
+from probity.trainers.testing_world import make_world
 from tests.trainers.dp_sgd.broken import is_contradicted, planted_training
 
 

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from probity.audit_plan import AuditsConfig
 from probity.audits import evaluation, performance
 from probity.audits.evaluation import OfficialRate, OfficialSlice, quantised
 from probity.audits.intervals import wilson
 from probity.audits.performance import TOLERANCE, PerformanceAudit, largest_difference
 from probity.audits.slices import RATES, confusion
 from probity.audits.testing import AuditContract, make_evidence
-from probity.config import AuditsConfig
 from probity.errors import AuditError
 
 

@@ -15,7 +15,7 @@ def strength(column, groups, *, eligible, seed=0, confidence=0.95):
 
 
 def test_the_auc_of_counts_agrees_with_scikit_learn_and_delong():
-    from probity.audits.intervals import delong
+    from probity.audits.auc import delong
 
     rng = np.random.default_rng(0)
     scores = rng.choice([0.1, 0.2, 0.2, 0.7], 12)

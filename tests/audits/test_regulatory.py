@@ -10,11 +10,11 @@ import pytest
 from fairlearn import metrics as fairlearn
 from scipy import stats
 
+from probity.audit_plan import AuditsConfig
 from probity.audits import regulatory
 from probity.audits.regulatory import RegulatoryAudit
 from probity.audits.scoring import ScoredRows
 from probity.audits.testing import AuditContract
-from probity.config import AuditsConfig
 from probity.data import MISSING_GROUP, SensitiveAttribute
 from probity.digest import digest_bytes
 from probity.errors import AuditError

@@ -22,8 +22,9 @@ from probity.findings import AuditReport
 from probity.model_cards import render
 from probity.model_cards.compose import compose
 from probity.model_cards.publication import Publication
-from probity.runs import Receipt, RunFolder, Workspace, files_below
-from probity.storage import write_record
+from probity.runs import Receipt, RunFolder
+from probity.storage import files_below, write_record
+from probity.workspace import Workspace
 
 
 def _made_up() -> ModuleType:

@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from probity.dashboards.pages import PAGES
-from probity.runs import RunFolder, Workspace
+from probity.runs import RunFolder
+from probity.workspace import Workspace
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(1500)]
 

@@ -29,8 +29,9 @@ from probity.rollout import (
     Transition,
     state_path,
 )
-from probity.runs import RunFolder, Workspace
+from probity.runs import RunFolder
 from probity.storage import write_record
+from probity.workspace import Workspace
 
 EVERY = tuple(page.name for page in PAGES)
 FULL, HELD, FAILED, EARLY, BROKEN = (
@@ -66,7 +67,8 @@ def screens(names, root, role, run):
     from probity.dashboards.catalogue import catalogue
     from probity.dashboards.pages import PAGES, render_page
     from probity.dashboards.report import Report
-    from probity.runs import RunFolder, Workspace
+    from probity.runs import RunFolder
+    from probity.workspace import Workspace
 
     place = Workspace(Path(root))
     lines = catalogue(place, Role(role))

@@ -22,7 +22,7 @@ from probity.dashboards.pitfalls import answers
 from probity.dashboards.views.compare import to_latex, to_markdown
 from probity.dashboards.words import plain
 from probity.model import DpSgd, NonPrivate
-from probity.runs import Workspace
+from probity.workspace import Workspace
 
 FIRST, SECOND, THIRD = (f"2026010{day}T030405Z-adult-income-{day}a2b" for day in (1, 2, 3))
 

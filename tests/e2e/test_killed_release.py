@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from probity.platform import pipeline
+from probity.platform import pipeline, release_stage
 from probity.platform.release.project import Project
 from probity.platform.release.run_verification import verify_run
 from probity.platform.release.verification import verify
-from probity.runs import CLAIMS, RELEASE, Workspace
+from probity.runs import CLAIMS, RELEASE
+from probity.workspace import Workspace
 from tests.platform.observers import Quiet
 from tests.platform.release.killed import Scenario, sweep_in_child
 
@@ -22,7 +23,7 @@ UNRELEASED = Path("unreleased")
 def _release(root: Path) -> None:
     # The trackers' databases have transactions of their own, and are mirrors of what is true here.
     pipeline.tracking.track_run = lambda *_, **__: None
-    pipeline.mirror = lambda *_, **__: None
+    release_stage.mirror = lambda *_, **__: None
     workspace = Workspace(root / ".probity")
     pipeline.release(workspace.runs()[-1], workspace=workspace, observer=Quiet())
 

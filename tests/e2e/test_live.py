@@ -22,7 +22,7 @@ import pytest
 from probity.history import EvidenceExpired, StageEntered, live_at
 from probity.platform.release.project import Project as Released
 from probity.platform.serving import Client
-from probity.runs import Workspace
+from probity.workspace import Workspace
 from tests.e2e.conftest import ADULT, Project
 
 pytestmark = [pytest.mark.heavy, pytest.mark.timeout(1500)]

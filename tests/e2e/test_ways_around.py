@@ -26,11 +26,13 @@ from probity.platform.release.rollback import roll_back
 from probity.platform.release.run_verification import verify_run
 from probity.platform.release.verification import verify
 from probity.platform.shared_model import share_model
+from probity.platform.verdict import decide
 from probity.run_reviews import REVIEWS, waiting_runs
-from probity.runs import CLAIMS, RELEASE, RunFolder, Workspace
+from probity.runs import CLAIMS, RELEASE, RunFolder
 from probity.signing import create_key, load_key
 from probity.storage import write_record
 from probity.trainers.worker_environments import WorkerEnvironment
+from probity.workspace import Workspace
 from tests.platform.observers import Quiet
 
 pytestmark = pytest.mark.heavy  # the default suite tries a swapped model on the run that it has
@@ -66,7 +68,7 @@ class Place:
 
     def decide(self) -> None:
         decision = self.folder.path / "10_decision.json"
-        write_record(decision, pipeline.decide(self.folder))
+        write_record(decision, decide(self.folder))
         receipt = self.folder.receipt("gate")
         outputs = {**receipt.outputs, "10_decision.json": digest_file(decision)}
         self.folder.write_receipt(receipt.model_copy(update={"outputs": outputs}))
@@ -120,7 +122,7 @@ def test_the_straight_way_ends_in_a_version_that_verifies_and_a_run_that_does(pl
     assert verify(version, trusted_keys=place.project.trusted()).problems == ()
     assert verify_run(place.folder, trusted_keys=place.project.trusted()).problems == ()
     assert [entry.event.kind for entry in place.project.history()[0]] == ["promoted"]
-    write_record(place.root / "again.json", pipeline.decide(place.folder))
+    write_record(place.root / "again.json", decide(place.folder))
     assert (place.root / "again.json").read_bytes() == first == (place.folder.path / "10_decision.json").read_bytes()
 
 
@@ -411,7 +413,7 @@ def test_evidence_that_is_too_old(place):
     place.with_policy(expires_after_days={"fairness": 30})
     assert place.folder.decision().verdict == "release"
     later = datetime.now(UTC) + timedelta(days=31)
-    decision = pipeline.decide(place.folder, now=later)
+    decision = decide(place.folder, now=later)
     assert {check.rule for check in decision.blocking} >= {"evidence: fairness", "gap"}
     place.release()
     (version,) = place.versions
@@ -478,7 +480,7 @@ def test_a_waiver_lets_one_rule_go_until_its_day_and_only_if_its_owner_may(place
     (lifted,) = [check for check in decision.checks if check.lifted_by == "waiver"]
     assert (lifted.rule, lifted.outcome) == ("high", "fail")
     assert "lee" in lifted.reason
-    assert pipeline.decide(place.folder, now=datetime.now(UTC) + timedelta(days=31)).verdict == "hold"
+    assert decide(place.folder, now=datetime.now(UTC) + timedelta(days=31)).verdict == "hold"
     place.release()
     (version,) = place.versions
     assert verify(version, trusted_keys=place.project.trusted()).ok

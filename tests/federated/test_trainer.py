@@ -16,7 +16,8 @@ from probity.federation import FEDERATION, Federation
 from probity.model import DpFedAvg, Federated
 from probity.storage import read_record
 from probity.trainers.base import Population
-from probity.trainers.testing import TrainerContract, agreed, make_request, make_world
+from probity.trainers.testing import TrainerContract
+from probity.trainers.testing_world import agreed, make_request, make_world
 from tests.federated.fake_federated import FakeEnvironment, FakeWorker
 
 SETTINGS = {"clients": {"number": 6}, "rounds": 3, "clients_per_round": 4, "local": {"learning_rate": 0.5}}

@@ -2,8 +2,8 @@ import math
 
 import pytest
 
-from probity.config import Rule
 from probity.model_cards.wording import rule_text, value_text
+from probity.rule import Rule
 
 
 @pytest.mark.parametrize(

@@ -34,8 +34,9 @@ from probity.decision import Check, GateDecision, Release
 from probity.digest import digest_bytes, digest_file
 from probity.findings import AuditReport, Estimate, Finding, PrivacyStatement, Subject, finding_id
 from probity.model import NonPrivate, TrainedModel
-from probity.runs import Receipt, RunFolder, Workspace
+from probity.runs import Receipt, RunFolder
 from probity.storage import write_atomically, write_record
+from probity.workspace import Workspace
 
 STAGES = {
     "ingest": (),
@@ -323,7 +324,7 @@ def small(tmp_path_factory):
     import random
     from types import SimpleNamespace
 
-    from probity.config import DataConfig
+    from probity.data_source import DataConfig
     from probity.platform.ingest import ingest
     from probity.platform.profile import profile
 

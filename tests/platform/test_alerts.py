@@ -13,7 +13,8 @@ from probity.platform import pipeline
 from probity.platform.alerts import alerted
 from probity.platform.plan import make_plan
 from probity.platform.stages import Stopped
-from probity.runs import RunError, Workspace
+from probity.runs import RunError
+from probity.workspace import Workspace
 from tests.platform.conftest import make_config
 from tests.platform.observers import Quiet
 

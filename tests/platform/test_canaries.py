@@ -6,15 +6,15 @@ import shutil
 import numpy as np
 import pytest
 
+from probity.audit_plan import CanariesConfig
 from probity.canaries import Canaries, Coins
-from probity.config import CanariesConfig
 from probity.data import ColumnKind, FeatureSpec, Schema
 from probity.digest import digest_bytes
 from probity.platform import canaries
 from probity.platform.training import planted_units, population_of
 from probity.runs import CANARIES, TRANSFORM, RunFolder, write_splits
 from probity.storage import write_record
-from probity.trainers.testing import make_world
+from probity.trainers.testing_world import make_world
 
 SPECS = {
     "hours-per-week": FeatureSpec(name="hours-per-week", kind=ColumnKind.INT, required=True, minimum=1, maximum=80),

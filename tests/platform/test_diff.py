@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
+from probity.audit_plan import AuditsConfig
 from probity.audits.scoring import ScoredRows
 from probity.audits.two_models import compare_models
-from probity.config import AuditsConfig
 from probity.digest import digest_bytes, digest_file
 from probity.errors import DataError, DigestMismatchError
 from probity.findings import Subject

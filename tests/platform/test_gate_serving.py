@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from probity.config import Rule
 from probity.findings import AuditReport, Estimate, Finding, Subject
+from probity.rule import Rule
 from tests.platform.test_gate import MODEL, OTHER, REQUIRED, SUBJECT, decide, good_reports, policy
 
 FAST = Rule(name="fast enough", metric="serving_latency_p95_ms", at_most=20)

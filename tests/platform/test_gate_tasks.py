@@ -6,10 +6,10 @@ import pytest
 
 from probity.audits import registry
 from probity.audits.base import not_applicable, tasks_of
-from probity.config import Rule
 from probity.findings import AuditReport, Estimate, Finding, finding_id
 from probity.metric import METRICS
 from probity.platform import gate
+from probity.rule import Rule
 from tests.audits.task_evidence import light_evidence
 from tests.platform.test_gate import CARD, EXAMPLES, MODEL, SUBJECT, policy
 

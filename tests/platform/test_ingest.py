@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from probity.config import DataConfig
 from probity.data import MISSING_GROUP, Dataset, Role
+from probity.data_source import DataConfig
 from probity.errors import ConfigError, DataError, DigestMismatchError
 from probity.platform.ingest import ingest, source_digest
 from probity.tfexample import write_table

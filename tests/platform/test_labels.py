@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from probity.config import DataConfig
+from probity.data_source import DataConfig
 from probity.errors import ConfigError, DataError
 from probity.platform.ingest import ingest
 from probity.platform.labels import MAX_CLASSES, training_labels

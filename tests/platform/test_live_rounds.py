@@ -10,7 +10,7 @@ from probity.model import DpFedAvg, Federated, FixedClipping
 from probity.platform import live_rounds
 from probity.platform.live_rounds import LiveRounds
 from probity.platform.tracking import default_uri, track
-from probity.runs import Workspace
+from probity.workspace import Workspace
 
 ALONE = Federated(num_clients=100, clients_per_round=20, rounds=3, secure_aggregation="none")
 NOISY = DpFedAvg(

@@ -7,9 +7,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from probity.config import PrivateStatisticsConfig
 from probity.data import Column, ColumnKind, FeatureSpec, Role
 from probity.platform.private_statistics import bounded_rows, delta_for, measure
+from probity.recipe import PrivateStatisticsConfig
 
 AGE = Column(name="age", kind=ColumnKind.INT, roles=(Role.FEATURE,))
 WEIGHT = Column(name="weight", kind=ColumnKind.FLOAT, roles=(Role.FEATURE,))

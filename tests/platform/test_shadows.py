@@ -14,7 +14,7 @@ from probity.platform.shadows import require_trainable, train_shadows
 from probity.predictor import SavedModelPredictor
 from probity.tfexample import write_arrays as write_examples
 from probity.trainers.plain import PlainSettings, PlainTrainer
-from probity.trainers.testing import agreed, make_request, make_world
+from probity.trainers.testing_world import agreed, make_request, make_world
 
 ROWS = 120
 

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from probity.config import DataConfig
+from probity.data_source import DataConfig
 from probity.errors import DataError
 from probity.platform.readers import format_of
 from probity.platform.sources import read, source_digest, source_files

@@ -10,7 +10,7 @@ import pytest
 from probity.errors import ConfigError, DataError
 from probity.platform import stages as stages_module
 from probity.platform.stages import Stages, Stopped, environment
-from probity.runs import Workspace
+from probity.workspace import Workspace
 
 
 class Recorder:

@@ -5,11 +5,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from probity.audit_plan import AuditsConfig
 from probity.audits.testing import make_evidence
-from probity.config import AuditsConfig, Rule
 from probity.decision import GatePolicy
 from probity.errors import ConfigError
 from probity.platform.thresholds import search
+from probity.rule import Rule
 
 FLOOR = Rule(name="floor", metric="auc", at_least=0.5)
 GAP = Rule(name="gap", metric="selection_rate", across="sex", gap_at_most=0.05)

@@ -15,8 +15,9 @@ from probity import runs
 from probity.errors import TrackingError
 from probity.platform import tracking
 from probity.platform.tracking import default_uri, track, track_run
-from probity.runs import RunError, RunFolder, Workspace
+from probity.runs import RunError, RunFolder
 from probity.storage import write_atomically
+from probity.workspace import Workspace
 
 
 @pytest.fixture(scope="module")
@@ -264,7 +265,8 @@ socket.socket.connect = refuse
 socket.getaddrinfo = refuse
 
 from probity.platform.tracking import track_run
-from probity.runs import RunFolder, Workspace
+from probity.runs import RunFolder
+from probity.workspace import Workspace
 
 root, run_id = Path(sys.argv[1]), sys.argv[2]
 folder = RunFolder(root / "runs" / run_id)

@@ -1,10 +1,6 @@
-"""What surrounds training: units, population, checkpoints that two trainings never share."""
+"""What precedes training: units, groups, population, and a proposal that needs no noise."""
 
 from __future__ import annotations
-
-import contextlib
-import subprocess
-import sys
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +11,7 @@ from probity.digest import digest_file
 from probity.errors import DataError
 from probity.groups import group_codes
 from probity.model import NonPrivate
-from probity.platform.training import checkpoint_folder, groups_of, is_private, population_of, settle, units_of
+from probity.platform.training import groups_of, is_private, population_of, settle, units_of
 from probity.tfexample import write_table
 from probity.trainers.base import Uncalibrated
 from tests.platform.conftest import make_dataset
@@ -82,34 +78,3 @@ def test_a_proposal_without_noise_is_executed_as_it_is():
     assert settle(NonPrivate(), delta=1e-5) == NonPrivate()
     assert not is_private(NonPrivate())
     assert is_private(Uncalibrated(target_epsilon=1, target_delta=None, with_noise_multiplier=lambda noise: noise))
-
-
-def test_checkpoints_outlive_a_failure_and_not_a_success(tmp_path):
-    folder = tmp_path / "checkpoints" / "key"
-    with contextlib.suppress(ZeroDivisionError), checkpoint_folder(folder) as kept:
-        (kept / "weights").write_text("step 7")
-        raise ZeroDivisionError
-    with checkpoint_folder(folder) as kept:
-        assert (kept / "weights").read_text() == "step 7"
-    assert not folder.exists()
-
-
-def test_two_trainings_never_share_checkpoints_and_a_killed_one_frees_them(tmp_path):
-    folder = tmp_path / "checkpoints" / "key"
-    program = f"""
-import time
-from pathlib import Path
-from probity.platform.training import checkpoint_folder
-with checkpoint_folder(Path({str(folder)!r})) as kept:
-    (kept / "weights").write_text("half way")
-    print("held", flush=True)
-    time.sleep(60)
-"""
-    other = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
-    assert other.stdout.readline() == "held\n"
-    with checkpoint_folder(folder) as kept:
-        assert kept is None
-    other.kill()
-    other.wait()
-    with checkpoint_folder(folder) as kept:
-        assert (kept / "weights").read_text() == "half way"

@@ -7,7 +7,6 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from probity.config import TransformConfig
 from probity.data import (
     Column,
     ColumnKind,
@@ -25,6 +24,7 @@ from probity.platform import private_statistics
 from probity.platform.analysis import Learnt
 from probity.platform.preprocessing import MISSING, UNKNOWN
 from probity.platform.transform import transform
+from probity.recipe import TransformConfig
 from probity.tfexample import write_table
 
 COLUMNS = (

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from probity.audit_plan import AuditsConfig
 from probity.audits.testing import make_evidence
-from probity.config import AuditsConfig
 from probity.errors import ConfigError
 from probity.platform.whatif import nearest_counterfactual, what_if
 

@@ -6,7 +6,7 @@ less, because the bound is below the truth by a wide margin.
 
 import pytest
 
-from probity.trainers.testing import make_world
+from probity.trainers.testing_world import make_world
 from tests.trainers.dp_sgd.broken import BREAKS, is_contradicted, planted_training
 
 pytestmark = pytest.mark.statistical

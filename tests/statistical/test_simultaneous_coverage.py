@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
+from probity.audit_plan import AuditsConfig
 from probity.audits.comparison import compare
 from probity.audits.fairness import _equalized_odds
 from probity.audits.intervals import bonferroni
 from probity.audits.measures import rate_measures, score_measures
 from probity.audits.scoring import ScoredRows
 from probity.audits.slices import confusion, score_metrics
-from probity.config import AuditsConfig
 
 pytestmark = pytest.mark.statistical
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from probity.audits.intervals import auc_interval
+from probity.audits.auc import auc_interval
 from probity.audits.multiclass import macro_auc
 from probity.audits.regression import regression_groups, regression_measure
 from probity.audits.task_rows import PredictedRows

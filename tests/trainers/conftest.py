@@ -3,7 +3,7 @@
 import pytest
 
 from probity.digest import digest_bytes
-from probity.trainers.testing import make_world
+from probity.trainers.testing_world import make_world
 
 ONLY_WEIGHTS = "test_the_seed_decides_the_weights_and_the_test_split_does_not"
 

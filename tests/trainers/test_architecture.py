@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from probity.config import ModelConfig
 from probity.data import TransformedFeature
 from probity.errors import ConfigError
+from probity.recipe import ModelConfig
 from probity.trainers.architecture import CONCAT, LOGIT, build
 
 OUTPUTS = (

@@ -8,14 +8,14 @@ import sys
 import numpy as np
 import pytest
 
-from probity.config import ModelConfig
 from probity.data import Column, ColumnKind, Role
 from probity.errors import DataError
 from probity.predictor import SavedModelPredictor
+from probity.recipe import ModelConfig
 from probity.tfexample import encode
 from probity.trainers import export as exporting
 from probity.trainers.architecture import build
-from probity.trainers.testing import transformed
+from probity.trainers.testing_world import transformed
 
 BARE = """
 import importlib.abc, sys

@@ -7,16 +7,16 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from probity.config import ModelConfig
 from probity.errors import ConfigError, TrainingError
 from probity.platform import plan
 from probity.predictor import SavedModelPredictor
+from probity.recipe import ModelConfig
 from probity.trainers.architecture import Head, build
 from probity.trainers.dp_sgd.trainer import DpSgdTrainer
 from probity.trainers.objective import objective_of
 from probity.trainers.outcome import require_scores
 from probity.trainers.plain import PlainSettings, PlainTrainer
-from probity.trainers.testing import agreed, make_request, make_world
+from probity.trainers.testing_world import agreed, make_request, make_world
 from tests.trainers.test_architecture import OUTPUTS
 
 

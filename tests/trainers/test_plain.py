@@ -9,12 +9,13 @@ import sys
 import numpy as np
 import pytest
 
-from probity.config import ModelConfig
 from probity.digest import digest_bytes
 from probity.errors import ConfigError, TrainingError
 from probity.model import NonPrivate
+from probity.recipe import ModelConfig
 from probity.trainers.plain import PlainSettings, PlainTrainer
-from probity.trainers.testing import TrainerContract, make_request
+from probity.trainers.testing import TrainerContract
+from probity.trainers.testing_world import make_request
 
 
 class TestPlainTrainer(TrainerContract):
@@ -133,7 +134,7 @@ cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 from probity.model import NonPrivate
 from probity.trainers.plain import PlainSettings, PlainTrainer
-from probity.trainers.testing import make_request, make_world
+from probity.trainers.testing_world import (make_request, make_world)
 root = pathlib.Path({str(tmp_path)!r})
 (root / "world").mkdir(); (root / "work").mkdir()
 world = make_world(root / "world")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from probity.federated.settings import FederatedSettings
 from probity.federated.trainer import FederatedTrainer
-from probity.trainers.testing import agreed, make_request, make_world
+from probity.trainers.testing_world import agreed, make_request, make_world
 
 ROUNDS = 25
 SETTINGS = {"clients": {"number": 6}, "rounds": ROUNDS, "clients_per_round": 4, "availability": 0.8}

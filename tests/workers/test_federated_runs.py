@@ -18,7 +18,8 @@ from probity.federated.trainer import FederatedTrainer
 from probity.federation import FEDERATION, Federation
 from probity.model import DpFedAvg, DpFtrl
 from probity.storage import read_record
-from probity.trainers.testing import TrainerContract, agreed, make_request, make_world
+from probity.trainers.testing import TrainerContract
+from probity.trainers.testing_world import agreed, make_request, make_world
 from tests.workers.interrupted_federated import ROUNDS
 
 pytestmark = pytest.mark.workers

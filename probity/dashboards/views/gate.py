@@ -120,20 +120,26 @@ def _to_do(report: Report, decision: GateDecision) -> None:
         "is enough - how many are needed, and that one of them did not start the run - is what probity gate says.",
         empty="no review counts for this evidence",
     )
+    _attested(report)
+    st.caption(
+        "An approval is signed with the reviewer's own key on the reviewer's own machine. This page holds no keys and "
+        "changes nothing; whoever decides types one of these."
+    )
+    st.code("\n".join(_commands(report, decision, reviewed=needed != "never")), language="bash")
+
+
+def _commands(report: Report, decision: GateDecision, *, reviewed: bool) -> list[str]:
+    """Returns what whoever decides may type next."""
+    run = report.folder.id
     commands = [f"probity gate {run}", f"probity verify {report.folder.path}"]
-    if needed != "never":
+    if reviewed:
         commands += [
             f"probity approve {run} --key FILE --comment TEXT",
             f"probity reject {run} --key FILE --comment TEXT",
         ]
     if decision.verdict == "release" and report.release() is None:
         commands.append(f"probity release {run}")
-    _attested(report)
-    st.caption(
-        "An approval is signed with the reviewer's own key on the reviewer's own machine. This page holds no keys and "
-        "changes nothing; whoever decides types one of these."
-    )
-    st.code("\n".join(commands), language="bash")
+    return commands
 
 
 def _attested(report: Report) -> None:

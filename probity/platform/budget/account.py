@@ -11,7 +11,8 @@ from probity.config_file import load_config
 from probity.errors import ConfigError, ProbityError
 from probity.platform.budget.entries import Reserved
 from probity.platform.budget.ledger import Ledger
-from probity.runs import RunFolder, Workspace
+from probity.runs import RunFolder
+from probity.workspace import Workspace
 
 __all__ = ["account_named", "unit_named"]
 

@@ -6,7 +6,8 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from probity.audits.accounting import Noiseless, Noisy, Spent, unaccountable
+from probity.audits.accounting import unaccountable
+from probity.audits.privacy_events import Noiseless, Noisy, Spent
 from probity.data import PrivateStatistics
 from probity.platform.budget.entries import Entry, Granted, Paid, Reserved
 from probity.record import Number, Record

@@ -23,7 +23,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from probity.audits.accounting import Spent, epsilon_of, renyi_epsilon_of
+from probity.audits.accounting import epsilon_of, renyi_epsilon_of
+from probity.audits.privacy_events import Spent
 from probity.card import CumulativeSpending
 from probity.config import RunConfig
 from probity.data import Dataset
@@ -34,7 +35,7 @@ from probity.platform.budget.entries import GENESIS, Account, Entry, Event, Gran
 from probity.platform.budget.rules import covers, require_allowed, require_same_account
 from probity.platform.budget.store import Pages, Store, sqlite_url
 from probity.platform.person import current_user
-from probity.runs import Workspace
+from probity.workspace import Workspace
 
 __all__ = ["Ledger", "Reservation", "account_of", "ledger_at", "open_ledger"]
 

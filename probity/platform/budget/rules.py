@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from probity.audits.accounting import Spent, unaccountable
+from probity.audits.accounting import unaccountable
+from probity.audits.privacy_events import Spent
 from probity.errors import BudgetError, BudgetExceededError
 from probity.model import DpFedAvg, DpFtrl, DpSgd
 from probity.platform.budget.balance import Accountant, Standing, composed, private

@@ -6,15 +6,15 @@ import contextlib
 from collections.abc import Sequence
 from typing import Any
 
-from probity.audits.accounting import Spent
+from probity.audits.privacy_events import Spent
 from probity.budget import BudgetLine, BudgetStatement, statement_path
 from probity.data import PrivateStatistics
 from probity.model import DpSgd
 from probity.platform.budget.balance import Accountant, Standing, composed, private
 from probity.platform.budget.entries import Entry, Granted
 from probity.platform.budget.ledger import Ledger
-from probity.runs import Workspace
 from probity.storage import write_record
+from probity.workspace import Workspace
 
 __all__ = ["leave_statement", "spending_words", "statement_of"]
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from probity.platform.budget.balance import Balance
     from probity.platform.budget.entries import Entry
     from probity.platform.budget.ledger import Ledger
-    from probity.runs import Workspace
+    from probity.workspace import Workspace
 
 __all__ = ["app"]
 

@@ -10,7 +10,8 @@ import typer
 from probity.platform.cli.options import JsonOption, RunArgument, WorkspaceOption, workspace_at
 
 if TYPE_CHECKING:
-    from probity.runs import RunFolder, Workspace
+    from probity.runs import RunFolder
+    from probity.workspace import Workspace
 
 __all__ = ["runs", "show"]
 

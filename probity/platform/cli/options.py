@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from probity.runs import Workspace
+    from probity.workspace import Workspace
 
 __all__ = ["JsonOption", "RunArgument", "WorkspaceOption", "quiet", "workspace_at"]
 
@@ -26,7 +26,7 @@ WorkspaceOption = Annotated[
 
 def workspace_at(folder: Path | None, *, beside: Path | None = None) -> Workspace:
     """Returns the workspace that was asked for, or the default one."""
-    from probity.runs import Workspace
+    from probity.workspace import Workspace
 
     return Workspace((folder or (beside or Path.cwd()) / ".probity").resolve())
 

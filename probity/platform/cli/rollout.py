@@ -3,18 +3,53 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING
 
 import typer
 
 from probity.platform.cli.options import JsonOption, WorkspaceOption, quiet, workspace_at
+from probity.platform.cli.rollout_options import (
+    AnewOption,
+    CandidateGrpcServerOption,
+    CandidateServerOption,
+    ConfigOption,
+    DecisionThresholdOption,
+    ErrorRiseOption,
+    FromOption,
+    GroupsOption,
+    GrpcPortOption,
+    GrpcServerOption,
+    HostOption,
+    LatencyLimitOption,
+    ManifestsOption,
+    ModelArgument,
+    PortOption,
+    RequestsPerGroupOption,
+    RequestsPerStageOption,
+    SelectionDropOption,
+    ServerCaOption,
+    ServerCertOption,
+    ServerKeyOption,
+    ServerOption,
+    ShadowShareOption,
+    ShowOption,
+    SlowRiseOption,
+    SslConfigFileOption,
+    StagesOption,
+    StopOption,
+    StorageOption,
+    ToOption,
+    UntilDecidedOption,
+)
+from probity.platform.cli.rollout_summary import print_manifests, reporter, show_state
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from probity.platform.rollout.routing import Listening
+    from probity.platform.rollout.control import Rollout
+    from probity.platform.rollout.membership import Membership
     from probity.platform.serving.options import Tls
+    from probity.platform.serving.tls import ClientTls
     from probity.rollout import RolloutState
 
 __all__ = ["rollout"]
@@ -23,85 +58,61 @@ HELD = 3
 """Exit code of a rollout that did not arrive."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Servers:
+    """Where the versions answer: REST, and gRPC if that is routed on a port of its own."""
+
+    incumbent: str
+    candidate: str
+    grpc_port: int | None
+    grpc_incumbent: str
+    grpc_candidate: str
+    tls: ClientTls | None
+
+    def require_usable(self) -> None:
+        """Refuses an address that says nothing, or that needs TLS which was not asked for."""
+        from probity.platform.serving.tls import tls_of
+
+        addresses = {"--server": self.incumbent, "--candidate-server": self.candidate}
+        if self.grpc_port is not None:
+            addresses |= {"--grpc-server": self.grpc_incumbent, "--candidate-grpc-server": self.grpc_candidate}
+        for option, address in addresses.items():
+            tls_of(address, self.tls, option=option)
+
+
 def rollout(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="The model's name.")],
+    model: ModelArgument,
     *,
-    to: Annotated[int | None, typer.Option("--to", metavar="VERSION", help="The version that is to take over.")] = None,
-    of: Annotated[
-        int | None, typer.Option("--from", metavar="VERSION", help="The version that answers now. Default: the newest.")
-    ] = None,
-    stages: Annotated[
-        str, typer.Option("--stages", metavar="P,P,...", help="Percentages of requests.")
-    ] = "1,10,50,100",
-    config: Annotated[
-        Path, typer.Option("--config", metavar="FILE", help="The model's config: base path and keys.")
-    ] = Path("probity.yaml"),
-    server: Annotated[
-        str, typer.Option("--server", metavar="URL", help="REST address of the server that holds the versions.")
-    ] = "http://127.0.0.1:8501",
-    candidate_server: Annotated[
-        str | None, typer.Option("--candidate-server", metavar="URL", help="Where the candidate is, if elsewhere.")
-    ] = None,
-    groups: Annotated[
-        Path | None, typer.Option("--groups", metavar="FILE", help="Table of tracking_id and groups; CSV or Parquet.")
-    ] = None,
-    requests_per_stage: Annotated[
-        int, typer.Option("--requests-per-stage", help="Answers of the candidate that a stage needs.")
-    ] = 1000,
-    requests_per_group: Annotated[
-        int, typer.Option("--requests-per-group", help="Answers of the candidate that each group needs.")
-    ] = 4000,
-    shadow_share: Annotated[
-        float, typer.Option("--shadow-share", help="Share of requests that is copied in the shadow stage.")
-    ] = 1.0,
-    decision_threshold: Annotated[
-        float | None,
-        typer.Option(
-            "--decision-threshold", help="Of a model that predicts a number: what is decided at. Default: none."
-        ),
-    ] = None,
-    selection_drop: Annotated[
-        float, typer.Option("--selection-drop", help="Tolerated drop of favourable outcomes, of all and of a group.")
-    ] = 0.02,
-    error_rise: Annotated[float, typer.Option("--error-rise", help="Tolerated rise of failed requests.")] = 0.01,
-    slow_rise: Annotated[float, typer.Option("--slow-rise", help="Tolerated rise of slow requests.")] = 0.05,
-    latency_limit: Annotated[float, typer.Option("--latency-limit", help="From how many ms on it is slow.")] = 100.0,
-    host: Annotated[str, typer.Option("--host", help="Interface that the router listens on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", help="The router's port; 0: any.")] = 8511,
-    grpc_port: Annotated[
-        int | None, typer.Option("--grpc-port", help="The router's gRPC port, 0: any. Default: gRPC is not routed.")
-    ] = None,
-    grpc_server: Annotated[
-        str,
-        typer.Option("--grpc-server", metavar="HOST:PORT", help="gRPC address of the server; with https:// for TLS."),
-    ] = "127.0.0.1:8500",
-    candidate_grpc_server: Annotated[
-        str | None, typer.Option("--candidate-grpc-server", metavar="HOST:PORT", help="As --candidate-server.")
-    ] = None,
-    ssl_config_file: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Listen with TLS on both ports: TensorFlow Serving's SSLConfig."),
-    ] = None,
-    server_ca: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Who signed the certificates of servers at https:// addresses (PEM)."),
-    ] = None,
-    server_cert: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="The router's certificate, where servers verify their clients.")
-    ] = None,
-    server_key: Annotated[Path | None, typer.Option(metavar="FILE", help="Its private key.")] = None,
-    until_decided: Annotated[
-        bool, typer.Option("--until-decided", help="End with the rollout; else route on until ended.")
-    ] = False,
-    anew: Annotated[bool, typer.Option("--anew", help="Set an earlier rollout aside and begin again.")] = False,
-    show: Annotated[bool, typer.Option("--show", help="Only print where the rollout stands.")] = False,
-    stop: Annotated[str | None, typer.Option("--stop", metavar="WHY", help="End a running rollout.")] = None,
-    manifests: Annotated[
-        str | None, typer.Option("--manifests", metavar="KIND", help="Only print kserve or istio objects, by stage.")
-    ] = None,
-    storage: Annotated[
-        str, typer.Option("--storage", metavar="URI", help="For kserve: where the model's versions lie.")
-    ] = "pvc://models",
+    to: ToOption = None,
+    of: FromOption = None,
+    stages: StagesOption = "1,10,50,100",
+    config: ConfigOption = Path("probity.yaml"),
+    server: ServerOption = "http://127.0.0.1:8501",
+    candidate_server: CandidateServerOption = None,
+    groups: GroupsOption = None,
+    requests_per_stage: RequestsPerStageOption = 1000,
+    requests_per_group: RequestsPerGroupOption = 4000,
+    shadow_share: ShadowShareOption = 1.0,
+    decision_threshold: DecisionThresholdOption = None,
+    selection_drop: SelectionDropOption = 0.02,
+    error_rise: ErrorRiseOption = 0.01,
+    slow_rise: SlowRiseOption = 0.05,
+    latency_limit: LatencyLimitOption = 100.0,
+    host: HostOption = "127.0.0.1",
+    port: PortOption = 8511,
+    grpc_port: GrpcPortOption = None,
+    grpc_server: GrpcServerOption = "127.0.0.1:8500",
+    candidate_grpc_server: CandidateGrpcServerOption = None,
+    ssl_config_file: SslConfigFileOption = None,
+    server_ca: ServerCaOption = None,
+    server_cert: ServerCertOption = None,
+    server_key: ServerKeyOption = None,
+    until_decided: UntilDecidedOption = False,
+    anew: AnewOption = False,
+    show: ShowOption = False,
+    stop: StopOption = None,
+    manifests: ManifestsOption = None,
+    storage: StorageOption = "pvc://models",
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -113,22 +124,19 @@ def rollout(
     Example: probity rollout adult_income --to 1767225600 --stages 1,10,50,100 --groups groups.parquet
     """
     quiet()
-    from probity.platform.rollout.control import ask_to_stop
     from probity.platform.rollout.preparation import prepare, project_of
-    from probity.rollout import RolloutState, state_path
-    from probity.storage import read_record
+    from probity.rollout import state_path
 
     project = project_of(model, config)
     path = state_path(project.base_path, project.model_name)
     if stop is not None:
-        ask_to_stop(path, stop)
-        typer.echo("the router ends the rollout at its next look; if none runs, the next one does")
+        _stop(path, stop)
         return
     if show:
-        _print(read_record(path, RolloutState), as_json=as_json)
+        show_state(path, as_json=as_json)
         return
     membership = _membership(groups)
-    settings: dict[str, Any] = {
+    settings = {
         "stages": _stages(stages),
         "shadow_share": shadow_share,
         "requests_per_stage": requests_per_stage,
@@ -140,53 +148,84 @@ def rollout(
     }
     plan = prepare(project, candidate=_required(to), incumbent=of, settings=settings)
     if manifests is not None:
-        _print_manifests(plan, manifests, storage)
+        print_manifests(plan, kind=manifests, storage=storage)
         return
     from probity.platform.rollout.control import Rollout
-    from probity.platform.rollout.grpc_router import GrpcRouter
-    from probity.platform.rollout.preparation import set_aside
-    from probity.platform.rollout.router import Router
-    from probity.platform.rollout.routing import route
     from probity.platform.rollout.telling import telling
-    from probity.platform.serving.tls import read_client_tls, tls_of
+    from probity.platform.serving.tls import read_client_tls
 
     # Before the first stage is told to the history, which is no place for a mistyped address.
     listening = _listening(ssl_config_file)
-    to_servers = read_client_tls(server_ca, cert=server_cert, key=server_key)
-    addresses = {"--server": server, "--candidate-server": candidate_server}
-    if grpc_port is not None:
-        addresses |= {"--grpc-server": grpc_server, "--candidate-grpc-server": candidate_grpc_server}
-    for option, address in addresses.items():
-        if address is not None:
-            tls_of(address, to_servers, option=option)
+    servers = _Servers(
+        incumbent=server,
+        candidate=server if candidate_server is None else candidate_server,
+        grpc_port=grpc_port,
+        grpc_incumbent=grpc_server,
+        grpc_candidate=grpc_server if candidate_grpc_server is None else candidate_grpc_server,
+        tls=read_client_tls(server_ca, cert=server_cert, key=server_key),
+    )
+    servers.require_usable()
     if anew:
-        from datetime import UTC, datetime
-
-        set_aside(path, now=datetime.now(UTC))
+        _set_aside(path)
     place = workspace_at(workspace, beside=project.root)
     running = Rollout(plan, path=path, tell=telling(project, workspace=place.root))
-    router = Router(
-        running, incumbent=server, candidate=candidate_server or server, membership=membership, tls=to_servers
-    )
-    grpc = None
-    if grpc_port is not None:
-        candidate_grpc = candidate_grpc_server or grpc_server
-        wire = GrpcRouter(router.division, incumbent=grpc_server, candidate=candidate_grpc, tls=to_servers)
-        grpc = (wire, grpc_port)
-    end = route(
-        router,
-        running,
-        host=host,
-        port=port,
-        until_decided=until_decided,
-        report=_report(),
-        grpc=grpc,
-        tls=listening,
+    end = _route(
+        running, servers, host=host, port=port, membership=membership, tls=listening, until_decided=until_decided
     )
     if as_json:
         typer.echo(json.dumps(end.to_json(), indent=1))
     if end.status in ("rolled_back", "stopped"):
         raise typer.Exit(HELD)
+
+
+def _route(
+    running: Rollout,
+    servers: _Servers,
+    *,
+    host: str,
+    port: int,
+    membership: Membership | None,
+    tls: Tls | None,
+    until_decided: bool,
+) -> RolloutState:
+    from probity.platform.rollout.grpc_router import GrpcRouter
+    from probity.platform.rollout.router import Router
+    from probity.platform.rollout.routing import route
+
+    router = Router(
+        running, incumbent=servers.incumbent, candidate=servers.candidate, membership=membership, tls=servers.tls
+    )
+    grpc = None
+    if servers.grpc_port is not None:
+        wire = GrpcRouter(
+            router.division, incumbent=servers.grpc_incumbent, candidate=servers.grpc_candidate, tls=servers.tls
+        )
+        grpc = (wire, servers.grpc_port)
+    return route(
+        router,
+        running,
+        host=host,
+        port=port,
+        until_decided=until_decided,
+        report=reporter(),
+        grpc=grpc,
+        tls=tls,
+    )
+
+
+def _stop(path: Path, why: str) -> None:
+    from probity.platform.rollout.control import ask_to_stop
+
+    ask_to_stop(path, why)
+    typer.echo("the router ends the rollout at its next look; if none runs, the next one does")
+
+
+def _set_aside(path: Path) -> None:
+    from datetime import UTC, datetime
+
+    from probity.platform.rollout.preparation import set_aside
+
+    set_aside(path, now=datetime.now(UTC))
 
 
 def _required(to: int | None) -> int:
@@ -227,63 +266,7 @@ def _listening(file: Path | None) -> Tls | None:
     return found
 
 
-def _membership(path: Path | None) -> Any:
+def _membership(path: Path | None) -> Membership | None:
     from probity.platform.rollout.membership import Membership
 
     return Membership.read(path) if path is not None else None
-
-
-def _print_manifests(plan: Any, kind: str, storage: str) -> None:
-    from probity.errors import ConfigError
-    from probity.platform.rollout.manifests import manifest
-
-    if kind not in ("kserve", "istio"):
-        raise ConfigError(
-            "--manifests", seen=repr(kind), allowed="kserve, istio", remedy="choose whose objects to write"
-        )
-    for step, stage in enumerate(plan.steps):
-        text = manifest(plan, step, kind="kserve" if kind == "kserve" else "istio", storage=storage)
-        typer.echo(f"# stage {stage}\n---\n{text}")
-
-
-def _report() -> Callable[[RolloutState, Listening], None]:
-    told: list[str] = []
-
-    def report(state: RolloutState, where: Listening) -> None:
-        if not told:
-            grpc = "" if where.grpc_port is None else f", gRPC on {where.host}:{where.grpc_port}"
-            scheme = "https" if where.encrypted else "http"
-            typer.echo(f"routing {state.plan.model_name} on {scheme}://{where.host}:{where.port}{grpc}", err=True)
-        for entry in state.transitions[len(told) :]:
-            told.append(entry.to)
-            typer.echo(f"{entry.at[:19]}  {entry.to}: {entry.reason}", err=True)
-
-    return report
-
-
-def _print(state: RolloutState, *, as_json: bool) -> None:
-    if as_json:
-        typer.echo(json.dumps(state.to_json(), indent=1))
-        return
-    from rich.table import Table
-
-    from probity.platform.cli.summary import number, wide_console
-    from probity.platform.rollout.stages import waiting_for
-
-    plan, console = state.plan, wide_console()
-    console.print(
-        f"{plan.model_name}: version {plan.incumbent} to {plan.candidate}, {state.status}, stage {state.stage}, "
-        f"{state.candidate_share:.0%} of the requests answered by version {plan.candidate}",
-        highlight=False,
-    )
-    for entry in state.transitions:
-        console.print(f"{entry.at[:19]}  {entry.to}: {entry.reason}", highlight=False)
-    table = Table("comparison", "candidate", "incumbent", "difference", "bounds", "tolerated", header_style="bold")
-    for item in state.evidence[-1].comparisons:
-        bounds = f"[{number(item.lower)}, {number(item.upper)}]"
-        counts = (str(item.candidate_requests), str(item.incumbent_requests))
-        table.add_row(item.name, *counts, number(item.running.mean), bounds, number(plan.tolerance.of(item.metric)))
-    console.print(table)
-    if state.status == "running":
-        for missing in waiting_for(state):
-            console.print(f"waits for: {missing}", highlight=False)

@@ -11,7 +11,8 @@ import typer
 from probity.platform.cli.options import JsonOption, RunArgument, WorkspaceOption, quiet, workspace_at
 
 if TYPE_CHECKING:
-    from probity.runs import RunFolder, Workspace
+    from probity.runs import RunFolder
+    from probity.workspace import Workspace
 
 __all__ = ["gate", "release", "run"]
 
@@ -77,11 +78,11 @@ def gate(run: RunArgument, workspace: WorkspaceOption = None, as_json: JsonOptio
 
     Example: probity gate latest
     """
-    from probity.platform import pipeline
     from probity.platform.cli.summary import print_decision
+    from probity.platform.verdict import decide
 
     folder = workspace_at(workspace).find(run)
-    decision = pipeline.decide(folder)
+    decision = decide(folder)
     if as_json:
         typer.echo(json.dumps(decision.to_json(), indent=1, allow_nan=False))
     else:

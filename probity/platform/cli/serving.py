@@ -2,15 +2,38 @@
 
 from __future__ import annotations
 
-import enum
 import shlex
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
 from probity.platform.cli.options import quiet
+from probity.platform.cli.serving_options import (
+    BasePathOption,
+    BatchingFileOption,
+    BatchingOption,
+    ConsentedOption,
+    Engine,
+    EngineOption,
+    HostOption,
+    InterOpThreadsOption,
+    IntraOpThreadsOption,
+    KeyOption,
+    LogInputsOption,
+    MaxRequestBytesOption,
+    ModelConfigFileOption,
+    ModelNameOption,
+    MonitoringFileOption,
+    PollSecondsOption,
+    PortOption,
+    PredictionLogOption,
+    ProcessesOption,
+    RequireVerifiedOption,
+    RestPortOption,
+    SslConfigFileOption,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,90 +41,33 @@ if TYPE_CHECKING:
     from probity.platform.serving.options import Batching, ModelSource, ServerOptions
     from probity.platform.serving.prediction_log import PredictionLog
 
-__all__ = ["Engine", "serve"]
-
-_Path = Path | None
-
-
-class Engine(enum.Enum):
-    """Which server answers."""
-
-    AUTO = "auto"
-    EMBEDDED = "embedded"
-    REAL = "real"
-    DOCKER = "docker"
-
+__all__ = ["serve"]
 
 _WHERE = {Engine.REAL: "itself", Engine.DOCKER: "as this command starts its image"}
 
 
 def serve(
-    model_name: Annotated[str | None, typer.Option("--model-name", metavar="N", help="Name of the model.")] = None,
-    model_base_path: Annotated[
-        _Path, typer.Option("--model-base-path", metavar="DIR", help="Holds one folder per version.")
-    ] = None,
-    model_config_file: Annotated[
-        _Path, typer.Option(metavar="FILE", help="Several models, policies and labels: TensorFlow Serving's file.")
-    ] = None,
-    host: Annotated[
-        str | None,
-        typer.Option(metavar="HOST", help="Interface to listen on. Default: 127.0.0.1; TensorFlow Serving takes all."),
-    ] = None,
-    port: Annotated[int, typer.Option("--port", help="gRPC port; 0 for any free one.")] = 8500,
-    rest_api_port: Annotated[int, typer.Option("--rest-api-port", help="REST port; 0 for any free one.")] = 8501,
-    processes: Annotated[int, typer.Option(min=1, help="Processes that answer on the same ports.")] = 1,
-    require_verified: Annotated[
-        bool,
-        typer.Option("--require-verified/--no-require-verified", help="Load only versions that verify."),
-    ] = True,
-    key: Annotated[
-        list[Path] | None,
-        typer.Option("--key", metavar="PATH", help="Public key that is trusted, or a folder of them. Default: keys."),
-    ] = None,
-    poll_seconds: Annotated[
-        float, typer.Option("--file-system-poll-wait-seconds", min=0.05, help="How often to look for versions.")
-    ] = 1.0,
-    enable_batching: Annotated[
-        bool, typer.Option("--enable-batching/--no-enable-batching", help="Run requests that wait together together.")
-    ] = True,
-    batching_parameters_file: Annotated[
-        _Path, typer.Option(metavar="FILE", help="TensorFlow Serving's BatchingParameters.")
-    ] = None,
-    intra_op_threads: Annotated[
-        int,
-        typer.Option(
-            "--intra-op-threads",
-            "--tensorflow-intra-op-parallelism",
-            min=0,
-            help="Threads within an operation; 0: auto.",
-        ),
-    ] = 0,
-    inter_op_threads: Annotated[
-        int,
-        typer.Option(
-            "--inter-op-threads",
-            "--tensorflow-inter-op-parallelism",
-            min=0,
-            help="Threads for operations side by side; 0: auto.",
-        ),
-    ] = 0,
-    max_request_bytes: Annotated[
-        int, typer.Option("--max-request-bytes", min=1024, help="Of one request; a process may hold many.")
-    ] = 16 << 20,
-    ssl_config_file: Annotated[_Path, typer.Option(metavar="FILE", help="TensorFlow Serving's SSLConfig.")] = None,
-    prediction_log: Annotated[
-        _Path, typer.Option(metavar="DIR", help="Keep tracking id, version and score of every prediction there.")
-    ] = None,
-    log_inputs: Annotated[
-        str, typer.Option(metavar="POLICY", help="Whose inputs the log keeps: none, consented or all.")
-    ] = "none",
-    consented: Annotated[_Path, typer.Option(metavar="FILE", help="Tracking ids of who agreed, one per line.")] = None,
-    monitoring_config_file: Annotated[
-        _Path, typer.Option(metavar="FILE", help="TensorFlow Serving's MonitoringConfig.")
-    ] = None,
-    engine: Annotated[
-        Engine, typer.Option(help="auto runs tensorflow_model_server if it is installed; docker prints a command.")
-    ] = Engine.AUTO,
+    model_name: ModelNameOption = None,
+    model_base_path: BasePathOption = None,
+    model_config_file: ModelConfigFileOption = None,
+    host: HostOption = None,
+    port: PortOption = 8500,
+    rest_api_port: RestPortOption = 8501,
+    processes: ProcessesOption = 1,
+    require_verified: RequireVerifiedOption = True,
+    key: KeyOption = None,
+    poll_seconds: PollSecondsOption = 1.0,
+    enable_batching: BatchingOption = True,
+    batching_parameters_file: BatchingFileOption = None,
+    intra_op_threads: IntraOpThreadsOption = 0,
+    inter_op_threads: InterOpThreadsOption = 0,
+    max_request_bytes: MaxRequestBytesOption = 16 << 20,
+    ssl_config_file: SslConfigFileOption = None,
+    prediction_log: PredictionLogOption = None,
+    log_inputs: LogInputsOption = "none",
+    consented: ConsentedOption = None,
+    monitoring_config_file: MonitoringFileOption = None,
+    engine: EngineOption = Engine.AUTO,
 ) -> None:
     """Serve released versions through TensorFlow Serving's REST and gRPC API.
 

@@ -26,8 +26,8 @@ def thresholds(run: RunArgument, workspace: WorkspaceOption = None, as_json: Jso
     Example: probity thresholds latest
     """
     quiet()
-    from probity.platform.pipeline import policy_of
     from probity.platform.thresholds import search
+    from probity.platform.verdict import policy_of
 
     folder = workspace_at(workspace).find(run)
     found = search(folder, policy=policy_of(folder))

@@ -31,8 +31,8 @@ from probity.platform.compare.table import cell_rows, summarize, to_markdown, wr
 from probity.platform.plan import Plan, make_plan
 from probity.platform.stages import Observer
 from probity.record import Record
-from probity.runs import Workspace
 from probity.storage import read_record, write_atomically, write_record
+from probity.workspace import Workspace
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -156,7 +156,8 @@ def _batches(missing: Sequence[Cell], jobs: int) -> list[tuple[Sequence[Cell], i
 
 def _require_budget(plans: Sequence[Plan], workspace: Workspace, observer: Observer) -> None:
     """Raises if the cells together would pass the cap, before any of them is trained."""
-    from probity.audits.accounting import Spent, default_delta
+    from probity.audits.accounting import default_delta
+    from probity.audits.privacy_events import Spent
 
     first = plans[0]
     if open_ledger(first.config, workspace).is_unlimited():

@@ -66,7 +66,7 @@ def run_cell(job: Job) -> CellResult:
     from probity.platform import pipeline
     from probity.platform.cli.options import quiet
     from probity.platform.plan import make_plan
-    from probity.runs import Workspace
+    from probity.workspace import Workspace
 
     quiet()
     started = time.monotonic()

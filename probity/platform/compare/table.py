@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from probity.config import RunConfig
 from probity.findings import AuditReport, Finding, slice_name
 from probity.platform.compare.processes import CellResult
-from probity.runs import RunFolder, Workspace
+from probity.runs import RunFolder
+from probity.workspace import Workspace
 
 if TYPE_CHECKING:
     import numpy as np

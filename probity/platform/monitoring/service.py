@@ -24,8 +24,9 @@ from probity.platform.release.history import NO_MODEL, add_event
 from probity.platform.release.project import Project
 from probity.platform.release.webhook import announce
 from probity.platform.rollout.membership import Membership
-from probity.runs import RunFolder, Workspace
+from probity.runs import RunFolder
 from probity.storage import write_record
+from probity.workspace import Workspace
 
 __all__ = ["alert", "expire", "look_and_act"]
 

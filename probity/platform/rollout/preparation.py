@@ -55,28 +55,9 @@ def prepare(project: Project, *, candidate: int, incumbent: int | None, settings
         ReleaseError: If a version is not there, or not a release.
         SignatureError: If a version does not verify.
     """
-    base_path, model_name, keys = project.base_path, project.model_name, project.trusted()
-    known = [release.version for release, _ in releases(base_path, model_name)]
-    others = [version for version in known if version != candidate]
-    if candidate not in known or (incumbent or (others or [0])[0]) not in others:
-        raise ReleaseError(
-            f"model {model_name}",
-            seen=f"released versions {', '.join(map(str, sorted(known))) or 'none'}",
-            allowed="two different released versions, the candidate (--to) and the incumbent (--from)",
-            remedy=f"release the candidate first, and look at: probity releases {model_name}",
-        )
-    chosen = incumbent or others[0]
-    folders = {version: base_path / model_name / str(version) for version in (chosen, candidate)}
-    require_verified(folders[candidate], trusted_keys=keys, signing=project.config.signing)
-    present = verify(folders[chosen], trusted_keys=keys, signing=project.config.signing)
-    if not present.intact:
-        raise SignatureError(
-            f"{model_name}/{chosen}",
-            seen=str(present.problems[0]),
-            allowed="a version as it was released; this one would be what a rollback comes back to",
-            remedy="restore it, or name another with --from",
-        )
-    card = read_record(folders[candidate] / EXTRA / "card.json", ModelCard)
+    chosen = _incumbent(project, candidate=candidate, asked=incumbent)
+    _require_intact(project, candidate=candidate, incumbent=chosen)
+    card = read_record(project.base_path / project.model_name / str(candidate) / EXTRA / "card.json", ModelCard)
     if "decision_threshold" in settings and card.metrics.task != "regression":
         raise ConfigError(
             "--decision-threshold",
@@ -84,16 +65,42 @@ def prepare(project: Project, *, candidate: int, incumbent: int | None, settings
             allowed="a model that predicts a number; others decide as they were audited",
             remedy="leave it out",
         )
-    try:
-        return RolloutPlan.model_validate(
-            {
-                "model_name": model_name,
-                "incumbent": chosen,
-                "candidate": candidate,
-                **_deciding(card),
-                **settings,
-            }
+    versions = {"model_name": project.model_name, "incumbent": chosen, "candidate": candidate}
+    return _planned({**versions, **_deciding(card), **settings})
+
+
+def _incumbent(project: Project, *, candidate: int, asked: int | None) -> int:
+    """Returns the version that answers now, where both versions are released ones."""
+    model_name = project.model_name
+    known = [release.version for release, _ in releases(project.base_path, model_name)]
+    others = [version for version in known if version != candidate]
+    if candidate not in known or (asked or (others or [0])[0]) not in others:
+        raise ReleaseError(
+            f"model {model_name}",
+            seen=f"released versions {', '.join(map(str, sorted(known))) or 'none'}",
+            allowed="two different released versions, the candidate (--to) and the incumbent (--from)",
+            remedy=f"release the candidate first, and look at: probity releases {model_name}",
         )
+    return asked or others[0]
+
+
+def _require_intact(project: Project, *, candidate: int, incumbent: int) -> None:
+    """Refuses a candidate that may not be served, and an incumbent that nobody could go back to."""
+    versions, keys = project.base_path / project.model_name, project.trusted()
+    require_verified(versions / str(candidate), trusted_keys=keys, signing=project.config.signing)
+    present = verify(versions / str(incumbent), trusted_keys=keys, signing=project.config.signing)
+    if not present.intact:
+        raise SignatureError(
+            f"{project.model_name}/{incumbent}",
+            seen=str(present.problems[0]),
+            allowed="a version as it was released; this one would be what a rollback comes back to",
+            remedy="restore it, or name another with --from",
+        )
+
+
+def _planned(value: Mapping[str, Any]) -> RolloutPlan:
+    try:
+        return RolloutPlan.model_validate(value)
     except ValidationError as error:
         first = error.errors()[0]
         raise ConfigError(

@@ -12,8 +12,8 @@ from probity.platform import ingest
 from probity.platform.budget.account import account_named, unit_named
 from probity.platform.budget.entries import Account
 from probity.platform.budget.ledger import ledger_at
-from probity.runs import Workspace
 from probity.storage import write_atomically, write_record
+from probity.workspace import Workspace
 from tests.platform.budget.test_ledger import ACCOUNT, DATA, RUN, costs
 
 

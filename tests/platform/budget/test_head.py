@@ -10,7 +10,7 @@ import pytest
 from probity.errors import BudgetError
 from probity.platform.budget import head
 from probity.platform.budget.ledger import ledger_at
-from probity.runs import Workspace
+from probity.workspace import Workspace
 from tests.platform.budget.test_ledger import ACCOUNT, DATA, RUN, costs
 
 

@@ -20,7 +20,7 @@ from probity.model import NonPrivate
 from probity.platform.budget.entries import Account, Refunded
 from probity.platform.budget.ledger import Ledger, account_of, ledger_at
 from probity.platform.budget.store import Store, sqlite_url
-from probity.runs import Workspace
+from probity.workspace import Workspace
 from tests.audits.mechanisms import dp_sgd
 from tests.platform.conftest import make_dataset
 

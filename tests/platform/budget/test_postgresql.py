@@ -18,7 +18,7 @@ from probity.errors import BudgetError, BudgetExceededError
 from probity.platform.budget.entries import Account
 from probity.platform.budget.ledger import Ledger, ledger_at
 from probity.platform.budget.store import Store
-from probity.runs import Workspace
+from probity.workspace import Workspace
 from tests.platform.budget.test_ledger import ACCOUNT, DATA, RUN, costs, plain_sum
 
 BINARIES = sorted(glob.glob("/usr/lib/postgresql/*/bin"))

@@ -7,7 +7,7 @@ from probity.model import DpSgd, NonPrivate
 from probity.platform.budget.entries import Account
 from probity.platform.budget.ledger import ledger_at
 from probity.platform.budget.statement import leave_statement
-from probity.runs import Workspace
+from probity.workspace import Workspace
 
 MECHANISM = DpSgd(
     noise_multiplier=2.0, noise_source="os_entropy", sampling="poisson", sampling_prob=0.01, steps=100,

@@ -14,7 +14,7 @@ from probity.model import NonPrivate
 from probity.platform.budget.entries import Account
 from probity.platform.budget.ledger import ledger_at
 from probity.platform.cli import app
-from probity.runs import Workspace
+from probity.workspace import Workspace
 from tests.audits.mechanisms import dp_sgd
 from tests.platform.budget.test_account import config_file, finished_run
 from tests.platform.budget.test_ledger import ACCOUNT, DATA, RUN, costs

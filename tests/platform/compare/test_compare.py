@@ -22,7 +22,7 @@ from probity.platform.compare.grid import Cell, cell_config, cells_of, compariso
 from probity.platform.compare.plots import write_plots
 from probity.platform.compare.processes import perform
 from probity.platform.compare.table import summarize, to_markdown
-from probity.runs import Workspace
+from probity.workspace import Workspace
 from tests.platform.compare.stand_ins import config
 from tests.platform.observers import Quiet
 

@@ -6,13 +6,14 @@ import numpy as np
 import tensorflow as tf
 
 from probity.audits import one_run
-from probity.audits.accounting import calibrate, epsilon_of
-from probity.config import ModelConfig
+from probity.audits.accounting import epsilon_of
+from probity.audits.noise_calibration import calibrate
+from probity.recipe import ModelConfig
 from probity.trainers.base import Population
 from probity.trainers.dp_sgd import book_keeping, trainer
 from probity.trainers.dp_sgd.settings import DpSgdSettings, propose
 from probity.trainers.dp_sgd.steps import Steps
-from probity.trainers.testing import make_request
+from probity.trainers.testing_world import make_request
 
 DELTA, CLAIMED, CONFIDENCE = 1e-5, 3.0, 0.95
 SETTINGS = DpSgdSettings(target_epsilon=CLAIMED, delta=DELTA, expected_batch_size=512, epochs=15)

@@ -7,13 +7,13 @@ import pytest
 import tensorflow as tf
 
 from probity.canaries import GRADIENT_SCORES, read_array
-from probity.config import ModelConfig
+from probity.recipe import ModelConfig
 from probity.trainers.base import Population
 from probity.trainers.dp_sgd import choice
 from probity.trainers.dp_sgd.canaries import plant, planted_rows, planted_units
 from probity.trainers.dp_sgd.settings import DpSgdSettings
 from probity.trainers.dp_sgd.trainer import DpSgdTrainer
-from probity.trainers.testing import make_request, make_world
+from probity.trainers.testing_world import make_request, make_world
 from tests.trainers.dp_sgd import models, naive
 
 CANARIES = 12

@@ -11,10 +11,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from probity.config import ModelConfig
 from probity.digest import digest_bytes, digest_tree
 from probity.errors import ConfigError, TrainingError
 from probity.model import NonPrivate
+from probity.recipe import ModelConfig
 from probity.trainers.base import Population, TrainerSettings, Uncalibrated
 from probity.trainers.dp_sgd import choice
 from probity.trainers.dp_sgd import trainer as module
@@ -22,7 +22,8 @@ from probity.trainers.dp_sgd.choice import Choice
 from probity.trainers.dp_sgd.settings import DpSgdSettings
 from probity.trainers.dp_sgd.steps import Steps
 from probity.trainers.dp_sgd.trainer import DpSgdTrainer
-from probity.trainers.testing import TrainerContract, agreed, make_request
+from probity.trainers.testing import TrainerContract
+from probity.trainers.testing_world import agreed, make_request
 from tests.trainers.dp_sgd import naive
 
 ROWS = 480

@@ -11,13 +11,14 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from fake_encrypted import FakeWorker, environment
 
-from probity.config import ModelConfig
 from probity.digest import digest_tree
 from probity.errors import ConfigError, WorkerContractError
 from probity.model import PLAINTEXT, Encrypted
+from probity.recipe import ModelConfig
 from probity.trainers.encrypted.settings import EncryptedSettings
 from probity.trainers.encrypted.trainer import EncryptedTrainer
-from probity.trainers.testing import TrainerContract, agreed, make_request, make_world
+from probity.trainers.testing import TrainerContract
+from probity.trainers.testing_world import agreed, make_request, make_world
 
 COLUMNS = {"hospital": ("hours-per-week", "city"), "bank": ("balance",)}
 

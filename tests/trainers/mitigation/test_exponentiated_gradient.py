@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from probity.config import ModelConfig
 from probity.model import NonPrivate
+from probity.recipe import ModelConfig
 from probity.trainers.architecture import build
 from probity.trainers.base import Groups
 from probity.trainers.fitting import rows_of
 from probity.trainers.mitigation.exponentiated_gradient import Ensemble, combined, reduce
 from probity.trainers.mitigation.settings import ExponentiatedGradientSettings
 from probity.trainers.plain import PlainSettings
-from probity.trainers.testing import make_request
+from probity.trainers.testing_world import make_request
 
 SETTINGS = PlainSettings(epochs=3, batch_size=120, learning_rate=0.1)
 

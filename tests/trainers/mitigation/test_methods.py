@@ -13,7 +13,8 @@ from probity.predictor import SavedModelPredictor
 from probity.trainers.mitigation.group_rule import common_threshold
 from probity.trainers.mitigation.reweighing import READS
 from probity.trainers.plain import PlainSettings, PlainTrainer
-from probity.trainers.testing import TrainerContract, make_request
+from probity.trainers.testing import TrainerContract
+from probity.trainers.testing_world import make_request
 
 EPOCHS = {"epochs": 2, "batch_size": 96, "learning_rate": 0.01}
 

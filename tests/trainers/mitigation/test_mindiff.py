@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from probity.config import ModelConfig
 from probity.errors import TrainingError
 from probity.model import NonPrivate
+from probity.recipe import ModelConfig
 from probity.trainers.base import Groups
 from probity.trainers.fitting import fit, rows_of
 from probity.trainers.mitigation.mindiff import make_penalty
 from probity.trainers.mitigation.settings import MinDiffSettings
 from probity.trainers.plain import PlainSettings
-from probity.trainers.testing import make_request
+from probity.trainers.testing_world import make_request
 
 POSITIVE = np.array([1, 0, 1, 1, 0, 1, 0, 1, 1], np.float32)
 

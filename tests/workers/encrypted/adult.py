@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from probity.config import ModelConfig
 from probity.data import TransformedFeature
+from probity.recipe import ModelConfig
 from probity.trainers.architecture import build
 from probity.trainers.encrypted.messages import write_files
 from probity.trainers.encrypted.parts import plan

@@ -6,7 +6,8 @@ import pytest
 from probity.predictor import SavedModelPredictor
 from probity.trainers.encrypted.settings import EncryptedSettings
 from probity.trainers.encrypted.trainer import EncryptedTrainer
-from probity.trainers.testing import TrainerContract, agreed, make_request
+from probity.trainers.testing import TrainerContract
+from probity.trainers.testing_world import agreed, make_request
 from probity.trainers.worker_environments import environment_of
 
 pytestmark = [

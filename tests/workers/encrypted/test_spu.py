@@ -17,7 +17,8 @@ from probity.errors import WorkerReportedError
 from probity.predictor import SavedModelPredictor
 from probity.trainers.encrypted.settings import EncryptedSettings
 from probity.trainers.encrypted.trainer import EncryptedTrainer
-from probity.trainers.testing import TrainerContract, agreed, make_request
+from probity.trainers.testing import TrainerContract
+from probity.trainers.testing_world import agreed, make_request
 from probity.trainers.worker_environments import environment_of
 
 READY = environment_of("spu").why_not_ready()
