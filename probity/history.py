@@ -15,9 +15,9 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 
+from probity.keys import TrustedKeys
 from probity.record import Digest, Record
 from probity.signed_log import Line, SignedLog
-from probity.signing import TrustedKeys
 
 __all__ = [
     "Approved",

@@ -7,9 +7,9 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from probity.keys import PublicKey, read_public_key, trusted
 from probity.pkcs11 import is_token_uri, parse_token_uri
 from probity.record import Record
-from probity.signing import PublicKey, read_public_key, trusted
 
 __all__ = ["Approval", "SigningConfig", "trusted_in_project"]
 

@@ -16,8 +16,9 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from probity.digest import digest_bytes
 from probity.errors import SignatureError
 from probity.history import Moment
+from probity.keys import PublicKey, Signer, parse_public_key, trusted
 from probity.record import Digest, Record
-from probity.signing import PublicKey, Signer, parse_public_key, seal, trusted, unseal
+from probity.signing import seal, unseal
 
 __all__ = [
     "Review",

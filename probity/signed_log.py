@@ -21,7 +21,8 @@ from filelock import FileLock, Timeout
 
 from probity.digest import digest_bytes
 from probity.errors import ReleaseError, SignatureError
-from probity.signing import Sealed, Signer, TrustedKeys, seal, unseal
+from probity.keys import Signer, TrustedKeys
+from probity.signing import Sealed, seal, unseal
 
 __all__ = ["GENESIS", "Line", "SignedLog", "next_line", "read_lines"]
 

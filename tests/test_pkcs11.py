@@ -7,8 +7,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from probity.errors import SignatureError
+from probity.keys import create_key, load_key, trusted
 from probity.pkcs11 import PIN_VARIABLE, parse_token_uri
-from probity.signing import create_key, load_key, seal, trusted, unseal
+from probity.signing import seal, unseal
 from tests.tokens import LABEL, PIN, SoftToken, needs_token
 
 WHOLE = "pkcs11:token=a%20b;object=m;id=%0A%ff?module-path=/usr/lib/x.so&pin-source=file:/run/pin"

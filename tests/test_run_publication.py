@@ -9,10 +9,10 @@ from probity.decision import Check, GateDecision
 from probity.digest import digest_bytes, digest_file
 from probity.errors import DataError, DigestMismatchError
 from probity.history import parse_time
+from probity.keys import create_key, load_key
 from probity.model_cards.publication import Waived
 from probity.review import Reviewer, Reviewers, Waiver, seal_waiver
 from probity.run_publication import publication_of, waived_in
-from probity.signing import create_key, load_key
 from probity.storage import write_atomically
 
 CARD = b'{"a": "card"}\n'

@@ -14,8 +14,8 @@ import pytest
 
 from probity.digest import digest_bytes
 from probity.errors import ReleaseError, SignatureError
+from probity.keys import create_key, load_key, trusted
 from probity.signed_log import GENESIS, SignedLog, next_line, read_lines
-from probity.signing import create_key, load_key, trusted
 
 MODEL = digest_bytes(b"model")
 
@@ -133,7 +133,7 @@ CHILD = """
 import sys
 from pathlib import Path
 from probity.signed_log import SignedLog
-from probity.signing import load_key, trusted
+from probity.keys import load_key, trusted
 key = load_key(Path(sys.argv[2]))
 log = SignedLog(Path(sys.argv[1]))
 print("ready", flush=True)

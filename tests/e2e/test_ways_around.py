@@ -16,6 +16,7 @@ from probity.__main__ import main
 from probity.digest import digest_file
 from probity.errors import DigestMismatchError, ReleaseError, ReleaseHeldError, SignatureError
 from probity.history import EvidenceExpired, Promoted
+from probity.keys import create_key, load_key
 from probity.platform import pipeline
 from probity.platform.lineage import Lineage
 from probity.platform.release.approval import review
@@ -29,7 +30,6 @@ from probity.platform.shared_model import share_model
 from probity.platform.verdict import decide
 from probity.run_reviews import REVIEWS, waiting_runs
 from probity.runs import CLAIMS, RELEASE, RunFolder
-from probity.signing import create_key, load_key
 from probity.storage import write_record
 from probity.trainers.worker_environments import WorkerEnvironment
 from probity.workspace import Workspace

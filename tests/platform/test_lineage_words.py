@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from probity.errors import TrackingError
 from probity.history import DataApproved, EvidenceExpired, Promoted
+from probity.keys import create_key, load_key
 from probity.platform.cli import app
 from probity.platform.lineage import Lineage
 from probity.platform.lineage_words import keep_words
@@ -16,7 +17,6 @@ from probity.platform.release.approval import review
 from probity.platform.release.history import add_event
 from probity.platform.release.project import Project
 from probity.run_reviews import data_evidence_digest
-from probity.signing import create_key, load_key
 from tests.platform.conftest import digest_of
 
 AT = "2026-01-02T12:00:00+00:00"

@@ -36,7 +36,7 @@ def create(
 
     Example: probity key create ~/.keys/kim.pem --kind ed25519
     """
-    from probity.signing import create_key
+    from probity.keys import create_key
 
     public = create_key(path, kind="ed25519" if kind is Kind.ED25519 else "p256")
     typer.echo(f"wrote {path} and {path.with_suffix('.pub')}, key {public.keyid[:19]}…")
@@ -54,7 +54,7 @@ def public(
     Example: probity key public 'pkcs11:token=release;object=model?module-path=/usr/lib/softhsm/libsofthsm2.so'
     keys/release.pub
     """
-    from probity.signing import load_key, write_public_key
+    from probity.keys import load_key, write_public_key
 
     found = load_key(key).public
     write_public_key(found, path)

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from probity.history import HistoryEntry
+    from probity.keys import SigningKey, TrustedKeys
     from probity.platform.release.project import Project
     from probity.platform.release.verification import Verification
     from probity.runs import RunFolder
-    from probity.signing import SigningKey, TrustedKeys
 
 __all__ = ["approve", "reject", "releases", "rollback", "verify", "waive"]
 
@@ -239,8 +239,8 @@ def _review(
 
 def _signer(key: str) -> SigningKey:
     """Returns a person's key; where a person sits at a terminal, the token's PIN is asked for."""
+    from probity.keys import load_key
     from probity.pkcs11 import PIN_VARIABLE, is_token_uri
-    from probity.signing import load_key
 
     told = "pin-source=" in key or PIN_VARIABLE in os.environ
     asks = is_token_uri(key) and not told and _at_a_terminal()

@@ -18,12 +18,12 @@ from probity import runs
 from probity.claims import ApprovalTerms
 from probity.errors import ReleaseError, SignatureError
 from probity.history import Approved, Rejected
+from probity.keys import Signer
 from probity.platform.release.history import add_event, utc_now
 from probity.platform.release.project import Project
 from probity.review import Review, Reviewer, SealedReview, quorum_problem, seal_review
 from probity.run_reviews import REVIEWS, counting_reviews, evidence_digest, waiting_for
 from probity.runs import RunFolder
-from probity.signing import Signer
 
 __all__ = ["approval_terms", "await_reviews", "require_reviewer", "review", "reviews_of"]
 

@@ -13,13 +13,13 @@ from typing import Literal
 from probity import runs
 from probity.errors import DataHeldError, ReleaseError
 from probity.history import DataApproved, DataRejected, HistoryEntry
+from probity.keys import Signer
 from probity.platform.gate_approval import DataWords, data_check
 from probity.platform.release.approval import approval_terms, require_reviewer
 from probity.platform.release.history import add_event, utc_now
 from probity.platform.release.project import Project
 from probity.run_reviews import data_evidence_digest, words_on_data
 from probity.runs import RunFolder
-from probity.signing import Signer
 
 __all__ = ["data_words", "require_reviewed_data", "review_data"]
 

@@ -14,12 +14,12 @@ from pathlib import Path
 from probity.claims import CLAIMS, ReleaseClaim
 from probity.digest import digest_file
 from probity.history import Event, HistoryEntry, Moved, Promoted, RolledBack, log_of, parse_entry
+from probity.keys import Signer, TrustedKeys
 from probity.platform.release.keys import ReleaseKeys
 from probity.platform.release.verification import EXTRA, verify
 from probity.record import Record
 from probity.release_policy import SigningConfig
 from probity.signed_log import Line, read_lines
-from probity.signing import Signer, TrustedKeys
 
 __all__ = ["NO_MODEL", "add_event", "add_missing", "facts_of", "mend_history", "untold", "utc_now"]
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from probity.errors import SignatureError
+from probity.keys import PublicKey, SigningKey, create_key, load_key, read_public_key, trusted
 from probity.release_policy import SigningConfig, trusted_in_project
-from probity.signing import PublicKey, SigningKey, create_key, load_key, read_public_key, trusted
 
 __all__ = ["KEYS_FOLDER", "ReleaseKeys", "create_release_key", "keys_in", "project_keys"]
 
@@ -33,7 +33,7 @@ def create_release_key(path: Path) -> PublicKey:
     """Creates a release key, and a ``.gitignore`` beside it that keeps private keys out of version control.
 
     Raises:
-        SignatureError: As :func:`probity.signing.create_key`.
+        SignatureError: As :func:`probity.keys.create_key`.
     """
     public = create_key(path, kind="p256")
     ignore = path.parent / ".gitignore"

@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from probity.errors import SignatureError
+from probity.keys import PublicKey, TokenKey
 from probity.pkcs11 import token_answer
 from probity.platform.release.keys import ReleaseKeys
 from probity.release_policy import SigningConfig
-from probity.signing import PublicKey, TokenKey
 
 __all__ = ["MODEL_SIGNATURE", "model_signature_problem", "sign_model"]
 

@@ -9,8 +9,9 @@ from probity.claims import ApprovalClaim, ApprovalTerms, Claim, DecisionClaim, R
 from probity.decision import GateDecision, GatePolicy, Release
 from probity.errors import SignatureError
 from probity.history import parse_time
+from probity.keys import parse_public_key, trusted
 from probity.review import Reviewer, Reviewers, SealedReview, Waiver, quorum_problem, unseal_review
-from probity.signing import parse_public_key, trusted, unseal
+from probity.signing import unseal
 
 __all__ = ["approval_problems", "waiver_problems"]
 

@@ -9,13 +9,13 @@ from typing import Self
 from probity.config import RunConfig
 from probity.errors import ConfigError, SignatureError
 from probity.history import HistoryEntry, parse_time, read_history
+from probity.keys import PublicKey, TrustedKeys
 from probity.platform.release.history import untold
 from probity.platform.release.keys import ReleaseKeys, project_keys
 from probity.release_policy import trusted_in_project
 from probity.review import Reviewers, SealedWaiver, unseal_waiver
 from probity.run_reviews import read_reviewers
 from probity.runs import RunFolder
-from probity.signing import PublicKey, TrustedKeys
 
 __all__ = ["Project"]
 

@@ -31,6 +31,7 @@ from probity.decision import GateDecision, Release
 from probity.digest import digest_file, digest_tree, require_digest
 from probity.errors import DigestMismatchError, ReleaseError, ReleaseHeldError
 from probity.history import Moved, read_history
+from probity.keys import TrustedKeys
 from probity.platform.release.evidence import Evidence
 from probity.platform.release.history import facts_of, mend_history, utc_now
 from probity.platform.release.keys import ReleaseKeys
@@ -50,7 +51,6 @@ from probity.platform.release.version_folder import (
 )
 from probity.release_policy import SigningConfig
 from probity.run_reviews import CARD_FILES
-from probity.signing import TrustedKeys
 
 __all__ = ["EXTRA", "latest", "push", "releases", "verify_release"]
 

@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from probity.claims import AuditClaim, Claim, DatasetClaim, DecisionClaim, ReleaseClaim
 from probity.digest import digest_file
 from probity.errors import DataError, DigestMismatchError
+from probity.keys import TrustedKeys
 from probity.platform.release.verification import Problem, Verification, parse_claims
 from probity.run_reviews import evidence_files
 from probity.runs import CLAIMS, EXAMPLES, RELEASE, RunFolder
 from probity.signed_log import read_lines
-from probity.signing import TrustedKeys
 
 __all__ = ["verify_run"]
 

@@ -30,11 +30,11 @@ from probity.decision import GateDecision, Release
 from probity.digest import digest_bytes, digest_file, digest_json
 from probity.errors import SignatureError
 from probity.history import parse_time
+from probity.keys import TrustedKeys
 from probity.platform.release.model_signature import MODEL_SIGNATURE, model_signature_problem
 from probity.platform.release.permission import approval_problems, waiver_problems
 from probity.release_policy import SigningConfig
 from probity.signed_log import Line, read_lines
-from probity.signing import TrustedKeys
 
 __all__ = ["EXTRA", "Problem", "Verification", "parse_claims", "require_verified", "verify"]
 

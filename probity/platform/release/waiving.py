@@ -8,12 +8,12 @@ from filelock import FileLock
 
 from probity.errors import ConfigError
 from probity.history import Waived, parse_time
+from probity.keys import Signer
 from probity.platform.gate import resolved
 from probity.platform.release.approval import require_reviewer
 from probity.platform.release.history import add_event, utc_now
 from probity.platform.release.project import Project
 from probity.review import Waiver, seal_waiver, unseal_waiver
-from probity.signing import Signer
 from probity.suggestion import did_you_mean
 
 __all__ = ["waive"]

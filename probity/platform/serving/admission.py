@@ -11,11 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from probity.errors import ProbityError
+from probity.keys import TrustedKeys
 from probity.platform.release.keys import keys_in
 from probity.platform.release.verification import require_verified
 from probity.platform.serving.options import ServerOptions
 from probity.platform.serving.status import Code, ServingError
-from probity.signing import TrustedKeys
 
 __all__ = ["Admission", "admission", "admit_any", "admit_verified"]
 

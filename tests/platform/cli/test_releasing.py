@@ -13,11 +13,11 @@ from probity.config_file import load_config
 from probity.decision import APPROVAL, Check
 from probity.digest import digest_bytes
 from probity.history import Promoted, StageEntered
+from probity.keys import load_key
 from probity.platform.cli import app, releasing
 from probity.platform.release.history import add_event
 from probity.platform.release.project import Project
 from probity.run_reviews import REVIEWS
-from probity.signing import load_key
 from probity.storage import write_record
 from tests.platform.release.test_rollback import Place
 from tests.tokens import PIN, SoftToken, needs_token

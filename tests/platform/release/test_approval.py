@@ -7,10 +7,10 @@ import yaml
 
 from probity.claims import ApprovalTerms
 from probity.errors import ReleaseError
+from probity.keys import create_key, load_key
 from probity.platform.release import approval
 from probity.platform.release.project import Project
 from probity.run_reviews import REVIEWS, Waiting
-from probity.signing import create_key, load_key
 
 REJECTED = object()
 

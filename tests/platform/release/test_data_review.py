@@ -8,6 +8,7 @@ import yaml
 from probity import runs
 from probity.errors import DataHeldError, ReleaseError, SignatureError
 from probity.history import DataApproved
+from probity.keys import create_key, load_key
 from probity.platform.release.approval import await_reviews
 from probity.platform.release.data_review import require_reviewed_data, review_data
 from probity.platform.release.history import add_event
@@ -15,7 +16,6 @@ from probity.platform.release.project import Project
 from probity.platform.release.webhook import message
 from probity.run_reviews import data_evidence_digest, waiting_for
 from probity.runs import RunError
-from probity.signing import create_key, load_key
 from probity.storage import write_record
 from tests.platform.conftest import FinishedRun
 

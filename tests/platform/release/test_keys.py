@@ -8,11 +8,11 @@ import pytest
 from pydantic import ValidationError
 
 from probity.errors import SignatureError
+from probity.keys import create_key
 from probity.platform.release.keys import keys_in, project_keys
 from probity.platform.release.push import push
 from probity.platform.release.verification import EXTRA, verify
 from probity.release_policy import SigningConfig
-from probity.signing import create_key
 from tests.platform.release.candidates import Candidate
 from tests.tokens import SoftToken, needs_token
 

@@ -17,12 +17,13 @@ import pytest
 from probity.claims import CLAIMS, ApprovalClaim, ApprovalTerms
 from probity.digest import digest_bytes
 from probity.errors import SignatureError
+from probity.keys import create_key, load_key
 from probity.platform.release.keys import keys_in
 from probity.platform.release.push import push
 from probity.platform.release.verification import EXTRA, require_verified, verify
 from probity.release_policy import SigningConfig, trusted_in_project
 from probity.review import Review, seal_review
-from probity.signing import create_key, load_key, seal
+from probity.signing import seal
 from tests.platform.release.candidates import NOON, Candidate, attest, decide, files_of, keys_at
 
 
