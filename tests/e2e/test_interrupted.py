@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -68,8 +69,8 @@ def test_two_runs_at_once_do_not_disturb_each_other(small_project):
     project = small_project
     if not list(project.folder.glob("serving/small/[0-9]*")):  # when this test is run alone
         assert project.probity("run", "probity.yaml").returncode == 0
-    both = [
-        subprocess.Popen(
+    both = {
+        seed: subprocess.Popen(
             project.command("run", "probity.yaml", "--json", "--set", f"seed={seed}"),
             cwd=project.folder,
             stdout=subprocess.PIPE,
@@ -77,14 +78,25 @@ def test_two_runs_at_once_do_not_disturb_each_other(small_project):
             text=True,
         )
         for seed in (21, 22)
-    ]
-    ends = [process.communicate(timeout=400) for process in both]
-    for process, (out, err) in zip(both, ends, strict=True):
-        assert process.returncode == 0, err
-        value = json.loads(out)
-        assert value["status"] == "released"
+    }
+    ends = {seed: (*process.communicate(timeout=400), process.returncode) for seed, process in both.items()}
+    held = [seed for seed, (_, _, code) in ends.items() if code == 3]
+    assert len(held) <= 1
+    found = {seed: json.loads(out) for seed, (out, _, code) in ends.items() if code == 0}
+    for seed in held:
+        # The other one went live after this one was compared with the latest release: it is no longer the latest.
+        out, err, _ = ends[seed]
+        name = json.loads(out)["run"] if out else re.search(r"probity: run (\S+):", err)[1]
+        decision = json.loads(project.probity("gate", name, "--json").stdout)
+        refused = [check for check in decision["checks"] if check["outcome"] == "error"]
+        assert refused
+        assert all("is live" in check["reason"] for check in refused), refused
+        again = project.probity("run", "probity.yaml", "--json", "--set", f"seed={seed}")
+        assert again.returncode == 0, again.stderr
+        found[seed] = json.loads(again.stdout)
+    for seed, value in found.items():
+        assert value["status"] == "released", ends[seed]
         checks = {check["rule"]: check for check in value["decision"]["checks"]}
         # Another model is live, so both were compared with it on the same rows.
         assert checks["no regression"]["observed"] not in (None, 0.0)
-    versions = {json.loads(out)["release"]["version"] for out, _ in ends}
-    assert len(versions) == 2
+    assert len({value["release"]["version"] for value in found.values()}) == 2
