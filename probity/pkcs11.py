@@ -23,7 +23,6 @@ from probity.errors import SignatureError
 
 __all__ = [
     "PIN_VARIABLE",
-    "SCHEME",
     "TokenUri",
     "is_token_uri",
     "parse_token_uri",
@@ -33,9 +32,10 @@ __all__ = [
     "uri_problem",
 ]
 
-SCHEME = "pkcs11:"
 PIN_VARIABLE = "PROBITY_TOKEN_PIN"
+"""Name of the environment variable that a PIN is read from where the URI names no file."""
 
+_SCHEME = "pkcs11:"
 _P256 = bytes.fromhex("06082a8648ce3d030107")  # the DER of its object identifier, which CKA_EC_PARAMS holds (RFC 5480)
 
 
@@ -86,7 +86,7 @@ class TokenUri:
 
 def is_token_uri(text: str) -> bool:
     """Whether a key's name is a URI of a token, not the path of a file."""
-    return text.startswith(SCHEME)
+    return text.startswith(_SCHEME)
 
 
 def parse_token_uri(text: str) -> TokenUri:
@@ -96,8 +96,8 @@ def parse_token_uri(text: str) -> TokenUri:
         ValueError: If it is none, leaves open which key is meant or which library reaches it, or holds the PIN itself.
     """
     if not is_token_uri(text):
-        raise ValueError(f"a key in a token is named by a URI that starts with {SCHEME}")
-    path, _, query = text.removeprefix(SCHEME).partition("?")
+        raise ValueError(f"a key in a token is named by a URI that starts with {_SCHEME}")
+    path, _, query = text.removeprefix(_SCHEME).partition("?")
     parts = [part.partition("=") for part in [*filter(None, path.split(";")), *filter(None, query.split("&"))]]
     given = {name: value for name, _, value in parts}
     if len(given) < len(parts) or not all(sign for _, sign, _ in parts):

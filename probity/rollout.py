@@ -123,11 +123,13 @@ class RolloutPlan(Record):
         Returns:
             ``None`` if they are not what this model decides by.
         """
-        if not self.decides or len(scores) != (len(self.classes) if self.task == "multiclass" else 1):
-            return None
         if self.task == "multiclass":
+            if not self.favourable or len(scores) != len(self.classes):
+                return None
             return self.classes[scores.index(max(scores))] in self.favourable
-        return (scores[0] > float(self.decision_threshold or 0.0)) == (self.favourable_outcome == "positive")
+        if self.decision_threshold is None or len(scores) != 1:
+            return None
+        return (scores[0] > self.decision_threshold) == (self.favourable_outcome == "positive")
 
     @property
     def steps(self) -> tuple[str, ...]:

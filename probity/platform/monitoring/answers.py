@@ -59,5 +59,8 @@ class Answers:
         return [label if known else None for label, known in zip(found, self.finite, strict=True)]
 
     def chosen(self) -> npt.NDArray[np.intp]:
-        """Returns the position of the class with the highest score, the first of equal ones, shape (rows,)."""
-        return np.asarray(np.where(np.isnan(self.scores), -np.inf, self.scores).argmax(axis=1), np.intp)
+        """Returns the position of the class with the highest score, the first of equal ones, shape (rows,).
+
+        Of a row whose scores are not all numbers the position says nothing.
+        """
+        return np.asarray(self.scores.argmax(axis=1), np.intp)
